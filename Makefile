@@ -1,0 +1,101 @@
+# The whole build: one graph. Each folder lists its sources in module.mk.
+#
+#   make            build everything into $(O)
+#   make demo       install what is needed, build, and show the main job
+#   make test       install what is needed, build, and run every test
+#   make check      unit tests only (no root, no network)
+#   make bench      measurements, side by side with the kernel
+#   make install    DESTDIR and prefix work as usual
+#
+# O=folder puts the build elsewhere; SAN=address,undefined gets a folder of its own; V=1 shows
+# the commands; WERROR=1 makes warnings errors (CI does).
+
+O ?= build$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
+comma := ,
+prefix ?= /usr/local
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+
+CC ?= cc
+CLANG ?= clang-14
+BPFTOOL ?= /usr/sbin/bpftool
+PKGS := libxdp libbpf liburcu-bp liburcu-cds libcjson libmnl
+
+# pkg-config runs once, when the first object needs it (after `make deps` on a fresh machine)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+        -Wno-unused-parameter $(if $(WERROR),-Werror)
+OPT ?= -O2 -g
+CFLAGS += -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-strict-aliasing -pthread \
+          -Iinclude -I. -I$(O) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
+
+all:
+
+# Filled in by the folders:
+#   LIB_SRCS    what libnsocket.so and the tool share (shm, rd, bpf/steer_ctl, hal_*, stacks)
+#   NSOCKET_SRCS  only in libnsocket.so
+#   TOOL_SRCS   only in the tool `nstack`
+#   UNIT_TESTS  tests/unit/X.c -> $(O)/tests/unit/X, run by `make check`; LINK_X lists extra objects
+LIB_SRCS :=
+NSOCKET_SRCS :=
+TOOL_SRCS :=
+UNIT_TESTS :=
+PROGRAMS :=
+include $(sort $(wildcard */module.mk stacks/*/module.mk tests/*/module.mk))
+
+objs = $(patsubst %.c,$(O)/%.o,$(1))
+LIB_OBJS := $(call objs,$(LIB_SRCS))
+NSOCKET_OBJS := $(call objs,$(NSOCKET_SRCS))
+TOOL_OBJS := $(call objs,$(TOOL_SRCS))
+
+all: $(O)/libnsocket.so $(O)/nstack $(PROGRAMS) $(UNIT_TESTS:%=$(O)/%)
+
+$(O)/libnstack.a: $(LIB_OBJS)
+	@echo "  AR      $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(O)/libnsocket.so: $(NSOCKET_OBJS) $(O)/libnstack.a nsocket/libnsocket.map
+	@echo "  LINK    $@"
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--version-script=nsocket/libnsocket.map -Wl,-z,defs,-z,now \
+		-o $@ $(NSOCKET_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl
+
+$(O)/nstack: $(TOOL_OBJS) $(O)/libnstack.a
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(TOOL_OBJS) $(O)/libnstack.a $(PKG_LIBS)
+
+$(O)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
+# BPF: X.bpf.c -> X.bpf.o -> X.skel.h
+$(O)/%.bpf.o: %.bpf.c
+	@mkdir -p $(@D)
+	@echo "  BPF     $<"
+	$(Q)$(CLANG) -O2 -g -Wall -target bpf -mcpu=v3 -Iinclude -I. -I/usr/include/$(shell uname -m)-linux-gnu \
+		-MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@ $<
+$(O)/%.skel.h: $(O)/%.bpf.o
+	@echo "  SKEL    $@"
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@.tmp && mv $@.tmp $@
+
+$(O)/tests/unit/%: $(O)/tests/unit/%.o $(O)/libnstack.a
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(LINK_$*) $(O)/libnstack.a $(PKG_LIBS)
+
+check: $(UNIT_TESTS:%=$(O)/%)
+	$(Q)set -e; for t in $^; do echo "  TEST    $$t"; $$t; done
+
+deps:
+	$(Q)tools/deps.sh
+
+clean:
+	rm -rf $(O)
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+.PHONY: all check deps clean test demo bench install lint
+.DELETE_ON_ERROR:
+.SECONDARY:

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bpf/steer_ctl.h - user space's hand on the steering program
+ *
+ * Two kinds of callers: the tool, which attaches and detaches the program, and a process with a
+ * stack (an instance), which claims ports and puts its XSKs into the map. The maps of an
+ * attached program are found through the program itself (its id on the interface), so nothing
+ * depends on a bpffs that lasts; pins are made besides where there is a bpffs, for programs that
+ * may not look maps up by id.
+ *
+ * All functions return 0 or a negative errno; `why` buffers receive one line for people that
+ * names the cause and the next step. Ports are in network byte order in nst_addr, as everywhere.
+ * A struct steer may be used by several threads; claims are plain stores.
+ */
+#ifndef NSTACK_BPF_STEER_CTL_H
+#define NSTACK_BPF_STEER_CTL_H
+
+#include <bpf/steer_shared.h>
+#include <nstack/addr.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define STEER_WHY 256
+
+/* --- attach, detach, look ------------------------------------------------------------------ */
+
+enum steer_mode { STEER_MODE_AUTO, STEER_MODE_GENERIC, STEER_MODE_NATIVE };
+
+struct steer_status {
+	bool attached;        /* ours, this version */
+	bool native;
+	bool dispatcher;      /* through libxdp's dispatcher, beside other programs */
+	uint32_t prog_id;
+	char foreign[64];     /* name (id) of an XDP program of somebody else, "" = none */
+	char mode_why[160];
+};
+
+/* Attach to the interface. Attached already (same version): 0, nothing changes. A foreign
+ * program that can't be chained: -EBUSY and why names it. Takes the lock file, so concurrent
+ * loads and unloads queue up. */
+int steer_load(unsigned ifindex, enum steer_mode mode, char why[STEER_WHY]);
+/* Detach and remove every pin; not attached: 0. */
+int steer_unload(unsigned ifindex, char why[STEER_WHY]);
+int steer_status(unsigned ifindex, struct steer_status *out);
+
+/* --- a handle on the tables of one interface's program ------------------------------------- */
+
+struct steer;
+/* -ENOENT: no program of ours is attached; -EPERM: missing capability; -EPROTO: other version. */
+int steer_open(struct steer **out, unsigned ifindex, char why[STEER_WHY]);
+void steer_close(struct steer *st); /* releases the instance, if one was taken */
+
+/* Become an instance of a stack: picks a free slot (one whose process is dead counts as free and
+ * is cleaned of its claims and pins). stack is the rules' name for the stack ("tcpip").
+ * -ENOSPC: all STEER_INSTANCES are alive. Returns the slot (>= 1). */
+int steer_instance_take(struct steer *st, const char *stack);
+int steer_instance_pid(struct steer *st, unsigned instance, pid_t *pid, char stack[STEER_STACK_NAME]);
+
+/* Put a bound XSK into the map for (own instance, queue); taken out when the XSK is closed. */
+int steer_xsk_set(struct steer *st, uint32_t queue, int xsk_fd);
+int steer_xsk_clear(struct steer *st, uint32_t queue);
+
+/* Claim (proto, addr) for the own instance. An all-zero address: every local address of that
+ * family (AF_INET6 with both: v4 too). -EADDRINUSE: another living instance has it; *owner is
+ * its pid. Connections of the kernel that exist on that port are pinned to the kernel first. */
+int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
+		pid_t *owner);
+int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+
+/* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */
+int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
+	      const struct nst_addr *remote, unsigned instance);
+int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
+		const struct nst_addr *remote);
+
+/* Replace the set of local addresses (differences only are written). */
+int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n);
+
+/* Install compiled rules atomically: packets see the old set or the new one. The caller has
+ * pinned what must stay. */
+struct steer_rules;
+int steer_rules_set(struct steer *st, const struct steer_rules *rules);
+int steer_rules_get(struct steer *st, struct steer_rules *out);
+
+/* --- observation --------------------------------------------------------------------------- */
+
+int steer_counters(struct steer *st, uint64_t out[STEER_C_NR_]); /* summed over CPUs */
+const char *steer_counter_name(unsigned c);   /* "pass_not_local" ... */
+struct steer_claim_info {
+	uint8_t proto;
+	struct nst_addr local; /* family AF_UNSPEC: all addresses */
+	unsigned instance;
+	pid_t pid;
+};
+/* Fills up to n, returns how many exist. */
+int steer_claims(struct steer *st, struct steer_claim_info *out, uint32_t n);
+
+#endif

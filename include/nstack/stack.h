@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nstack/stack.h - what a protocol stack offers to the socket layer
+ *
+ * A stack is an object that serves sessions (shm/session.h): a session's two FIFOs carry all
+ * data, its stack-written fields all state; the calls below only start or announce things.
+ * The same sessions work from the stack's own process and from another one.
+ *
+ * Threads: every call is made under the lock of the worker that owns the stack object, so a
+ * stack never locks and never blocks. Sockets read and write the FIFOs without that lock.
+ * All results are 0 or a negative errno value. Times are CLOCK_MONOTONIC nanoseconds.
+ */
+#ifndef NSTACK_STACK_H
+#define NSTACK_STACK_H
+
+#include <nstack/addr.h>
+#include <stdint.h>
+
+struct shm_session;
+struct shm_region;
+struct stack;
+struct hal_port;
+
+/* Events a stack reports; the values are those of poll(2)/epoll(7). */
+enum stack_event {
+	STACK_EV_IN = 0x001,
+	STACK_EV_PRI = 0x002,
+	STACK_EV_OUT = 0x004,
+	STACK_EV_ERR = 0x008,
+	STACK_EV_HUP = 0x010,
+	STACK_EV_RDHUP = 0x2000,
+};
+
+/* What the framework gives to a stack. Constant while the stack lives. */
+struct stack_env {
+	/* Something happened on s: its fields and FIFOs were updated before this call. Called
+	 * under the worker lock; must not call back into the stack. */
+	void (*event)(struct stack_env *env, struct shm_session *s, uint32_t events);
+	/* The stack let go of its last reference to a local port of (proto, addr): the claim of
+	 * the steering program may end. Called once for each port_hold. */
+	void (*port_hold)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+	void (*port_release)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+	struct shm_region *region; /* where sessions live */
+};
+
+/* Socket options that travel to the stack; values are int unless said. */
+enum stack_opt {
+	STACK_OPT_NODELAY = 1,
+	STACK_OPT_CORK,
+	STACK_OPT_KEEPALIVE,
+	STACK_OPT_KEEPIDLE,    /* s */
+	STACK_OPT_KEEPINTVL,   /* s */
+	STACK_OPT_KEEPCNT,
+	STACK_OPT_RCVBUF,      /* bytes */
+	STACK_OPT_SNDBUF,      /* bytes */
+	STACK_OPT_MAXSEG,
+	STACK_OPT_QUICKACK,
+	STACK_OPT_USER_TIMEOUT, /* ms */
+	STACK_OPT_SYNCNT,
+	STACK_OPT_LINGER2,     /* s, FIN_WAIT_2 */
+	STACK_OPT_DEFER_ACCEPT, /* s */
+	STACK_OPT_WINDOW_CLAMP, /* bytes */
+	STACK_OPT_CONGESTION,  /* char[16] */
+	STACK_OPT_TOS,         /* IPv4 TOS or IPv6 traffic class */
+	STACK_OPT_TTL,         /* unicast hop limit; -1 default */
+	STACK_OPT_MCAST_TTL,
+	STACK_OPT_MCAST_IF,    /* ifindex */
+	STACK_OPT_MTU_DISCOVER, /* IP_PMTUDISC_* */
+	STACK_OPT_V6ONLY,
+	STACK_OPT_BROADCAST,
+	STACK_OPT_RECVERR,
+	STACK_OPT_BINDTODEVICE, /* ifindex, 0 = any */
+	STACK_OPT_NR_
+};
+
+struct tcp_info; /* linux/tcp.h */
+
+/* One line of `nstack sockets`. */
+struct stack_sock_info {
+	uint32_t session;        /* id */
+	uint8_t proto;           /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t tcp_state;       /* TCP_ESTABLISHED..., as in tcp(7) / tcp_info */
+	struct nst_addr local, remote;
+	uint32_t recv_q, send_q; /* bytes, or pending connections and backlog for a listener */
+	uint32_t rtt_us, cwnd;   /* cwnd in segments */
+	uint64_t bytes_in, bytes_out, retrans;
+};
+
+struct stack_counter {
+	const char *name;  /* stable, lower_case_with_underscores */
+	uint64_t value;
+};
+
+struct stack_ops {
+	const char *name;
+
+	/* Life. ports[] stay the caller's and may be exchanged by set_port(). */
+	int (*create)(struct stack **out, struct stack_env *env, const void *config);
+	void (*destroy)(struct stack *st); /* resets what is open */
+	int (*add_port)(struct stack *st, struct hal_port *port);
+	int (*set_port)(struct stack *st, unsigned ifindex, struct hal_port *port);
+
+	/* Work: receive, process, time out, send; returns packets handled. Bounded work per call. */
+	uint32_t (*poll)(struct stack *st, uint64_t now);
+	/* When poll() must be called next though no packet came; UINT64_MAX = never. */
+	uint64_t (*deadline)(struct stack *st);
+	/* A descriptor that is readable when the stack wants poll() for its control side
+	 * (netlink), -1 = none. */
+	int (*ctl_fd)(struct stack *st);
+
+	/* Sessions. The session's family, proto and options are set by the caller. */
+	int (*open)(struct stack *st, struct shm_session *s);
+	int (*bind)(struct stack *st, struct shm_session *s, const struct nst_addr *local);
+	int (*listen)(struct stack *st, struct shm_session *s, int backlog);
+	/* Starts connecting (TCP: -EINPROGRESS, completion is an event; UDP: 0). */
+	int (*connect)(struct stack *st, struct shm_session *s, const struct nst_addr *remote);
+	int (*disconnect)(struct stack *st, struct shm_session *s); /* UDP connect(AF_UNSPEC) */
+	void (*tx_ready)(struct stack *st, struct shm_session *s, uint32_t flags);
+	void (*rx_freed)(struct stack *st, struct shm_session *s); /* reader crossed rx_update_at */
+	int (*shutdown)(struct stack *st, struct shm_session *s, int how); /* SHUT_* */
+	/* The sockets are done with s. linger_s < 0: no SO_LINGER; 0: reset; > 0: the caller waits
+	 * for the session to reach SHM_S_CLOSED by itself before. The stack frees s when done. */
+	void (*close)(struct stack *st, struct shm_session *s, int linger_s);
+	/* Give s back without protocol action (never connected, or undone). */
+	int (*setopt)(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len);
+	int (*getopt)(struct stack *st, struct shm_session *s, int opt, void *v, uint32_t *len);
+	int (*tcp_info)(struct stack *st, struct shm_session *s, struct tcp_info *out);
+	int (*join)(struct stack *st, struct shm_session *s, const struct nst_addr *group,
+		    unsigned ifindex, bool leave);
+
+	/* Can this stack reach remote (through one of its ports, not by loopback)? Fills the
+	 * source address it would use, port 0. 0 or -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL
+	 * (remote is one of our own addresses: leave it to the kernel). */
+	int (*route)(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,
+		     struct nst_addr *src);
+
+	/* Observation. */
+	uint32_t (*sockets)(struct stack *st, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+	uint32_t (*counters)(struct stack *st, struct stack_counter *out, uint32_t n);
+	/* Call fn for every established flow, for pins. */
+	void (*flows)(struct stack *st, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
+						   const struct nst_addr *remote), void *arg);
+};
+
+/* tx_ready flags */
+#define STACK_TX_MORE 1u /* MSG_MORE: hold back a partial segment */
+#define STACK_TX_OOB 2u  /* the last byte written is urgent */
+
+extern const struct stack_ops tcpip_stack_ops;
+
+#endif

@@ -1,0 +1,1 @@
+LIB_SRCS += shm/addr.c shm/fifo.c shm/region.c

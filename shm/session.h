@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shm/session.h - one socket as its stack and its program both see it
+ *
+ * A session is a fixed-size record in a region plus two FIFOs. The program's side (the socket
+ * layer) may live in another process than the stack; everything that either must know of the
+ * other is here, and every field says who writes it.
+ *
+ * What the FIFOs carry:
+ *   TCP connection  rx, tx: the byte stream. tx holds bytes until they are acknowledged.
+ *   TCP listener    rx: ids (uint32_t) of sessions that are ready for accept(). tx: unused.
+ *   UDP             rx, tx: records: struct shm_dgram, then len bytes, padded to a multiple of 8.
+ *
+ * Life: shm_session_alloc() by the socket layer (or by the stack, for an accepted connection)
+ * -> stack_ops.open -> ... -> stack_ops.close -> the stack calls shm_session_free() when its
+ * protocol is done with it (a TCP session in TIME_WAIT is freed at once: the stack keeps only
+ * what TIME_WAIT needs). After close() the socket layer does not touch the session.
+ */
+#ifndef NSTACK_SHM_SESSION_H
+#define NSTACK_SHM_SESSION_H
+
+#include <nstack/addr.h>
+#include <shm/fifo.h>
+
+/* state: written by the stack only (IDLE at alloc). */
+enum shm_session_state {
+	SHM_S_FREE = 0,
+	SHM_S_IDLE,       /* open; TCP: neither listening nor connecting. UDP: in use */
+	SHM_S_LISTEN,     /* rx carries session ids; backlog valid */
+	SHM_S_CONNECTING, /* TCP SYN sent; remote and local valid */
+	SHM_S_CONNECTED,  /* TCP: established until both directions ended; UDP: remote valid */
+	SHM_S_CLOSED,     /* TCP: over (closed both ways, reset, or connect failed); error says why */
+	SHM_S_NR_
+};
+
+/* stack_flags: set by the stack only; they are not taken back before the session is freed. */
+#define SHM_SF_RX_EOF 0x01u  /* no byte will follow those published in rx (FIN or reset) */
+#define SHM_SF_TX_DEAD 0x02u /* sending fails with EPIPE (reset, or peer is gone) */
+#define SHM_SF_RESET 0x04u   /* ended by a reset or a time-out */
+#define SHM_SF_URG 0x08u     /* urgent data was seen; urg_pos valid */
+
+/* app_flags: set by the socket layer only. */
+#define SHM_AF_RX_SHUT 0x01u  /* shutdown(SHUT_RD) */
+#define SHM_AF_TX_SHUT 0x02u  /* shutdown(SHUT_WR): nothing will follow what is in tx */
+
+struct shm_session {
+	/* Set before the session becomes visible, then constant until it is freed. */
+	uint32_t id;        /* index in the region */
+	uint32_t gen;       /* counts uses of this id */
+	uint8_t family;     /* AF_INET, AF_INET6: that of the socket */
+	uint8_t proto;      /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t v6only;
+	uint8_t reuseport;
+	uint32_t parent;    /* accepted: id of the listener, else UINT32_MAX */
+	uint64_t user;      /* the socket layer's: its object for this session (own process only) */
+
+	/* Written by the stack. */
+	uint32_t state;       /* enum shm_session_state; release: pairs session.state */
+	uint32_t stack_flags; /* SHM_SF_* */
+	int32_t error;        /* pending SO_ERROR, positive errno; the socket layer takes it by
+				 exchanging it for 0, the stack stores a new one */
+	uint32_t mss;         /* TCP: bytes per segment */
+	uint64_t rx_update_at; /* reader: call rx_freed when rx.tail reaches this (window update) */
+	uint64_t urg_pos;     /* stream position just behind the urgent byte */
+	struct nst_addr local, remote; /* valid by state; constant while CONNECTED (TCP) */
+	uint32_t backlog;     /* listener: bound on ids in rx */
+	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
+
+	/* Written by the socket layer. */
+	_Alignas(64) uint32_t app_flags; /* SHM_AF_* */
+	uint32_t tx_limit;    /* bytes of tx in use (SO_SNDBUF), <= FIFO size */
+	uint32_t tx_nospace;  /* 1: a writer found no space; the stack sets it to 0 and reports OUT once
+				 fifo_used(tx) <= 2/3 of tx_limit */
+	uint32_t rx_lowat;    /* SO_RCVLOWAT */
+	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
+
+	struct shm_fifo rx; /* producer: stack */
+	struct shm_fifo tx; /* producer: socket layer */
+};
+_Static_assert(sizeof(struct shm_session) <= 512, "one slot of a region");
+
+/* Header of a UDP record. */
+struct shm_dgram {
+	uint32_t len;    /* payload bytes that follow */
+	uint32_t flags;  /* SHM_DG_* */
+	struct nst_addr peer;  /* rx: from; tx: to (AF_UNSPEC: the connected remote) */
+	struct nst_addr local; /* rx: destination address; tx: source wanted (AF_UNSPEC: any) */
+	uint32_t ifindex;      /* rx: port it came in by; tx: port wanted, 0 = any */
+	uint16_t gso_size;     /* tx: UDP_SEGMENT, 0 = none; rx: UDP_GRO, 0 = none */
+	uint8_t tos, ttl;      /* rx: as received; tx: 0 = the socket's */
+	uint64_t tstamp_ns;    /* rx: CLOCK_REALTIME of arrival */
+};
+_Static_assert(sizeof(struct shm_dgram) == 72, "shared between processes");
+#define SHM_DG_ERROR 1u /* rx: not data but an error queue entry (IP_RECVERR); len = quoted bytes */
+#define SHM_DG_DONTROUTE 2u
+
+/* Bytes that a record with that payload takes in a FIFO. */
+static inline uint32_t shm_dgram_size(uint32_t payload)
+{
+	return (uint32_t)sizeof(struct shm_dgram) + ((payload + 7u) & ~7u);
+}
+
+/* --- the region that holds sessions ------------------------------------------------------ */
+
+struct shm_region_config {
+	uint32_t sessions;  /* how many; memory is used only by those that are */
+	uint32_t rx_size, tx_size; /* bytes of each FIFO, powers of two, 64 KiB to 64 MiB */
+};
+
+/* A process's own view of a region; opaque outside of shm/. */
+struct shm_region;
+
+/* Create a region in a memfd and map it. 0 or -errno. */
+int shm_region_create(struct shm_region **out, const struct shm_region_config *cfg);
+void shm_region_close(struct shm_region *r);
+int shm_region_fd(const struct shm_region *r);
+
+/* Owner of the region only, under the worker lock: NULL when none is free. The session comes
+ * IDLE, FIFOs empty, limits at FIFO size, parent UINT32_MAX, other fields 0. */
+struct shm_session *shm_session_alloc(struct shm_region *r, uint8_t family, uint8_t proto);
+/* Also gives pages beyond the first few back to the system. Double free is refused and counted. */
+void shm_session_free(struct shm_region *r, struct shm_session *s);
+/* NULL if id is out of range or free. */
+struct shm_session *shm_session_get(struct shm_region *r, uint32_t id);
+
+struct fifo shm_session_rx(const struct shm_region *r, struct shm_session *s);
+struct fifo shm_session_tx(const struct shm_region *r, struct shm_session *s);
+
+struct shm_region_stats {
+	uint32_t sessions, used, high_water;
+	uint64_t allocs, frees, alloc_failed, double_frees;
+	uint64_t resident_bytes; /* of the region's memfd */
+};
+void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out);
+
+static inline uint32_t shm_session_state(const struct shm_session *s)
+{
+	/* acquire: pairs session.state - what the stack wrote before the state is visible */
+	return __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
+}
+static inline void shm_session_set_state(struct shm_session *s, uint32_t state)
+{
+	/* release: pairs session.state - addresses, error and flags first */
+	__atomic_store_n(&s->state, state, __ATOMIC_RELEASE);
+}
+
+#endif
