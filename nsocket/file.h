@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/file.h - the fd table and what a descriptor of ours refers to
+ *
+ * An nfile is what the kernel calls an open file description: descriptors made by dup() share
+ * it, fork copies it. The table maps descriptor numbers to nfiles; a number without an nfile is
+ * the kernel's. Lookup is RCU (liburcu-bp: threads register themselves) and takes no lock; a
+ * caller that keeps the nfile across a blocking call holds a reference.
+ *
+ * Threads: any. Freed by call_rcu after the last reference.
+ */
+#ifndef NSOCKET_FILE_H
+#define NSOCKET_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu-bp.h>
+#include <urcu/rculist.h>
+
+enum nfile_kind { NF_SOCK, NF_EPOLL };
+
+struct nfile {
+	int refs;               /* atomic: table entries + running calls */
+	uint8_t kind;           /* enum nfile_kind */
+	uint32_t flags;         /* atomic: O_NONBLOCK mirrored (status flags belong to the description) */
+	struct cds_list_head watches; /* RCU list of struct watch; writers hold watch_lock */
+	pthread_mutex_t watch_lock;
+	struct rcu_head rcu;
+	void (*release)(struct nfile *); /* last reference dropped; then freed by RCU */
+};
+
+/* One party that wants to hear of events on an nfile: an epoll item or a waiting poll() call.
+ * notify runs in RCU read side, possibly under the worker lock, from any thread: it must not
+ * block, take the worker lock, or call the stack. */
+struct watch {
+	struct cds_list_head node;
+	void (*notify)(struct watch *w, struct nfile *f, uint32_t events);
+};
+
+void watch_add(struct nfile *f, struct watch *w);
+/* After return no new notify starts; one may still run until a grace period has passed. */
+void watch_del(struct nfile *f, struct watch *w);
+/* Walk the watches: called for every event of the stack and for local state changes. */
+void watch_notify(struct nfile *f, uint32_t events);
+
+/* --- table ------------------------------------------------------------------------------- */
+
+/* The fast path of every wrapper: is this number ours at all? Wait-free; a few ns. */
+bool fd_is_ours(int fd);
+/* With a reference taken, or NULL (kernel fd, bad fd). */
+struct nfile *fd_get(int fd);
+void nfile_get(struct nfile *f);
+void nfile_put(struct nfile *f);
+/* Point fd at f (takes a reference for the entry); replaces what was there. -ENOMEM, -EMFILE */
+int fd_install(int fd, struct nfile *f);
+/* Remove the entry and return it (the entry's reference passes to the caller), or NULL. */
+struct nfile *fd_remove(int fd);
+/* Number of table entries that refer to f (dup count). */
+int nfile_fd_count(struct nfile *f);
+
+/* --- sockets, as the event side sees them ------------------------------------------------- */
+
+/* Readiness of the user-stack half now, as EPOLL bits (ERR, HUP, RDHUP included, unmasked);
+ * 0 while the socket has no session. Makes the stack start if the socket qualifies and it has
+ * not (lazy start): so call it once when a socket is first watched or polled. */
+uint32_t nsock_poll(struct nfile *f);
+/* Must the kernel's half (the shadow, same fd number) be watched too? Undecided sockets,
+ * listeners, UDP sockets: yes. Connected user-stack TCP: no (its placeholder would always
+ * report HUP). Changes of the answer are announced by watch_notify(f, NSOCK_EV_REWATCH). */
+bool nsock_kernel_half(struct nfile *f);
+#define NSOCK_EV_REWATCH (1u << 30)
+
+#endif

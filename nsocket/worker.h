@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/worker.h - who runs the stack, and how threads wait
+ *
+ * A process has at most one worker: a stack object over all ports, guarded by the worker lock.
+ * There is no dedicated thread: a thread that waits drives the stack itself (so data needs no
+ * hand-over between cores), and a helper thread ticks while there is activity but nobody waits.
+ * A thread that finds the lock busy leaves its request in the command queue, which the holder
+ * drains before and re-checks after it unlocks.
+ *
+ * Sleeping: one of the sleepers (the leader) sleeps on the HAL's descriptors and until the
+ * stack's deadline, the others on their doorbells only; a leader that leaves passes the role on.
+ *
+ * Ordering: worker.sleep (a waiter announces SLEEPING, then looks again; a ringer publishes the
+ * event, then looks for SLEEPING): no wake-up is lost.
+ */
+#ifndef NSOCKET_WORKER_H
+#define NSOCKET_WORKER_H
+
+#include <nstack/stack.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A place to sleep: one per waiting thread (kept in TLS, so its eventfd is made once) or one per
+ * epoll set that several threads wait on. */
+struct waiter;
+struct waiter *waiter_self(void); /* the calling thread's */
+/* Wake it if it sleeps; costs no system call if it is awake. Any thread, any context. */
+void waiter_ring(struct waiter *w);
+
+/* Wait until ready(arg) is true. Drives the stack, spins for the configured time, then sleeps on
+ * the stack's descriptors, the waiter's doorbell and kfds[0..nk) (kernel descriptors: their
+ * revents are filled in when one of them ends the wait). ready() is called without any lock held.
+ * deadline_ns: CLOCK_MONOTONIC, 0 = do not wait (one round of driving), UINT64_MAX = for ever.
+ * sigmask: as for ppoll, NULL = leave. Returns 1 (ready or a kfd has events), 0 (deadline),
+ * -EINTR. */
+int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
+		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg);
+
+/* One bounded round of driving if the lock is free; cheap. */
+void worker_drive(void);
+
+uint64_t worker_now(void); /* CLOCK_MONOTONIC, ns */
+
+#endif
