@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/ctl_server.h - a process answers questions about itself
+ *
+ * One abstract unix SOCK_SEQPACKET socket per process, @nstack/<pid>, one JSON message per
+ * request; replies are one or more messages (rd/ctl_proto.h has the protocol). Only root and the
+ * process's own user are answered. The server owns its descriptors behind one epoll descriptor:
+ * whoever runs the helper thread polls ctl_server_fd() for POLLIN and calls ctl_server_run(),
+ * which never blocks. All descriptors are made by raw system calls, so the wrapped calls never
+ * see them, and are close-on-exec.
+ *
+ * The server knows nothing of sockets or stacks: it asks struct ctl_ops. Every member may be
+ * NULL (answered as "not supported"). Callbacks run in the thread of ctl_server_run() and take
+ * the worker lock themselves where they need it.
+ *
+ * Start it also when the stack could NOT be started (ops->status fills fallback): that is how
+ * `nstack doctor` and `nstack status` learn why a process runs on the kernel.
+ */
+#ifndef NSTACK_NSOCKET_CTL_SERVER_H
+#define NSTACK_NSOCKET_CTL_SERVER_H
+
+#include <nstack/hal.h>
+#include <nstack/stack.h>
+#include <rd/ctl_proto.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ctl_status {
+	bool stack_running;
+	char stack[16];           /* "tcpip" */
+	char fallback[256];       /* why this process runs on the kernel, "" if it does not; the server
+				     fills in the log's last fallback line when this is "" */
+	uint64_t start_ns;        /* CLOCK_MONOTONIC when the stack started, 0 = not */
+	uint32_t sockets_ours;    /* sockets served by the stack now */
+	uint32_t sockets_kernel;  /* sockets that were left to the kernel, so far */
+	uint32_t sessions, sessions_used, sessions_high; /* region */
+	uint64_t region_bytes;    /* resident */
+	uint64_t helper_ticks;    /* rounds of the helper thread */
+	uint64_t lock_contended;  /* commands that had to be queued */
+};
+
+struct ctl_port {
+	char ifname[IF_NAMESIZE];
+	unsigned ifindex;
+	unsigned instance;        /* steering slot, 0 = none */
+	uint32_t nqueues;
+	uint32_t caps;            /* enum hal_cap */
+	char mode[48];
+	char mode_why[160];
+	char why_not[256];        /* this port is not in use: why; "" = in use */
+};
+
+/* Sockets that the kernel serves, counted by reason. */
+struct ctl_reason {
+	const char *name;         /* stable, lower_case_with_underscores: "port_owned_by_other" */
+	const char *help;         /* one line for people: what it means and the next step; or NULL */
+	uint64_t count;
+};
+
+struct ctl_dump {
+	uint64_t max_packets;     /* 0 = no bound */
+	uint32_t snaplen;         /* 0 = whole packets */
+	char ifname[IF_NAMESIZE]; /* "" = every port */
+	uint16_t port;            /* local or remote TCP/UDP port, host byte order; 0 = all */
+	uint8_t proto;            /* IPPROTO_TCP, IPPROTO_UDP; 0 = all */
+};
+
+struct ctl_ops {
+	void (*status)(void *arg, struct ctl_status *out);           /* out is zeroed before */
+	uint32_t (*ports)(void *arg, struct ctl_port *out, uint32_t n); /* returns how many filled */
+	int (*queue_stats)(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
+	/* as in struct stack_ops: *cursor 0 at first, 0 results = end */
+	uint32_t (*sockets)(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+	uint32_t (*counters)(void *arg, struct stack_counter *out, uint32_t n);
+	uint32_t (*reasons)(void *arg, struct ctl_reason *out, uint32_t n);
+	/* Before new rules come into force: pin every established flow to the own instance on every
+	 * port. Returns the number of pins, or a negative errno. The rules themselves are the
+	 * server's business (rd_rules_publish()). */
+	int (*pin_flows)(void *arg);
+	/* Capture into fd (owned by the callee from here on, also on failure) as pcapng. */
+	int (*dump_start)(void *arg, int fd, const struct ctl_dump *opt, char why[256]);
+	/* Stop and close; out: packets written and lost. */
+	int (*dump_stop)(void *arg, uint64_t *packets, uint64_t *lost);
+	/* Current state of a capture: 1 running, 0 not (bound reached or never started). */
+	int (*dump_state)(void *arg, uint64_t *packets, uint64_t *lost);
+};
+
+struct ctl_server;
+/* 0 or -errno (-EADDRINUSE: this pid's name is taken). ops and arg must outlive the server. */
+int ctl_server_open(struct ctl_server **out, const struct ctl_ops *ops, void *arg);
+/* Also right in a forked child: only the child's descriptors are closed, the parent's server goes
+ * on. Safe on NULL. A capture started by a client that is still connected is stopped. */
+void ctl_server_close(struct ctl_server *s);
+/* The descriptor to poll for POLLIN; stays the server's. */
+int ctl_server_fd(const struct ctl_server *s);
+/* Is fd one of the server's? (For close_range() and closefrom() wrappers.) */
+bool ctl_server_owns(const struct ctl_server *s, int fd);
+/* Serve what is ready; bounded work; never blocks. */
+void ctl_server_run(struct ctl_server *s);
+
+#endif

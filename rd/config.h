@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rd/config.h - the configuration of one process
+ *
+ * A JSON file (comments and trailing commas accepted) that NSTACK_CONFIG or `nstack run --config`
+ * names; NSTACK_CONFIG may also hold the JSON text itself (it starts with '{'). Every key has a
+ * default; an unknown key is an error that names the line and the nearest known key. The table of
+ * keys in config.c is the only list: parsing, the tool's help and the manual page come from it.
+ *
+ * Threads: rd_config_init() once, early (library constructor, before other threads); afterwards
+ * the configuration is constant and may be read by any thread.
+ */
+#ifndef NSTACK_RD_CONFIG_H
+#define NSTACK_RD_CONFIG_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define RD_ERR 512           /* size of a buffer for one message for people */
+#define NS_CONFIG_IFS 16
+
+enum ns_hal { NS_HAL_XDP, NS_HAL_DPDK };
+enum ns_xdp_mode { NS_MODE_AUTO, NS_MODE_GENERIC, NS_MODE_NATIVE };
+enum ns_zero_copy { NS_ZC_AUTO, NS_ZC_OFF };
+
+struct ns_tcp_config {
+	uint32_t init_cwnd;       /* segments */
+	uint32_t min_rto_ms, max_rto_ms;
+	uint32_t delayed_ack_ms;  /* 0 = acknowledge at once */
+	uint32_t syn_retries;     /* SYNs after the first */
+	uint32_t retries;         /* retransmissions of data before giving up */
+	uint32_t time_wait_ms;
+	uint32_t fin_timeout_ms;  /* FIN_WAIT_2 of an orphan */
+	uint32_t keepalive_s, keepalive_interval_s, keepalive_probes; /* when SO_KEEPALIVE is set */
+	uint32_t mss_max;         /* 0 = from the MTU */
+	bool sack, timestamps, window_scaling, syn_cookies;
+};
+
+struct ns_config {
+	enum ns_hal hal;
+	char interfaces[NS_CONFIG_IFS][IF_NAMESIZE];
+	uint32_t n_interfaces;    /* 0 = every interface with a usable address */
+	enum ns_xdp_mode mode;
+	enum ns_zero_copy zero_copy;
+	bool load;                /* attach the steering program if nobody did (`nstack run`) */
+	uint32_t queues;          /* receive queues used per interface; 0 = all */
+	uint32_t frames;          /* UMEM frames per queue; power of two */
+	uint32_t rx_ring, tx_ring; /* descriptors; powers of two */
+	bool super_frames;        /* send bulk through AF_PACKET super-frames where that works */
+
+	uint32_t spin_us;         /* spin so long before sleeping */
+	uint32_t rcvbuf, sndbuf;  /* bytes of a socket's FIFOs; powers of two */
+	uint32_t max_sockets;     /* sessions of a process */
+	uint32_t exit_linger_ms;  /* how long exit() waits for unsent data to leave */
+	char congestion[16];      /* "cubic", "reno" */
+	struct ns_tcp_config tcp;
+
+	char *rules_path;         /* rule file, NULL = none or inline */
+	char *rules_text;         /* the rules' JSON text (inline, or read from rules_path), NULL = none */
+	int reload_signal;        /* signal that re-reads rules_path; 0 = none (default) */
+	char *faults;             /* fault injection for tests, hal_wrap's syntax; NULL = none */
+	char *dump;               /* pcapng file to capture into from the start; NULL = none */
+
+	int log_level;            /* enum ns_log_level, -1 = from the environment */
+	int log_file;             /* 1 file, 0 stderr, -1 = from the environment */
+	char *log_path;           /* directory, NULL = from the environment */
+
+	char *source;             /* file name, "NSTACK_CONFIG" or "defaults"; for people */
+};
+
+/* Defaults only. Never fails; constant storage. */
+const struct ns_config *rd_config_defaults(void);
+
+/* From a file, or from text (name: what messages call it). 0 and *out (rd_config_free), or a
+ * negative errno (-EINVAL: content) and err = "FILE:LINE:COLUMN: text". Rule files are read and
+ * checked too. hal "dpdk" is refused here when it isn't built in. */
+int rd_config_load(const char *path, struct ns_config **out, char err[RD_ERR]);
+int rd_config_parse(const char *text, size_t len, const char *name, struct ns_config **out,
+		    char err[RD_ERR]);
+void rd_config_free(struct ns_config *c);
+
+/* The process's configuration: NSTACK_CONFIG if set, else defaults. On an error the defaults are
+ * in force, the error is returned (and in err), and the caller is to leave everything to the
+ * kernel. A second call does nothing and returns the first one's result. */
+int rd_config_init(char err[RD_ERR]);
+/* Never NULL: the defaults until rd_config_init() succeeded. */
+const struct ns_config *rd_config(void);
+
+/* The table, for people: one key per line or paragraph. */
+enum rd_config_format { RD_CONFIG_TEXT, RD_CONFIG_MAN, RD_CONFIG_MARKDOWN };
+void rd_config_describe(FILE *f, enum rd_config_format fmt);
+
+/* Is this interface one that the configuration names (or lets through, naming none)? */
+bool rd_config_has_if(const struct ns_config *c, const char *ifname);
+
+#endif

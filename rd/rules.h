@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rd/rules.h - nRD: which stack serves a protocol, a local and a remote address
+ *
+ * A rule set is a JSON file:
+ *
+ *	{ "rules": [
+ *	    { "remote": "198.18.0.0/15", "action": "stack" },
+ *	    { "local": "2001:db8::1", "port": "8000-8999", "proto": "tcp", "action": "kernel" },
+ *	    { "remote": "198.18.7.0/24", "remote_port": 53, "action": "drop", "priority": 1 } ],
+ *	  "default": "tcpip" }
+ *
+ * Every condition that is left out matches everything. "port" is the local port, "remote_port"
+ * the peer's. "action" (and "default") is the name of a stack ("tcpip"; "stack" means that one),
+ * "kernel" or "drop".
+ *
+ * The order. Rules are sorted, and the first that matches decides:
+ *	1. smaller "priority" first (default 100),
+ *	2. longer "remote" prefix (left out counts as -1, so "0.0.0.0/0" is more specific),
+ *	3. longer "local" prefix,
+ *	4. narrower "port", then narrower "remote_port" range,
+ *	5. "proto" given before not given,
+ *	6. the later line of the file first: two rules that are equal up to here have the same
+ *	   conditions in effect, and the last one wins.
+ * So among rules that differ in the remote prefix only, the longest prefix wins, and the steering
+ * program's "lowest bit" is exactly this order. At most RD_RULES_MAX rules.
+ *
+ * Built in, before all rules: a loopback or unspecified address on either side -> kernel. (Traffic
+ * of that kind never reaches an interface that is steered, so the steering program needs no such
+ * rule.)
+ *
+ * The process has one current rule set, published by RCU; a lookup takes no lock.
+ */
+#ifndef NSTACK_RD_RULES_H
+#define NSTACK_RD_RULES_H
+
+#include <nstack/addr.h>
+#include <rd/config.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RD_RULES_MAX 256u
+#define RD_STACK_NAME 16u
+#define RD_STACKS_MAX 14u /* different stacks that one rule set may name */
+#define RD_STACK_DEFAULT "tcpip"
+
+enum rd_action { RD_KERNEL, RD_DROP, RD_STACK };
+
+struct rd_prefix {
+	uint8_t family; /* AF_UNSPEC: matches every address of both families */
+	uint8_t len;    /* bits, 0..32 or 0..128 */
+	uint8_t addr[16]; /* host bits are zero */
+};
+
+struct rd_rule {
+	struct rd_prefix remote, local;
+	uint16_t port_lo, port_hi;   /* local port, host byte order; 0..65535 = any */
+	uint16_t rport_lo, rport_hi; /* remote port */
+	uint8_t proto;               /* IPPROTO_TCP, IPPROTO_UDP, 0 = any */
+	uint8_t action;              /* enum rd_action */
+	uint8_t stack;               /* RD_STACK: index into rd_rules.stacks */
+	int32_t priority;
+	uint32_t line;               /* of the file, for people */
+};
+
+struct rd_rules {
+	uint32_t n;
+	uint8_t default_action, default_stack;
+	uint32_t n_stacks;
+	char stacks[RD_STACKS_MAX][RD_STACK_NAME]; /* [0] is "tcpip" */
+	uint64_t generation;         /* set by rd_rules_publish(); 0 = not published */
+	struct rd_rule rule[RD_RULES_MAX]; /* sorted: the first that matches decides */
+};
+
+struct rd_verdict {
+	uint8_t action;   /* enum rd_action */
+	uint8_t stack;    /* RD_STACK: index into rd_rules.stacks */
+	int16_t rule;     /* index of the rule that decided; RD_BY_DEFAULT, RD_BY_BUILTIN */
+};
+#define RD_BY_DEFAULT (-1)
+#define RD_BY_BUILTIN (-2)
+
+/* --- rule sets ---------------------------------------------------------------------------- */
+
+/* No rules, default "tcpip". */
+void rd_rules_init(struct rd_rules *r);
+/* 0, or -EINVAL/-E2BIG/-errno and err = "FILE:LINE:COLUMN: text". The text may also be just the
+ * array of rules. */
+int rd_rules_parse(const char *text, size_t len, const char *name, struct rd_rules *out,
+		   char err[RD_ERR]);
+int rd_rules_load(const char *path, struct rd_rules *out, char err[RD_ERR]);
+/* Canonical JSON of the set in its sorted order, malloc()ed; NULL: no memory. Parsing it gives the
+ * same decisions. */
+char *rd_rules_text(const struct rd_rules *r);
+/* One rule for people: "remote 198.18.0.0/15 tcp port 80 -> tcpip". */
+void rd_rule_str(const struct rd_rules *r, const struct rd_rule *rule, char *out, size_t size);
+
+/* The decision. remote AF_UNSPEC: not known. local AF_UNSPEC or all-zero with a port: any local
+ * address. */
+struct rd_verdict rd_rules_lookup(const struct rd_rules *r, uint8_t proto,
+				  const struct nst_addr *local, const struct nst_addr *remote);
+/* Is there a remote address (and, for a wildcard local, a local address) for which a user stack
+ * would serve this local port? This is what listen() and bind() of UDP ask before claiming. */
+bool rd_rules_may_stack(const struct rd_rules *r, uint8_t proto, const struct nst_addr *local);
+
+/* The same set as the steering program takes it. -E2BIG: more stacks than it can name. */
+struct steer_rules;
+int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out);
+
+/* --- the process's current set ------------------------------------------------------------ */
+
+/* From the configuration (already checked there), else the default set. 0 or -errno. */
+int rd_init(const struct ns_config *c, char err[RD_ERR]);
+/* Make a copy of r current; frees the former set after a grace period. Returns 0 or -ENOMEM. */
+int rd_rules_publish(const struct rd_rules *r);
+/* Re-read the rule file of the configuration and publish it. 0 or -errno. */
+int rd_rules_reload(const struct ns_config *c, char err[RD_ERR]);
+/* Copy of the current set. */
+void rd_rules_current(struct rd_rules *out);
+uint64_t rd_rules_generation(void);
+
+/* Lookups in the current set: wait-free. Before rd_init(): kernel. */
+struct rd_verdict rd_lookup(uint8_t proto, const struct nst_addr *local,
+			    const struct nst_addr *remote);
+bool rd_may_stack(uint8_t proto, const struct nst_addr *local);
+
+#endif
