@@ -11,6 +11,7 @@
 #ifndef NSOCKET_FILE_H
 #define NSOCKET_FILE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <urcu-bp.h>
@@ -25,7 +26,8 @@ struct nfile {
 	struct cds_list_head watches; /* RCU list of struct watch; writers hold watch_lock */
 	pthread_mutex_t watch_lock;
 	struct rcu_head rcu;
-	void (*release)(struct nfile *); /* last reference dropped; then freed by RCU */
+	void (*release)(struct nfile *); /* last reference dropped: clean up, nfile_free_rcu() */
+	int fds;                /* atomic: table entries that refer to it */
 };
 
 /* One party that wants to hear of events on an nfile: an epoll item or a waiting poll() call.
@@ -44,8 +46,19 @@ void watch_notify(struct nfile *f, uint32_t events);
 
 /* --- table ------------------------------------------------------------------------------- */
 
-/* The fast path of every wrapper: is this number ours at all? Wait-free; a few ns. */
-bool fd_is_ours(int fd);
+/* Descriptor numbers from here on are always the kernel's. The table is one flat array in bss:
+ * a look-up is one load, and pages that no descriptor uses cost nothing. */
+#define NFILE_FDS (1 << 20)
+extern struct nfile *nfile_table[NFILE_FDS];
+
+/* The fast path of every wrapper: is this number ours at all? Wait-free; a few ns. May be true
+ * although fd_get() then answers NULL (a descriptor of the library's own, or a race with close):
+ * libc is right then. */
+static inline bool fd_is_ours(int fd)
+{
+	/* relaxed: fd_get() does the ordering, this only says whether to ask it */
+	return (unsigned)fd < NFILE_FDS && __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED);
+}
 /* With a reference taken, or NULL (kernel fd, bad fd). */
 struct nfile *fd_get(int fd);
 void nfile_get(struct nfile *f);
@@ -56,6 +69,24 @@ int fd_install(int fd, struct nfile *f);
 struct nfile *fd_remove(int fd);
 /* Number of table entries that refer to f (dup count). */
 int nfile_fd_count(struct nfile *f);
+/* The same, only if the entry still is f; false: it is not. */
+bool fd_remove_if(int fd, struct nfile *f);
+/* Set up the common part: one reference (the caller's), no watches. */
+void nfile_init(struct nfile *f, enum nfile_kind kind, uint32_t flags,
+		void (*release)(struct nfile *));
+/* Free what embeds f (malloc'ed; f is its first member) after a grace period. Calls release()
+ * have to end with this. */
+void nfile_free_rcu(struct nfile *f);
+/* A descriptor of the library's own (doorbell, HAL...): the program may not close or replace it:
+ * close() answers EBADF, close_range() skips it. */
+void fd_protect(int fd);
+void fd_unprotect(int fd);
+bool fd_is_protected(int fd);
+/* First descriptor >= fd that has an entry, or -1: for close_range() and fork. */
+int fd_next(int fd);
+/* call_rcu() for anything of this library: its thread is made with all signals blocked, and not
+ * at all while the process has a single thread (then fn runs at once). */
+void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 
 /* --- sockets, as the event side sees them ------------------------------------------------- */
 

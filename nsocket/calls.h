@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/calls.h - the one list of intercepted calls
+ *
+ * Everything that depends on which calls are intercepted comes from here: the structure of real
+ * functions (libc.h), their resolution (libc.c), and the check that the export map names exactly
+ * these. A wrapper of the same name is defined in one of the files of this folder.
+ *
+ *	CALL(result, name, (parameters), (arguments))
+ *	CALL_NORETURN(name, (parameters), (arguments))
+ *
+ * fcntl and ioctl are variadic in libc; here they take one long: on the ABIs that we build for,
+ * a variadic function finds its integer arguments where a fixed one does.
+ *
+ * Not in the list, on purpose: fork (pthread_atfork also sees forkpty, daemon and the like),
+ * exec (the new image starts clean), getaddrinfo (libc's resolver calls itself inside, so name
+ * lookups stay with the kernel), stdio on sockets (libc's streams call read and write inside: a
+ * FILE on a socket only works while the kernel serves it).
+ */
+#ifndef NSOCKET_CALLS_H
+#define NSOCKET_CALLS_H
+
+#define NS_CALLS(CALL, CALL_NORETURN) \
+	/* life of descriptors */ \
+	CALL(int, socket, (int domain, int type, int protocol), (domain, type, protocol)) \
+	CALL(int, close, (int fd), (fd)) \
+	CALL(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
+	CALL(void, closefrom, (int first), (first)) \
+	CALL(int, fclose, (FILE *file), (file)) \
+	CALL(int, dup, (int fd), (fd)) \
+	CALL(int, dup2, (int fd, int to), (fd, to)) \
+	CALL(int, dup3, (int fd, int to, int flags), (fd, to, flags)) \
+	CALL(int, fcntl, (int fd, int cmd, long arg), (fd, cmd, arg)) \
+	CALL(int, fcntl64, (int fd, int cmd, long arg), (fd, cmd, arg)) \
+	CALL(int, ioctl, (int fd, unsigned long req, long arg), (fd, req, arg)) \
+	/* sockets */ \
+	CALL(int, bind, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
+	CALL(int, listen, (int fd, int backlog), (fd, backlog)) \
+	CALL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
+	CALL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags), \
+	     (fd, addr, len, flags)) \
+	CALL(int, connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
+	CALL(int, shutdown, (int fd, int how), (fd, how)) \
+	CALL(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
+	CALL(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
+	CALL(int, getsockopt, (int fd, int level, int name, void *val, socklen_t *len), \
+	     (fd, level, name, val, len)) \
+	CALL(int, setsockopt, (int fd, int level, int name, const void *val, socklen_t len), \
+	     (fd, level, name, val, len)) \
+	CALL(int, sockatmark, (int fd), (fd)) \
+	/* data */ \
+	CALL(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags)) \
+	CALL(ssize_t, sendto, (int fd, const void *buf, size_t n, int flags, \
+			       const struct sockaddr *addr, socklen_t len), \
+	     (fd, buf, n, flags, addr, len)) \
+	CALL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags)) \
+	CALL(int, sendmmsg, (int fd, struct mmsghdr *vec, unsigned n, int flags), \
+	     (fd, vec, n, flags)) \
+	CALL(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags)) \
+	CALL(ssize_t, recvfrom, (int fd, void *buf, size_t n, int flags, struct sockaddr *addr, \
+				 socklen_t *len), (fd, buf, n, flags, addr, len)) \
+	CALL(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags)) \
+	CALL(int, recvmmsg, (int fd, struct mmsghdr *vec, unsigned n, int flags, \
+			     struct timespec *timeout), (fd, vec, n, flags, timeout)) \
+	CALL(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n)) \
+	CALL(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n)) \
+	CALL(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
+	CALL(ssize_t, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
+	CALL(ssize_t, sendfile, (int out, int in, off_t *off, size_t n), (out, in, off, n)) \
+	CALL(ssize_t, sendfile64, (int out, int in, off64_t *off, size_t n), (out, in, off, n)) \
+	CALL(ssize_t, splice, (int in, off64_t *off_in, int out, off64_t *off_out, size_t n, \
+			       unsigned flags), (in, off_in, out, off_out, n, flags)) \
+	CALL(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t room), (fd, buf, n, room)) \
+	CALL(ssize_t, __recv_chk, (int fd, void *buf, size_t n, size_t room, int flags), \
+	     (fd, buf, n, room, flags)) \
+	CALL(ssize_t, __recvfrom_chk, (int fd, void *buf, size_t n, size_t room, int flags, \
+				       struct sockaddr *addr, socklen_t *len), \
+	     (fd, buf, n, room, flags, addr, len)) \
+	/* events (ev_*.c) */ \
+	CALL(int, epoll_create, (int size), (size)) \
+	CALL(int, epoll_create1, (int flags), (flags)) \
+	CALL(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event), \
+	     (epfd, op, fd, event)) \
+	CALL(int, epoll_wait, (int epfd, struct epoll_event *ev, int n, int timeout), \
+	     (epfd, ev, n, timeout)) \
+	CALL(int, epoll_pwait, (int epfd, struct epoll_event *ev, int n, int timeout, \
+				const sigset_t *mask), (epfd, ev, n, timeout, mask)) \
+	CALL(int, epoll_pwait2, (int epfd, struct epoll_event *ev, int n, \
+				 const struct timespec *timeout, const sigset_t *mask), \
+	     (epfd, ev, n, timeout, mask)) \
+	CALL(int, poll, (struct pollfd *fds, nfds_t n, int timeout), (fds, n, timeout)) \
+	CALL(int, ppoll, (struct pollfd *fds, nfds_t n, const struct timespec *timeout, \
+			  const sigset_t *mask), (fds, n, timeout, mask)) \
+	CALL(int, __poll_chk, (struct pollfd *fds, nfds_t n, int timeout, size_t room), \
+	     (fds, n, timeout, room)) \
+	CALL(int, __ppoll_chk, (struct pollfd *fds, nfds_t n, const struct timespec *timeout, \
+				const sigset_t *mask, size_t room), \
+	     (fds, n, timeout, mask, room)) \
+	CALL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout), \
+	     (n, r, w, e, timeout)) \
+	CALL(int, pselect, (int n, fd_set *r, fd_set *w, fd_set *e, \
+			    const struct timespec *timeout, const sigset_t *mask), \
+	     (n, r, w, e, timeout, mask)) \
+	CALL(long, __fdelt_chk, (long fd), (fd)) \
+	/* the process */ \
+	CALL(pid_t, vfork, (void), ()) \
+	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
+	     (sig, act, old)) \
+	CALL_NORETURN(_exit, (int status), (status)) \
+	CALL_NORETURN(_Exit, (int status), (status))
+
+#endif

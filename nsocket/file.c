@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/file.c - the fd table
+ *
+ * A flat array of pointers, indexed by descriptor. Readers take an nfile under RCU: load the
+ * entry, raise the count unless it is 0, done; the memory stays valid until a grace period after
+ * the last reference went. Writers (socket, close, dup) exchange entries atomically, so two
+ * threads that close the same number never both get it. fd_max bounds walks over the table.
+ *
+ * Freeing: call_rcu, except while the process has one thread only, when there is nobody to wait
+ * for (so a program without threads never gets one from this file).
+ *
+ * Threads: any. Not here: what an nfile does when its last reference goes (release()).
+ */
+#define _GNU_SOURCE
+#include "nsocket/file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/single_threaded.h>
+
+struct nfile *nfile_table[NFILE_FDS];
+static int fd_max = -1; /* atomic: no entry above it */
+
+/* What protected numbers refer to. refs is 0, so fd_get() never hands it out. */
+static struct nfile internal;
+
+static void fd_max_raise(int fd)
+{
+	int old = __atomic_load_n(&fd_max, __ATOMIC_RELAXED);
+
+	while (old < fd && !__atomic_compare_exchange_n(&fd_max, &old, fd, true, __ATOMIC_RELEASE,
+							__ATOMIC_RELAXED))
+		;
+}
+
+/* --- nfiles ------------------------------------------------------------------------------ */
+
+void nfile_init(struct nfile *f, enum nfile_kind kind, uint32_t flags,
+		void (*release)(struct nfile *))
+{
+	f->refs = 1;
+	f->fds = 0;
+	f->kind = kind;
+	f->flags = flags;
+	f->release = release;
+	CDS_INIT_LIST_HEAD(&f->watches);
+	pthread_mutex_init(&f->watch_lock, NULL);
+}
+
+void nfile_get(struct nfile *f)
+{
+	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED); /* the caller holds one already */
+}
+
+void nfile_put(struct nfile *f)
+{
+	/* acq_rel: what other holders did is visible to the one that releases */
+	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		f->release(f);
+}
+
+static void nfile_free_cb(struct rcu_head *head)
+{
+	struct nfile *f = caa_container_of(head, struct nfile, rcu);
+
+	pthread_mutex_destroy(&f->watch_lock);
+	free(f);
+}
+
+void nfile_free_rcu(struct nfile *f)
+{
+	file_call_rcu(&f->rcu, nfile_free_cb);
+}
+
+static pthread_once_t call_rcu_once = PTHREAD_ONCE_INIT;
+
+/* The program's signal handlers must not run in a thread that the program does not know. */
+static void call_rcu_thread_start(void)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	get_default_call_rcu_data();
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
+{
+	if (__libc_single_threaded && !rcu_read_ongoing()) {
+		fn(head);
+		return;
+	}
+	pthread_once(&call_rcu_once, call_rcu_thread_start);
+	call_rcu(head, fn);
+}
+
+int nfile_fd_count(struct nfile *f)
+{
+	return __atomic_load_n(&f->fds, __ATOMIC_ACQUIRE);
+}
+
+/* --- table ------------------------------------------------------------------------------- */
+
+struct nfile *fd_get(int fd)
+{
+	struct nfile *f;
+	int refs;
+
+	if (!fd_is_ours(fd))
+		return NULL;
+	rcu_read_lock();
+	f = rcu_dereference(nfile_table[fd]);
+	if (f) {
+		refs = __atomic_load_n(&f->refs, __ATOMIC_RELAXED);
+		while (refs && !__atomic_compare_exchange_n(&f->refs, &refs, refs + 1, true,
+							    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			;
+		if (!refs)
+			f = NULL;
+	}
+	rcu_read_unlock();
+	return f;
+}
+
+static void entry_gone(struct nfile *f)
+{
+	__atomic_sub_fetch(&f->fds, 1, __ATOMIC_ACQ_REL);
+}
+
+int fd_install(int fd, struct nfile *f)
+{
+	struct nfile *old;
+
+	if ((unsigned)fd >= NFILE_FDS)
+		return -EMFILE;
+	nfile_get(f);
+	__atomic_add_fetch(&f->fds, 1, __ATOMIC_RELAXED);
+	fd_max_raise(fd);
+	/* release: pairs fd_get's dereference - the nfile is complete before it can be found */
+	old = __atomic_exchange_n(&nfile_table[fd], f, __ATOMIC_ACQ_REL);
+	if (old && old != &internal) {
+		/* the number was closed behind our back (a stream, a raw system call) */
+		entry_gone(old);
+		nfile_put(old);
+	}
+	return 0;
+}
+
+struct nfile *fd_remove(int fd)
+{
+	struct nfile *f;
+
+	if (!fd_is_ours(fd) || fd_is_protected(fd))
+		return NULL;
+	f = __atomic_exchange_n(&nfile_table[fd], NULL, __ATOMIC_ACQ_REL);
+	if (f)
+		entry_gone(f);
+	return f;
+}
+
+bool fd_remove_if(int fd, struct nfile *f)
+{
+	if ((unsigned)fd >= NFILE_FDS ||
+	    !__atomic_compare_exchange_n(&nfile_table[fd], &f, NULL, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return false;
+	entry_gone(f);
+	nfile_put(f);
+	return true;
+}
+
+int fd_next(int fd)
+{
+	int max = __atomic_load_n(&fd_max, __ATOMIC_ACQUIRE);
+
+	for (fd = fd < 0 ? 0 : fd; fd <= max; fd++)
+		if (__atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED))
+			return fd;
+	return -1;
+}
+
+void fd_protect(int fd)
+{
+	if ((unsigned)fd >= NFILE_FDS)
+		return;
+	fd_max_raise(fd);
+	__atomic_store_n(&nfile_table[fd], &internal, __ATOMIC_RELEASE);
+}
+
+void fd_unprotect(int fd)
+{
+	if (fd_is_protected(fd))
+		__atomic_store_n(&nfile_table[fd], NULL, __ATOMIC_RELEASE);
+}
+
+bool fd_is_protected(int fd)
+{
+	return (unsigned)fd < NFILE_FDS &&
+	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == &internal;
+}
+
+/* --- watches ----------------------------------------------------------------------------- */
+
+void watch_add(struct nfile *f, struct watch *w)
+{
+	pthread_mutex_lock(&f->watch_lock);
+	cds_list_add_rcu(&w->node, &f->watches);
+	pthread_mutex_unlock(&f->watch_lock);
+}
+
+void watch_del(struct nfile *f, struct watch *w)
+{
+	pthread_mutex_lock(&f->watch_lock);
+	cds_list_del_rcu(&w->node);
+	pthread_mutex_unlock(&f->watch_lock);
+}
+
+void watch_notify(struct nfile *f, uint32_t events)
+{
+	struct watch *w;
+
+	rcu_read_lock();
+	cds_list_for_each_entry_rcu(w, &f->watches, node)
+		w->notify(w, f, events);
+	rcu_read_unlock();
+}

@@ -1,0 +1,6 @@
+# Every C file of the folder is part of the preload library.
+NSOCKET_SRCS += $(sort $(wildcard nsocket/*.c))
+
+UNIT_TESTS += tests/unit/nsocket_file
+LINK_nsocket_file = $(O)/nsocket/file.o
+$(O)/tests/unit/nsocket_file: $(O)/nsocket/file.o
