@@ -21,6 +21,7 @@
 
 #include "checksum.h"
 #include "netcfg.h"
+#include "tcpip.h"
 #include "wheel.h"
 
 #define NS_PER_US 1000ull
@@ -95,15 +96,6 @@ struct tcpip_port {
 
 /* --- the object ------------------------------------------------------------------------------- */
 
-/* What create() takes as config; NULL = all defaults. */
-struct tcpip_config {
-	struct netcfg *netcfg;  /* use this one, which stays the caller's; NULL = follow the kernel */
-	const uint8_t *secret;  /* 16 bytes instead of random ones: tests */
-	uint32_t max_timewait;  /* records; 0 = default */
-	uint32_t max_synqueue;  /* per listener; 0 = by its backlog */
-	bool no_syncookies;
-};
-
 struct ip_dst;
 struct port_ref; /* one held local port */
 
@@ -116,6 +108,7 @@ struct tcpip {
 	struct netcfg *nc;
 	bool nc_own;
 	uint64_t neigh_gen;     /* moves when any neighbour changed: prepared headers are looked at */
+	uint64_t port_gen;      /* moves when a port came, went or was exchanged */
 	uint32_t nports;
 	struct tcpip_port *ports[TCPIP_PORTS];
 	struct wheel wheel;
@@ -123,6 +116,7 @@ struct tcpip {
 	uint64_t secret[4];     /* keys of the hashes, ISN, cookies */
 	struct ip_dst **dst_hash;
 	struct ip_dst *dst_lru_head, *dst_lru_tail; /* unused ones, oldest first */
+	struct ip_dst *dst_waiting;  /* those with packets that wait for a neighbour */
 	uint32_t dst_count, dst_unused, neigh_waiting;
 	struct port_ref **port_hash;
 	uint16_t ip_id;
@@ -186,25 +180,30 @@ uint32_t ip_pkt_spans(const struct ip_pkt *p, uint32_t off, uint32_t len,
 /* Copy to dst; returns bytes copied. */
 uint32_t ip_pkt_copy(const struct ip_pkt *p, uint32_t off, void *dst, uint32_t len);
 
-/* All frames of one packet, from a driver. */
+/* All frames of one packet, from a driver. Transports get only packets for our own addresses, or
+ * with p->bcast set; TCP checks the address itself, after its connection table. */
 void ip_input(struct tcpip *t, struct tcpip_port *port, const struct hal_frame *f, uint32_t nf);
 
 /* --- the way out -------------------------------------------------------------------------------- */
 
 #define IP_HDR_MAX (14 + 40)
+#define IP_DST_WAIT 4
 
 /* Where packets from src to dst go: route, neighbour and headers in one. Shared, counted; a
  * connection keeps one for its life. Revalidated when the kernel's configuration changed. */
 struct ip_dst {
 	struct ip_dst *next;               /* hash chain */
 	struct ip_dst *lru_prev, *lru_next;
+	struct ip_dst *wait_next;          /* t->dst_waiting, while nwait */
 	uint32_t refs;
 	unsigned oif;                      /* asked for */
 	struct nst_addr remote, bound;     /* asked for; ports 0; bound AF_UNSPEC: none */
 	struct nst_addr src;               /* source address in force, port 0 */
 	struct netcfg_route rt;
 	int err;                           /* why it can't be used now, -errno; 0 = usable */
-	uint64_t err_until;
+	uint64_t port_gen;                 /* t->port_gen that port was found under */
+	uint64_t pseudo;                   /* sum of both addresses */
+	uint8_t hoplimit;
 	struct tcpip_port *port;           /* NULL while err */
 	uint64_t neigh_gen;                /* t->neigh_gen that mac was found under */
 	bool mac_ok;
@@ -215,8 +214,7 @@ struct ip_dst {
 	uint32_t mtu_gen;                  /* moves when mtu changed */
 	uint64_t confirm_at;               /* next time netcfg_neigh_confirm is worth calling */
 	uint8_t hdr[IP_HDR_MAX + 2];       /* Ethernet + IP, but for length, id, TOS, TTL, checksum */
-	struct hal_frame wait[4];          /* until the neighbour is resolved */
-	uint16_t wait_bytes[4];
+	struct hal_frame wait[IP_DST_WAIT]; /* until the neighbour is resolved */
 };
 
 /* Find or make. bound: local address, NULL or any = choose; oif 0 = any. NULL: *err is set
@@ -229,7 +227,8 @@ void ip_dst_put(struct tcpip *t, struct ip_dst *d); /* NULL is fine */
 int ip_dst_check_slow(struct tcpip *t, struct ip_dst *d);
 static inline int ip_dst_check(struct tcpip *t, struct ip_dst *d)
 {
-	if (d->rt.gen == netcfg_gen(t->nc) && d->mac_ok && d->neigh_gen == t->neigh_gen && !d->err)
+	if (d->rt.gen == netcfg_gen(t->nc) && d->mac_ok && d->neigh_gen == t->neigh_gen &&
+	    d->port_gen == t->port_gen && !d->err)
 		return 0;
 	return ip_dst_check_slow(t, d);
 }
@@ -252,6 +251,7 @@ struct ip_out {
 	uint32_t room;        /* bytes that fit at l4 (and within the MTU) */
 	uint8_t family;
 	uint8_t l3_len;
+	uint8_t ttl;          /* default one */
 	uint64_t pseudo;      /* sum of the addresses, for the pseudo-header */
 };
 
@@ -260,7 +260,6 @@ struct ip_out_opt {
 	uint8_t tos;
 	uint8_t ttl;          /* 0 = default: route metric, then 64 */
 	bool df;              /* IPv4: don't fragment */
-	bool no_df_id;        /* unused */
 	uint16_t frag_be;     /* IPv4 flags and offset for a fragment; else 0. The caller builds the
 				 IPv6 fragment header itself, with proto 44 */
 	uint16_t id;          /* IPv4 id of a fragment; 0 = next */

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stacks/tcpip/tcpip.c - the stack as an object: life, poll loop, calls by protocol, counters
+ *
+ * One object serves all ports of a worker. Everything it needs hangs off struct tcpip; there is
+ * no file-level state. Time is read by the caller of poll() and passed in; a call between polls
+ * takes the clock itself.
+ *
+ * A poll takes bursts from every queue, gives each packet to ip_input(), and after each burst lets
+ * the transports do what the packets asked for (acknowledge, send, report) once per connection.
+ * What goes out is handed to the drivers with one flush at the end.
+ *
+ * Threads: under the worker's lock. Not here: protocols, drivers, waiting.
+ */
+#include "tcpip_internal.h"
+
+#include <linux/tcp.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define RX_BURST 64u
+#define POLL_BUDGET 512u /* frames taken in by one poll */
+
+static struct tcpip *tcpip_of(struct stack *st)
+{
+	return (struct tcpip *)st;
+}
+
+struct netcfg *tcpip_netcfg(struct stack *st)
+{
+	return tcpip_of(st)->nc;
+}
+
+uint64_t tcpip_clock(struct tcpip *t)
+{
+	struct timespec ts;
+	uint64_t now;
+
+	if (t->cfg.clock) {
+		now = t->cfg.clock(t->cfg.clock_arg);
+	} else {
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		now = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	}
+	if (now > t->now)
+		t->now = now;
+	return t->now;
+}
+
+uint32_t tcpip_random(struct tcpip *t)
+{
+	/* xorshift64* */
+	t->rng ^= t->rng >> 12;
+	t->rng ^= t->rng << 25;
+	t->rng ^= t->rng >> 27;
+	return (uint32_t)(t->rng * 0x2545f4914f6cdd1dull >> 32);
+}
+
+/* --- keyed hash ------------------------------------------------------------------------------ */
+
+static inline uint64_t rotl(uint64_t x, int b)
+{
+	return x << b | x >> (64 - b);
+}
+
+#define SIP_ROUND                                                                                  \
+	do {                                                                                       \
+		v0 += v1; v1 = rotl(v1, 13); v1 ^= v0; v0 = rotl(v0, 32);                          \
+		v2 += v3; v3 = rotl(v3, 16); v3 ^= v2;                                             \
+		v0 += v3; v3 = rotl(v3, 21); v3 ^= v0;                                             \
+		v2 += v1; v1 = rotl(v1, 17); v1 ^= v2; v2 = rotl(v2, 32);                          \
+	} while (0)
+
+uint64_t tcpip_hash(const uint64_t key[2], const uint64_t *w, uint32_t n)
+{
+	uint64_t v0 = key[0] ^ 0x736f6d6570736575ull, v1 = key[1] ^ 0x646f72616e646f6dull;
+	uint64_t v2 = key[0] ^ 0x6c7967656e657261ull, v3 = key[1] ^ 0x7465646279746573ull;
+
+	for (uint32_t i = 0; i < n; i++) {
+		v3 ^= w[i];
+		SIP_ROUND;
+		v0 ^= w[i];
+	}
+	v3 ^= (uint64_t)n << 59;
+	SIP_ROUND;
+	v0 ^= (uint64_t)n << 59;
+	v2 ^= 0xff;
+	SIP_ROUND;
+	SIP_ROUND;
+	SIP_ROUND;
+	return v0 ^ v1 ^ v2 ^ v3;
+}
+
+/* --- held ports ------------------------------------------------------------------------------ */
+
+#define PORT_BUCKETS 1024u
+
+struct port_ref {
+	struct port_ref *next;
+	struct nst_addr local;
+	uint32_t refs;
+	uint8_t proto;
+};
+
+static struct port_ref **port_bucket(struct tcpip *t, const struct nst_addr *a)
+{
+	/* the claim is by port in the first place: few addresses share one */
+	return &t->port_hash[(uint32_t)(a->port * 0x9e3779b1u) >> 22 & (PORT_BUCKETS - 1)];
+}
+
+struct port_ref *tcpip_port_get(struct tcpip *t, uint8_t proto, const struct nst_addr *local)
+{
+	struct port_ref **b = port_bucket(t, local), *p;
+
+	for (p = *b; p; p = p->next)
+		if (p->proto == proto && p->local.port == local->port &&
+		    nst_addr_same_ip(&p->local, local)) {
+			p->refs++;
+			return p;
+		}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->local = *local;
+	p->proto = proto;
+	p->refs = 1;
+	p->next = *b;
+	*b = p;
+	if (t->env->port_hold)
+		t->env->port_hold(t->env, proto, &p->local);
+	return p;
+}
+
+void tcpip_port_put(struct tcpip *t, struct port_ref *p)
+{
+	struct port_ref **pp;
+
+	if (!p || --p->refs)
+		return;
+	for (pp = port_bucket(t, &p->local); *pp != p; pp = &(*pp)->next)
+		;
+	*pp = p->next;
+	if (t->env->port_release)
+		t->env->port_release(t->env, p->proto, &p->local);
+	free(p);
+}
+
+static void port_exit(struct tcpip *t)
+{
+	for (uint32_t i = 0; t->port_hash && i < PORT_BUCKETS; i++)
+		while (t->port_hash[i]) {
+			t->port_hash[i]->refs = 1;
+			tcpip_port_put(t, t->port_hash[i]);
+		}
+	free(t->port_hash);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static void tcpip_destroy(struct stack *st)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	if (!t)
+		return;
+	tcpip_clock(t);
+	if (t->tcp)
+		tcp_exit(t);
+	if (t->udp)
+		udp_exit(t);
+	ip_flush(t);
+	ip_exit(t);
+	port_exit(t);
+	if (t->nc_own)
+		netcfg_close(t->nc);
+	free(t->sock);
+	free(t);
+}
+
+static void tcpip_on_change(void *arg, unsigned what)
+{
+	struct tcpip *t = arg;
+
+	ip_on_change(t, what);
+	tcp_on_change(t, what);
+}
+
+static int tcpip_secrets(struct tcpip *t)
+{
+	if (getrandom(t->secret, sizeof(t->secret), 0) != (ssize_t)sizeof(t->secret))
+		return -EIO;
+	if (t->cfg.secret) {
+		memcpy(t->secret, t->cfg.secret, 16);
+		memcpy(t->secret + 2, t->cfg.secret, 16);
+		t->secret[2] ^= 0x5bd1e995;
+	}
+	t->cfg.secret = NULL; /* the caller's memory */
+	t->rng = tcpip_hash(t->secret, t->secret, 4) | 1;
+	return 0;
+}
+
+static int tcpip_create(struct stack **out, struct stack_env *env, const void *config)
+{
+	struct tcpip *t = calloc(1, sizeof(*t));
+	struct shm_region_stats rs;
+	int err = -ENOMEM;
+
+	*out = NULL;
+	if (!t)
+		return -ENOMEM;
+	t->env = env;
+	t->region = env->region;
+	if (config)
+		t->cfg = *(const struct tcpip_config *)config;
+	tcpip_clock(t);
+	wheel_init(&t->wheel, t->now);
+	shm_region_stats(t->region, &rs);
+	t->nsessions = rs.sessions;
+	t->sock = calloc(t->nsessions ? t->nsessions : 1, sizeof(*t->sock));
+	t->port_hash = calloc(PORT_BUCKETS, sizeof(*t->port_hash));
+	if (!t->sock || !t->port_hash)
+		goto fail;
+	err = tcpip_secrets(t);
+	if (err)
+		goto fail;
+	t->nc = t->cfg.netcfg;
+	if (!t->nc) {
+		err = netcfg_open(&t->nc);
+		if (err)
+			goto fail;
+		t->nc_own = true;
+	}
+	netcfg_on_change(t->nc, tcpip_on_change, t);
+	netcfg_on_neigh(t->nc, ip_on_neigh, t);
+	err = ip_init(t);
+	if (!err)
+		err = tcp_init(t);
+	if (!err)
+		err = udp_init(t);
+	if (err)
+		goto fail;
+	*out = (struct stack *)t;
+	return 0;
+fail:
+	tcpip_destroy((struct stack *)t);
+	return err;
+}
+
+static int tcpip_add_port(struct stack *st, struct hal_port *port)
+{
+	return ip_add_port(tcpip_of(st), port);
+}
+
+static int tcpip_set_port(struct stack *st, unsigned ifindex, struct hal_port *port)
+{
+	return ip_set_port(tcpip_of(st), ifindex, port);
+}
+
+/* --- work ------------------------------------------------------------------------------------ */
+
+static uint32_t poll_queue(struct tcpip *t, struct tcpip_port *port, uint32_t q, uint32_t budget)
+{
+	struct hal_frame f[RX_BURST];
+	uint32_t total = 0, n, i, j;
+
+	while (total < budget) {
+		n = hal_rx_burst(port->hal, q, f, RX_BURST);
+		if (!n)
+			break;
+		for (i = 0; i < n; i = j) {
+			for (j = i + 1; j < n && (f[j - 1].flags & HAL_F_MORE); j++)
+				;
+			ip_input(t, port, f + i, j - i);
+		}
+		hal_rx_release(port->hal, q, f, n);
+		tcp_work(t);
+		udp_work(t);
+		total += n;
+		if (n < RX_BURST / 2) /* the queue is nearly empty: see to the others */
+			break;
+	}
+	return total;
+}
+
+static uint32_t tcpip_poll(struct stack *st, uint64_t now)
+{
+	struct tcpip *t = tcpip_of(st);
+	uint32_t total = 0;
+
+	if (now > t->now)
+		t->now = now;
+	t->in_poll = true;
+	netcfg_process(t->nc, t->now);
+	for (uint32_t i = 0; i < t->nports; i++) {
+		struct tcpip_port *port = t->ports[i];
+
+		for (uint32_t q = 0; port->hal && q < port->hal->nqueues; q++)
+			total += poll_queue(t, port, q, POLL_BUDGET);
+	}
+	wheel_run(&t->wheel, t->now, t);
+	tcp_work(t);
+	udp_work(t);
+	t->in_poll = false;
+	ip_flush(t);
+	COUNT(t, polls);
+	if (!total)
+		COUNT(t, polls_idle);
+	return total;
+}
+
+static uint64_t tcpip_deadline(struct stack *st)
+{
+	struct tcpip *t = tcpip_of(st);
+	uint64_t at = wheel_next(&t->wheel);
+
+	for (uint32_t i = 0; i < t->nports; i++) {
+		struct hal_port *hal = t->ports[i]->hal;
+
+		for (uint32_t q = 0; hal && hal->ops->next_due && q < hal->nqueues; q++) {
+			uint64_t due = hal_next_due(hal, q);
+
+			if (due < at)
+				at = due;
+		}
+	}
+	return at;
+}
+
+static int tcpip_ctl_fd(struct stack *st)
+{
+	return netcfg_fd(tcpip_of(st)->nc);
+}
+
+/* --- calls on sessions ------------------------------------------------------------------------ */
+
+/* Every call from outside: the time, the work, then what it sent leaves. */
+static struct tcpip *call_begin(struct stack *st)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	tcpip_clock(t);
+	return t;
+}
+
+static void call_end(struct tcpip *t)
+{
+	tcp_work(t);
+	udp_work(t);
+	ip_flush(t);
+}
+
+static bool is_tcp(const struct shm_session *s)
+{
+	return s->proto == IPPROTO_TCP;
+}
+
+static bool session_ok(struct tcpip *t, const struct shm_session *s)
+{
+	return s && s->id < t->nsessions;
+}
+
+static int op_open(struct stack *st, struct shm_session *s)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	if (!session_ok(t, s))
+		return -EINVAL;
+	return is_tcp(s) ? tcp_open(t, s) : udp_open(t, s);
+}
+
+static int op_bind(struct stack *st, struct shm_session *s, const struct nst_addr *local)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	return is_tcp(s) ? tcp_bind(t, s, local) : udp_bind(t, s, local);
+}
+
+static int op_listen(struct stack *st, struct shm_session *s, int backlog)
+{
+	return is_tcp(s) ? tcp_listen(tcpip_of(st), s, backlog) : -EOPNOTSUPP;
+}
+
+static int op_connect(struct stack *st, struct shm_session *s, const struct nst_addr *remote)
+{
+	struct tcpip *t = call_begin(st);
+	int err = is_tcp(s) ? tcp_connect(t, s, remote) : udp_connect(t, s, remote);
+
+	call_end(t);
+	return err;
+}
+
+static int op_disconnect(struct stack *st, struct shm_session *s)
+{
+	return is_tcp(s) ? -EOPNOTSUPP : udp_disconnect(tcpip_of(st), s);
+}
+
+static void op_tx_ready(struct stack *st, struct shm_session *s, uint32_t flags)
+{
+	struct tcpip *t = call_begin(st);
+
+	if (is_tcp(s))
+		tcp_tx_ready(t, s, flags);
+	else
+		udp_tx_ready(t, s, flags);
+	call_end(t);
+}
+
+static void op_rx_freed(struct stack *st, struct shm_session *s)
+{
+	struct tcpip *t = call_begin(st);
+
+	if (is_tcp(s))
+		tcp_rx_freed(t, s);
+	else
+		udp_rx_freed(t, s);
+	call_end(t);
+}
+
+static int op_shutdown(struct stack *st, struct shm_session *s, int how)
+{
+	struct tcpip *t = call_begin(st);
+	int err = is_tcp(s) ? tcp_shutdown(t, s, how) : udp_shutdown(t, s, how);
+
+	call_end(t);
+	return err;
+}
+
+static void op_close(struct stack *st, struct shm_session *s, int linger_s)
+{
+	struct tcpip *t = call_begin(st);
+
+	if (is_tcp(s))
+		tcp_close(t, s, linger_s);
+	else
+		udp_close(t, s);
+	call_end(t);
+}
+
+static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)
+{
+	struct tcpip *t = call_begin(st);
+	int err = is_tcp(s) ? tcp_setopt(t, s, opt, v, len) : udp_setopt(t, s, opt, v, len);
+
+	call_end(t);
+	return err;
+}
+
+static int op_getopt(struct stack *st, struct shm_session *s, int opt, void *v, uint32_t *len)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	return is_tcp(s) ? tcp_getopt(t, s, opt, v, len) : udp_getopt(t, s, opt, v, len);
+}
+
+static int op_tcp_info(struct stack *st, struct shm_session *s, struct tcp_info *out)
+{
+	return is_tcp(s) ? tcp_get_info(call_begin(st), s, out) : -ENOPROTOOPT;
+}
+
+static int op_join(struct stack *st, struct shm_session *s, const struct nst_addr *group,
+		   unsigned ifindex, bool leave)
+{
+	return is_tcp(s) ? -EOPNOTSUPP : udp_join(tcpip_of(st), s, group, ifindex, leave);
+}
+
+static int op_route(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,
+		    struct nst_addr *src)
+{
+	struct tcpip *t = call_begin(st);
+	struct ip_dst *d;
+	int err = 0;
+
+	d = ip_dst_get(t, remote, bound, 0, &err);
+	if (!d)
+		return err;
+	*src = d->src;
+	src->port = 0;
+	ip_dst_put(t, d);
+	return 0;
+}
+
+/* --- observation ------------------------------------------------------------------------------ */
+
+#define CURSOR_TCP (1ull << 63)
+
+/* First UDP's sockets, with UDP's cursor, then TCP's. */
+static uint32_t op_sockets(struct stack *st, struct stack_sock_info *out, uint32_t n,
+			   uint64_t *cursor)
+{
+	struct tcpip *t = call_begin(st);
+	uint32_t got = 0;
+
+	if (*cursor == UINT64_MAX)
+		return 0;
+	if (!(*cursor & CURSOR_TCP)) {
+		got = udp_sockets(t, out, n, cursor);
+		if (*cursor == UINT64_MAX || got < n)
+			*cursor = CURSOR_TCP;
+	}
+	if (got < n && (*cursor & CURSOR_TCP) && *cursor != UINT64_MAX) {
+		uint64_t c = *cursor & ~CURSOR_TCP;
+
+		got += tcp_sockets(t, out + got, n - got, &c);
+		*cursor = c == UINT64_MAX ? c : c | CURSOR_TCP;
+	}
+	return got;
+}
+
+static uint32_t op_counters(struct stack *st, struct stack_counter *out, uint32_t n)
+{
+	struct tcpip *t = tcpip_of(st);
+	uint32_t i = 0;
+
+#define X(field)                                                                                   \
+	if (i < n)                                                                                 \
+		out[i] = (struct stack_counter){ #field, t->cnt.field };                           \
+	i++;
+	TCPIP_COUNTERS(X)
+#undef X
+	return i;
+}
+
+static void op_flows(struct stack *st, void (*fn)(void *arg, uint8_t proto,
+						  const struct nst_addr *local,
+						  const struct nst_addr *remote), void *arg)
+{
+	tcp_flows(tcpip_of(st), fn, arg);
+	udp_flows(tcpip_of(st), fn, arg);
+}
+
+const struct stack_ops tcpip_stack_ops = {
+	.name = "tcpip",
+	.create = tcpip_create,
+	.destroy = tcpip_destroy,
+	.add_port = tcpip_add_port,
+	.set_port = tcpip_set_port,
+	.poll = tcpip_poll,
+	.deadline = tcpip_deadline,
+	.ctl_fd = tcpip_ctl_fd,
+	.open = op_open,
+	.bind = op_bind,
+	.listen = op_listen,
+	.connect = op_connect,
+	.disconnect = op_disconnect,
+	.tx_ready = op_tx_ready,
+	.rx_freed = op_rx_freed,
+	.shutdown = op_shutdown,
+	.close = op_close,
+	.setopt = op_setopt,
+	.getopt = op_getopt,
+	.tcp_info = op_tcp_info,
+	.join = op_join,
+	.route = op_route,
+	.sockets = op_sockets,
+	.counters = op_counters,
+	.flows = op_flows,
+};
