@@ -21,6 +21,7 @@
 #include <nstack/hal.h>
 #include <nstack/stack.h>
 #include <rd/ctl_proto.h>
+#include <rd/rules.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -82,10 +83,16 @@ struct ctl_ops {
 	int (*dump_stop)(void *arg, uint64_t *packets, uint64_t *lost);
 	/* Current state of a capture: 1 running, 0 not (bound reached or never started). */
 	int (*dump_state)(void *arg, uint64_t *packets, uint64_t *lost);
+	/* Reload by signal only (nstack rules set does it itself): put rules on every port's steering
+	 * program (rd_rules_compile(), steer_rules_set()). */
+	int (*rules_install)(void *arg, const struct rd_rules *rules);
+	/* New rules are in force in this process: look again which sockets claim ports. */
+	void (*rules_changed)(void *arg);
 };
 
 struct ctl_server;
-/* 0 or -errno (-EADDRINUSE: this pid's name is taken). ops and arg must outlive the server. */
+/* 0 or -errno (-EADDRINUSE: this pid's name is taken). ops and arg must outlive the server. Also
+ * installs the handler of the configuration's reload_signal, if the program has none of its own. */
 int ctl_server_open(struct ctl_server **out, const struct ctl_ops *ops, void *arg);
 /* Also right in a forked child: only the child's descriptors are closed, the parent's server goes
  * on. Safe on NULL. A capture started by a client that is still connected is stopped. */

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct rd_rules;
+
 #define RD_ERR 512           /* size of a buffer for one message for people */
 #define NS_CONFIG_IFS 16
 
@@ -58,7 +60,7 @@ struct ns_config {
 	struct ns_tcp_config tcp;
 
 	char *rules_path;         /* rule file, NULL = none or inline */
-	char *rules_text;         /* the rules' JSON text (inline, or read from rules_path), NULL = none */
+	struct rd_rules *rules;   /* inline or read from rules_path (rd/rules.h), NULL = none */
 	int reload_signal;        /* signal that re-reads rules_path; 0 = none (default) */
 	char *faults;             /* fault injection for tests, hal_wrap's syntax; NULL = none */
 	char *dump;               /* pcapng file to capture into from the start; NULL = none */

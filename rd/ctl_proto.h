@@ -19,7 +19,6 @@
  *  "dump_stop"     -                                    "packets", "lost"
  *  "log_get"       "seq"                                "seq", "text", "path"
  *  "log_level"     "level", "module" (optional)         levels
- *  "config"        -                                    "source"
  *
  * What a client started (a capture, prepared rules) ends when its connection does.
  */

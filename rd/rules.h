@@ -19,8 +19,8 @@
  *	3. longer "local" prefix,
  *	4. narrower "port", then narrower "remote_port" range,
  *	5. "proto" given before not given,
- *	6. the later line of the file first: two rules that are equal up to here have the same
- *	   conditions in effect, and the last one wins.
+ *	6. file order.
+ * A rule with exactly the same conditions and priority as an earlier one replaces it.
  * So among rules that differ in the remote prefix only, the longest prefix wins, and the steering
  * program's "lowest bit" is exactly this order. At most RD_RULES_MAX rules.
  *
@@ -95,22 +95,29 @@ char *rd_rules_text(const struct rd_rules *r);
 /* One rule for people: "remote 198.18.0.0/15 tcp port 80 -> tcpip". */
 void rd_rule_str(const struct rd_rules *r, const struct rd_rule *rule, char *out, size_t size);
 
-/* The decision. remote AF_UNSPEC: not known. local AF_UNSPEC or all-zero with a port: any local
- * address. */
+/* The decision. An address that is NULL, AF_UNSPEC or (local) all-zero is not known: only rules
+ * that don't ask for it match. */
 struct rd_verdict rd_rules_lookup(const struct rd_rules *r, uint8_t proto,
 				  const struct nst_addr *local, const struct nst_addr *remote);
 /* Is there a remote address (and, for a wildcard local, a local address) for which a user stack
  * would serve this local port? This is what listen() and bind() of UDP ask before claiming. */
 bool rd_rules_may_stack(const struct rd_rules *r, uint8_t proto, const struct nst_addr *local);
 
-/* The same set as the steering program takes it. -E2BIG: more stacks than it can name. */
+/* The same set as the steering program takes it, and back (priorities and lines are lost, the
+ * order stays). struct steer_rules is large: never on a stack. */
 struct steer_rules;
 int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out);
+int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out);
 
 /* --- the process's current set ------------------------------------------------------------ */
 
 /* From the configuration (already checked there), else the default set. 0 or -errno. */
 int rd_init(const struct ns_config *c, char err[RD_ERR]);
+/* A process opened the steering program of an interface (once per interface, after rd_init()). The
+ * configuration has rules: they are installed there. It has none: the interface's rules, set by
+ * `nstack rules set` before, become the process's current set. 0 or -errno. */
+struct steer;
+int rd_steer_attach(struct steer *st, const struct ns_config *c);
 /* Make a copy of r current; frees the former set after a grace period. Returns 0 or -ENOMEM. */
 int rd_rules_publish(const struct rd_rules *r);
 /* Re-read the rule file of the configuration and publish it. 0 or -errno. */
@@ -119,7 +126,8 @@ int rd_rules_reload(const struct ns_config *c, char err[RD_ERR]);
 void rd_rules_current(struct rd_rules *out);
 uint64_t rd_rules_generation(void);
 
-/* Lookups in the current set: wait-free. Before rd_init(): kernel. */
+/* Lookups in the current set: wait-free. Before rd_init(): kernel. As in rd_rules_lookup(), a rule
+ * that asks for something unknown (address AF_UNSPEC or all-zero; a local port 0) does not match. */
 struct rd_verdict rd_lookup(uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote);
 bool rd_may_stack(uint8_t proto, const struct nst_addr *local);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/ctl_internal.h - between the transport of the control socket and its answers */
+#ifndef NSTACK_NSOCKET_CTL_INTERNAL_H
+#define NSTACK_NSOCKET_CTL_INTERNAL_H
+
+#include "ctl_server.h"
+
+#include <cjson/cJSON.h>
+#include <sys/types.h>
+
+#define CTL_CLIENTS 16u
+
+struct ctl_client {
+	int fd;                  /* -1: free */
+	bool wants_out;          /* what epoll was told */
+	bool dumping;            /* this client started the capture */
+	struct rd_rules *pending; /* prepared rules, malloc()ed */
+	char *out;               /* a message that didn't fit into the socket yet */
+	size_t out_len;
+	/* The next part of a reply in parts; clears c->stream with the last one. */
+	int (*stream)(struct ctl_server *s, struct ctl_client *c);
+	uint64_t cursor;
+};
+
+struct ctl_server {
+	const struct ctl_ops *ops;
+	void *arg;
+	pid_t pid;               /* who opened it */
+	int ep, listener, reload_fd;
+	struct ctl_client client[CTL_CLIENTS];
+	char msg[CTL_MSG_MAX];
+};
+
+/* Answer one request; fd: a descriptor that came along (owned by the callee), -1 = none.
+ * 0, or -errno when the client is to be closed. */
+int ctl_request(struct ctl_server *s, struct ctl_client *c, const char *msg, size_t len, int fd);
+/* Send reply (freed; NULL: out of memory). */
+int ctl_client_reply(struct ctl_client *c, cJSON *reply);
+
+#endif

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/ctl_reply.c - the questions a process answers, one function each
+ *
+ * Threads: that of ctl_server_run(). Not here: how messages travel (ctl_server.c).
+ */
+#define _GNU_SOURCE
+#include "ctl_internal.h"
+
+#include <errno.h>
+#include <rd/config.h>
+#include <rd/log.h>
+#include <rd/sys.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SOCKETS_PER_PART 100u
+#define COUNTERS_MAX 512u
+#define REASONS_MAX 128u
+#define QUEUES_SHOWN 8u
+
+struct request {
+	struct ctl_server *s;
+	struct ctl_client *c;
+	const cJSON *json;
+	int fd; /* -1: none, or taken */
+};
+
+/* --- replies ----------------------------------------------------------------------------------- */
+
+static cJSON *reply_new(bool ok)
+{
+	cJSON *r = cJSON_CreateObject();
+
+	cJSON_AddBoolToObject(r, "ok", ok);
+	return r;
+}
+
+__attribute__((format(printf, 2, 3)))
+static int reply_error(struct ctl_client *c, const char *fmt, ...)
+{
+	cJSON *r = reply_new(false);
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cJSON_AddStringToObject(r, "error", text);
+	return ctl_client_reply(c, r);
+}
+
+/* cJSON prints large numbers as 1e+15; counters stay whole numbers. */
+static void put_u64(cJSON *o, const char *key, uint64_t v)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
+	cJSON_AddRawToObject(o, key, text);
+}
+
+static uint64_t get_u64(const cJSON *o, const char *key)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+
+	/* the cast is defined only in range */
+	return cJSON_IsNumber(v) && v->valuedouble >= 0 && v->valuedouble < 9e15 ?
+	       (uint64_t)v->valuedouble : 0;
+}
+
+static const char *get_str(const cJSON *o, const char *key)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+
+	return cJSON_IsString(v) ? v->valuestring : NULL;
+}
+
+/* --- status ------------------------------------------------------------------------------------- */
+
+static const struct { const char *name; size_t off; } queue_fields[] = {
+#define Q(f) { #f, offsetof(struct hal_queue_stats, f) }
+	Q(rx_packets), Q(rx_bytes), Q(rx_frames), Q(tx_packets), Q(tx_bytes), Q(tx_frames),
+	Q(tx_super_packets), Q(tx_super_bytes), Q(rx_dropped), Q(rx_ring_full), Q(rx_fill_empty),
+	Q(tx_invalid), Q(tx_ring_full), Q(tx_no_frame), Q(tx_errors), Q(tx_kicks), Q(rx_wakeups),
+#undef Q
+};
+_Static_assert(sizeof(queue_fields) / sizeof(queue_fields[0]) * 8 == sizeof(struct hal_queue_stats),
+	       "every counter is shown");
+
+static const char *const cap_names[] = { "zero-copy", "multi-buffer", "tx-checksum",
+					 "partial-rx-checksum", "super-frames", "need-wakeup",
+					 "busy-poll", "rx-timestamp" };
+
+static void put_queue(cJSON *o, const struct hal_queue_stats *st)
+{
+	for (size_t i = 0; i < sizeof(queue_fields) / sizeof(queue_fields[0]); i++) {
+		uint64_t v;
+
+		memcpy(&v, (const char *)st + queue_fields[i].off, sizeof(v));
+		put_u64(o, queue_fields[i].name, v);
+	}
+}
+
+/* The sum over all queues, and the first few one by one (a reply has a bound). */
+static void put_queues(struct ctl_server *s, cJSON *o, const struct ctl_port *p)
+{
+	cJSON *list = cJSON_AddArrayToObject(o, "queue_stats");
+	struct hal_queue_stats st, sum = { 0 };
+
+	for (uint32_t q = 0; s->ops->queue_stats && q < p->nqueues; q++) {
+		memset(&st, 0, sizeof(st));
+		if (s->ops->queue_stats(s->arg, p->ifindex, q, &st))
+			break;
+		for (size_t i = 0; i < sizeof(st) / 8; i++)
+			((uint64_t *)&sum)[i] += ((uint64_t *)&st)[i];
+		if (q < QUEUES_SHOWN) {
+			cJSON *item = cJSON_CreateObject();
+
+			put_u64(item, "queue", q);
+			put_queue(item, &st);
+			cJSON_AddItemToArray(list, item);
+		}
+	}
+	put_queue(cJSON_AddObjectToObject(o, "stats"), &sum);
+}
+
+static void put_ports(struct ctl_server *s, cJSON *r)
+{
+	struct ctl_port *port = calloc(NS_CONFIG_IFS, sizeof(*port));
+	cJSON *list = cJSON_AddArrayToObject(r, "ports");
+	uint32_t n = port && s->ops->ports ? s->ops->ports(s->arg, port, NS_CONFIG_IFS) : 0;
+
+	for (uint32_t i = 0; i < n && i < NS_CONFIG_IFS; i++) {
+		const struct ctl_port *p = &port[i];
+		cJSON *o = cJSON_CreateObject(), *caps;
+
+		cJSON_AddStringToObject(o, "ifname", p->ifname);
+		put_u64(o, "ifindex", p->ifindex);
+		cJSON_AddBoolToObject(o, "in_use", !p->why_not[0]);
+		cJSON_AddStringToObject(o, "why_not", p->why_not);
+		put_u64(o, "instance", p->instance);
+		put_u64(o, "queues", p->nqueues);
+		cJSON_AddStringToObject(o, "mode", p->mode);
+		cJSON_AddStringToObject(o, "mode_why", p->mode_why);
+		caps = cJSON_AddArrayToObject(o, "capabilities");
+		for (unsigned b = 0; b < sizeof(cap_names) / sizeof(cap_names[0]); b++) {
+			if (p->caps & (1u << b))
+				cJSON_AddItemToArray(caps, cJSON_CreateString(cap_names[b]));
+		}
+		put_queues(s, o, p);
+		cJSON_AddItemToArray(list, o);
+	}
+	free(port);
+}
+
+static void put_reasons(struct ctl_server *s, cJSON *r)
+{
+	struct ctl_reason *reason = calloc(REASONS_MAX, sizeof(*reason));
+	cJSON *list = cJSON_AddArrayToObject(r, "kernel_reasons");
+	uint32_t n = reason && s->ops->reasons ? s->ops->reasons(s->arg, reason, REASONS_MAX) : 0;
+
+	for (uint32_t i = 0; i < n && i < REASONS_MAX; i++) {
+		cJSON *o;
+
+		if (!reason[i].count)
+			continue;
+		o = cJSON_CreateObject();
+		cJSON_AddStringToObject(o, "name", reason[i].name);
+		cJSON_AddStringToObject(o, "help", reason[i].help ? reason[i].help : "");
+		put_u64(o, "count", reason[i].count);
+		cJSON_AddItemToArray(list, o);
+	}
+	free(reason);
+}
+
+static void put_hello(cJSON *r)
+{
+	put_u64(r, "version", CTL_PROTO_VERSION);
+	put_u64(r, "pid", (uint64_t)getpid());
+	put_u64(r, "uid", geteuid());
+	cJSON_AddStringToObject(r, "program", program_invocation_short_name);
+}
+
+static int op_hello(struct request *q)
+{
+	cJSON *r = reply_new(true);
+
+	put_hello(r);
+	return ctl_client_reply(q->c, r);
+}
+
+static void put_rules_summary(cJSON *r)
+{
+	struct rd_rules *rules = malloc(sizeof(*rules));
+	cJSON *o = cJSON_AddObjectToObject(r, "rules");
+
+	if (!rules)
+		return;
+	rd_rules_current(rules);
+	put_u64(o, "count", rules->n);
+	put_u64(o, "generation", rules->generation);
+	free(rules);
+}
+
+static int op_status(struct request *q)
+{
+	struct ctl_server *s = q->s;
+	struct ctl_status st = { 0 };
+	cJSON *r = reply_new(true);
+	struct timespec t;
+
+	if (s->ops->status)
+		s->ops->status(s->arg, &st);
+	if (!st.fallback[0])
+		ns_log_fallback_get(st.fallback, sizeof(st.fallback));
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	put_hello(r);
+	cJSON_AddBoolToObject(r, "running", st.stack_running);
+	cJSON_AddStringToObject(r, "stack", st.stack);
+	cJSON_AddStringToObject(r, "fallback", st.fallback);
+	cJSON_AddStringToObject(r, "config", rd_config()->source);
+	put_u64(r, "uptime_ms", st.start_ns ? ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000) -
+		st.start_ns / 1000000 : 0);
+	put_u64(r, "sockets_ours", st.sockets_ours);
+	put_u64(r, "sockets_kernel", st.sockets_kernel);
+	put_u64(r, "sessions", st.sessions);
+	put_u64(r, "sessions_used", st.sessions_used);
+	put_u64(r, "sessions_high", st.sessions_high);
+	put_u64(r, "region_bytes", st.region_bytes);
+	put_u64(r, "helper_ticks", st.helper_ticks);
+	put_u64(r, "lock_contended", st.lock_contended);
+	put_rules_summary(r);
+	put_ports(s, r);
+	put_reasons(s, r);
+	return ctl_client_reply(q->c, r);
+}
+
+/* --- sockets and counters ------------------------------------------------------------------------ */
+
+static const char *const tcp_states[] = { "", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1",
+					  "FIN-WAIT-2", "TIME-WAIT", "CLOSE", "CLOSE-WAIT", "LAST-ACK",
+					  "LISTEN", "CLOSING", "SYN-RECV" };
+
+static const char *state_name(const struct stack_sock_info *i)
+{
+	if (i->proto != IPPROTO_TCP)
+		return i->remote.family != AF_UNSPEC ? "ESTAB" : "UNCONN";
+	return i->tcp_state < sizeof(tcp_states) / sizeof(tcp_states[0]) ? tcp_states[i->tcp_state] : "?";
+}
+
+static cJSON *socket_json(const struct stack_sock_info *i)
+{
+	cJSON *o = cJSON_CreateObject();
+	char addr[NST_ADDRSTRLEN];
+
+	cJSON_AddStringToObject(o, "proto", i->proto == IPPROTO_TCP ? "tcp" : "udp");
+	cJSON_AddStringToObject(o, "state", state_name(i));
+	cJSON_AddStringToObject(o, "local", i->local.family ? nst_addr_str(&i->local, addr) : "*:*");
+	cJSON_AddStringToObject(o, "remote", i->remote.family ? nst_addr_str(&i->remote, addr) : "*:*");
+	put_u64(o, "recv_q", i->recv_q);
+	put_u64(o, "send_q", i->send_q);
+	put_u64(o, "rtt_us", i->rtt_us);
+	put_u64(o, "cwnd", i->cwnd);
+	put_u64(o, "bytes_in", i->bytes_in);
+	put_u64(o, "bytes_out", i->bytes_out);
+	put_u64(o, "retrans", i->retrans);
+	put_u64(o, "session", i->session);
+	return o;
+}
+
+static int sockets_part(struct ctl_server *s, struct ctl_client *c)
+{
+	struct stack_sock_info *info = calloc(SOCKETS_PER_PART, sizeof(*info));
+	cJSON *r = reply_new(true), *list = cJSON_AddArrayToObject(r, "sockets");
+	uint32_t n = info ? s->ops->sockets(s->arg, info, SOCKETS_PER_PART, &c->cursor) : 0;
+
+	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++)
+		cJSON_AddItemToArray(list, socket_json(&info[i]));
+	cJSON_AddBoolToObject(r, "more", n > 0);
+	c->stream = n ? sockets_part : NULL;
+	free(info);
+	return ctl_client_reply(c, r);
+}
+
+static int op_sockets(struct request *q)
+{
+	if (!q->s->ops->sockets)
+		return reply_error(q->c, "this process has no stack of its own");
+	q->c->cursor = 0;
+	return sockets_part(q->s, q->c);
+}
+
+static int op_counters(struct request *q)
+{
+	struct stack_counter *counter;
+	cJSON *r, *o;
+	uint32_t n;
+
+	if (!q->s->ops->counters)
+		return reply_error(q->c, "this process has no stack of its own");
+	counter = calloc(COUNTERS_MAX, sizeof(*counter));
+	if (!counter)
+		return -ENOMEM;
+	r = reply_new(true);
+	put_hello(r);
+	o = cJSON_AddObjectToObject(r, "counters");
+	n = q->s->ops->counters(q->s->arg, counter, COUNTERS_MAX);
+	for (uint32_t i = 0; i < n && i < COUNTERS_MAX; i++)
+		put_u64(o, counter[i].name, counter[i].value);
+	free(counter);
+	return ctl_client_reply(q->c, r);
+}
+
+/* --- rules ------------------------------------------------------------------------------------------ */
+
+static int op_rules_get(struct request *q)
+{
+	struct rd_rules *rules = malloc(sizeof(*rules));
+	cJSON *r = reply_new(true);
+	char *text;
+
+	if (rules) {
+		rd_rules_current(rules);
+		text = rd_rules_text(rules);
+		if (text)
+			cJSON_AddStringToObject(r, "rules", text);
+		put_u64(r, "generation", rules->generation);
+		free(text);
+	}
+	free(rules);
+	return ctl_client_reply(q->c, r);
+}
+
+static int op_rules_prepare(struct request *q)
+{
+	const char *text = get_str(q->json, "rules");
+	struct rd_rules *rules;
+	char err[RD_ERR];
+	int pins = 0;
+	cJSON *r;
+
+	if (!text)
+		return reply_error(q->c, "\"rules\" is missing");
+	rules = malloc(sizeof(*rules));
+	if (!rules)
+		return -ENOMEM;
+	if (rd_rules_parse(text, strlen(text), "rules", rules, err)) {
+		free(rules);
+		return reply_error(q->c, "%s", err);
+	}
+	if (q->s->ops->pin_flows)
+		pins = q->s->ops->pin_flows(q->s->arg);
+	if (pins < 0) {
+		free(rules);
+		return reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
+	}
+	free(q->c->pending);
+	q->c->pending = rules;
+	r = reply_new(true);
+	put_u64(r, "pins", (uint64_t)pins);
+	return ctl_client_reply(q->c, r);
+}
+
+static int op_rules_commit(struct request *q)
+{
+	cJSON *r;
+	int ret;
+
+	if (!q->c->pending)
+		return reply_error(q->c, "no rules were prepared");
+	ret = rd_rules_publish(q->c->pending);
+	free(q->c->pending);
+	q->c->pending = NULL;
+	if (ret)
+		return reply_error(q->c, "%s", strerror(-ret));
+	if (q->s->ops->rules_changed)
+		q->s->ops->rules_changed(q->s->arg);
+	r = reply_new(true);
+	put_u64(r, "generation", rd_rules_generation());
+	return ctl_client_reply(q->c, r);
+}
+
+static int op_rules_abort(struct request *q)
+{
+	free(q->c->pending);
+	q->c->pending = NULL;
+	return ctl_client_reply(q->c, reply_new(true));
+}
+
+/* --- capture ------------------------------------------------------------------------------------------ */
+
+static int op_dump_start(struct request *q)
+{
+	struct ctl_dump opt = { .max_packets = get_u64(q->json, "packets"),
+				.snaplen = (uint32_t)get_u64(q->json, "snaplen"),
+				.port = (uint16_t)get_u64(q->json, "port") };
+	const char *ifname = get_str(q->json, "ifname"), *proto = get_str(q->json, "proto");
+	char why[256] = "";
+	int ret, fd = q->fd;
+
+	if (!q->s->ops->dump_start)
+		return reply_error(q->c, "this process can't capture");
+	if (fd < 0)
+		return reply_error(q->c, "no descriptor came with the request");
+	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
+		if (q->s->client[i].dumping)
+			return reply_error(q->c, "another capture is running");
+	}
+	if (proto && proto[0])
+		opt.proto = !strcmp(proto, "tcp") ? IPPROTO_TCP : IPPROTO_UDP;
+	snprintf(opt.ifname, sizeof(opt.ifname), "%s", ifname ? ifname : "");
+	q->fd = -1;
+	ret = q->s->ops->dump_start(q->s->arg, fd, &opt, why);
+	if (ret)
+		return reply_error(q->c, "%s", why[0] ? why : strerror(-ret));
+	q->c->dumping = true;
+	return ctl_client_reply(q->c, reply_new(true));
+}
+
+static int op_dump_state(struct request *q)
+{
+	uint64_t packets = 0, lost = 0;
+	cJSON *r;
+	int state;
+
+	if (!q->s->ops->dump_state)
+		return reply_error(q->c, "this process can't capture");
+	state = q->s->ops->dump_state(q->s->arg, &packets, &lost);
+	r = reply_new(true);
+	cJSON_AddBoolToObject(r, "running", state > 0);
+	put_u64(r, "packets", packets);
+	put_u64(r, "lost", lost);
+	return ctl_client_reply(q->c, r);
+}
+
+static int op_dump_stop(struct request *q)
+{
+	uint64_t packets = 0, lost = 0;
+	cJSON *r;
+
+	if (!q->c->dumping || !q->s->ops->dump_stop)
+		return reply_error(q->c, "this connection has started no capture");
+	q->c->dumping = false;
+	q->s->ops->dump_stop(q->s->arg, &packets, &lost);
+	r = reply_new(true);
+	put_u64(r, "packets", packets);
+	put_u64(r, "lost", lost);
+	return ctl_client_reply(q->c, r);
+}
+
+/* --- log ------------------------------------------------------------------------------------------------ */
+
+static int op_log_get(struct request *q)
+{
+	uint64_t seq = get_u64(q->json, "seq");
+	char *text = malloc(CTL_MSG_MAX / 4), path[320];
+	cJSON *r;
+
+	if (!text)
+		return -ENOMEM;
+	ns_log_ring_read(&seq, text, CTL_MSG_MAX / 4);
+	ns_log_path(path, sizeof(path));
+	r = reply_new(true);
+	put_u64(r, "seq", seq);
+	cJSON_AddStringToObject(r, "text", text);
+	cJSON_AddStringToObject(r, "path", path);
+	free(text);
+	return ctl_client_reply(q->c, r);
+}
+
+static int op_log_level(struct request *q)
+{
+	const char *level = get_str(q->json, "level"), *module = get_str(q->json, "module");
+	int l = level ? ns_log_level_parse(level) : -1;
+	int m = module ? ns_log_module_parse(module) : NS_M_NR_;
+	cJSON *r, *o;
+
+	if (level && l < 0)
+		return reply_error(q->c, "unknown level \"%.20s\"", level);
+	if (m < 0)
+		return reply_error(q->c, "unknown module \"%.20s\"", module);
+	if (level)
+		ns_log_set_level((enum ns_log_module)m, (enum ns_log_level)l);
+	r = reply_new(true);
+	o = cJSON_AddObjectToObject(r, "levels");
+	for (m = 0; m < NS_M_NR_; m++)
+		cJSON_AddStringToObject(o, ns_log_module_name((enum ns_log_module)m),
+					ns_log_level_name(ns_log_levels_[m]));
+	return ctl_client_reply(q->c, r);
+}
+
+/* --- dispatch ------------------------------------------------------------------------------------------- */
+
+static const struct { const char *name; int (*fn)(struct request *q); } ops[] = {
+	{ "hello", op_hello },
+	{ "status", op_status },
+	{ "sockets", op_sockets },
+	{ "counters", op_counters },
+	{ "rules_get", op_rules_get },
+	{ "rules_prepare", op_rules_prepare },
+	{ "rules_commit", op_rules_commit },
+	{ "rules_abort", op_rules_abort },
+	{ "dump_start", op_dump_start },
+	{ "dump_state", op_dump_state },
+	{ "dump_stop", op_dump_stop },
+	{ "log_get", op_log_get },
+	{ "log_level", op_log_level },
+};
+
+static int request_run(struct request *q)
+{
+	const char *op = cJSON_IsObject(q->json) ? get_str(q->json, "op") : NULL;
+
+	if (!op)
+		return reply_error(q->c, "a request is an object with \"op\"");
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		if (!strcmp(ops[i].name, op))
+			return ops[i].fn(q);
+	}
+	return reply_error(q->c, "unknown op \"%.40s\"", op);
+}
+
+int ctl_request(struct ctl_server *s, struct ctl_client *c, const char *msg, size_t len, int fd)
+{
+	struct request q = { .s = s, .c = c, .json = cJSON_ParseWithLength(msg, len), .fd = fd };
+	int ret = request_run(&q);
+
+	if (q.fd >= 0)
+		sys_close(q.fd);
+	cJSON_Delete((cJSON *)q.json);
+	return ret;
+}

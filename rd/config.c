@@ -1,0 +1,674 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rd/config.c - the table of configuration keys, and the reader driven by it
+ *
+ * Threads: see config.h; the only state is the process's configuration, set once by
+ * rd_config_init(). Not here: what the keys do.
+ */
+#define _GNU_SOURCE
+#include <rd/config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <rd/json.h>
+#include <rd/log.h>
+#include <rd/rules.h>
+#include <rd/rules_internal.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct ns_config defaults = {
+	.hal = NS_HAL_XDP,
+	.mode = NS_MODE_AUTO,
+	.zero_copy = NS_ZC_AUTO,
+	.load = true,
+	.frames = 4096,
+	.rx_ring = 2048,
+	.tx_ring = 2048,
+	.super_frames = true,
+	.rcvbuf = 256 << 10,
+	.sndbuf = 256 << 10,
+	.max_sockets = 16384,
+	.exit_linger_ms = 2000,
+	.congestion = "cubic",
+	.tcp = {
+		.init_cwnd = 10,
+		.min_rto_ms = 200,
+		.max_rto_ms = 60000,
+		.delayed_ack_ms = 40,
+		.syn_retries = 6,
+		.retries = 15,
+		.time_wait_ms = 60000,
+		.fin_timeout_ms = 60000,
+		.keepalive_s = 7200,
+		.keepalive_interval_s = 75,
+		.keepalive_probes = 9,
+		.sack = true,
+		.timestamps = true,
+		.window_scaling = true,
+		.syn_cookies = true,
+	},
+	.log_level = -1,
+	.log_file = -1,
+	.source = (char *)"defaults",
+};
+
+enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_SIGNAL, T_LEVEL, T_FLAG };
+
+struct key {
+	const char *name;          /* section.name */
+	enum type type;
+	size_t off;
+	uint32_t min, max;
+	const char *const *words;  /* T_ENUM, T_WORD: NULL-terminated */
+	const char *unit;
+	const char *help;
+};
+
+static const char *const hal_words[] = { "xdp", "dpdk", NULL };
+static const char *const mode_words[] = { "auto", "generic", "native", NULL };
+static const char *const zc_words[] = { "auto", "off", NULL };
+static const char *const cc_words[] = { "cubic", "reno", NULL };
+
+#define C(field) offsetof(struct ns_config, field)
+static const struct key keys[] = {
+	{ "hal", T_ENUM, C(hal), 0, 0, hal_words, NULL,
+	  "driver of the packet ports" },
+	{ "interfaces", T_IFS, C(interfaces), 0, 0, NULL, NULL,
+	  "network interfaces to use; an empty list means every one with a usable address" },
+	{ "mode", T_ENUM, C(mode), 0, 0, mode_words, NULL,
+	  "XDP mode; auto takes what serves best on the interface, status says which and why" },
+	{ "zero_copy", T_ENUM, C(zero_copy), 0, 0, zc_words, NULL,
+	  "zero-copy AF_XDP where the driver has it" },
+	{ "load", T_BOOL, C(load), 0, 0, NULL, NULL,
+	  "nstack run attaches the steering program where nobody did" },
+	{ "queues", T_U32, C(queues), 0, 64, NULL, NULL,
+	  "receive queues used per interface, from the first; 0 = all" },
+	{ "frames", T_POW2, C(frames), 512, 1 << 20, NULL, NULL,
+	  "packet frames per queue, of 4 KiB each" },
+	{ "rx_ring", T_POW2, C(rx_ring), 64, 65536, NULL, NULL, "descriptors of the receive ring" },
+	{ "tx_ring", T_POW2, C(tx_ring), 64, 65536, NULL, NULL, "descriptors of the transmit ring" },
+	{ "super_frames", T_BOOL, C(super_frames), 0, 0, NULL, NULL,
+	  "send bulk data as segments of up to 64 KB that the device or the kernel cuts" },
+	{ "spin_us", T_U32, C(spin_us), 0, 1000000, NULL, "us",
+	  "how long a waiting thread polls before it sleeps; 0 never burns a core" },
+	{ "rcvbuf", T_SIZE, C(rcvbuf), 64 << 10, 64 << 20, NULL, "bytes",
+	  "receive buffer of a socket; rounded up to a power of two" },
+	{ "sndbuf", T_SIZE, C(sndbuf), 64 << 10, 64 << 20, NULL, "bytes",
+	  "send buffer of a socket; rounded up to a power of two" },
+	{ "max_sockets", T_U32, C(max_sockets), 16, 1 << 20, NULL, NULL,
+	  "sockets that the user-space stack serves at once; more are served by the kernel" },
+	{ "exit_linger_ms", T_U32, C(exit_linger_ms), 0, 60000, NULL, "ms",
+	  "how long the end of the program waits for sent data to leave" },
+	{ "congestion", T_WORD, C(congestion), sizeof(defaults.congestion), 0, cc_words, NULL,
+	  "TCP congestion control where the program chooses none" },
+	{ "rules", T_RULES, C(rules), 0, 0, NULL, NULL,
+	  "rules that choose the stack: a list, or the name of a rule file (relative to this file)" },
+	{ "reload_signal", T_SIGNAL, C(reload_signal), 0, 0, NULL, NULL,
+	  "signal that re-reads the rule file, such as \"SIGUSR2\"; used only where the program has "
+	  "no handler of its own; none = only nstack rules set reloads" },
+	{ "faults", T_TEXT, C(faults), 0, 0, NULL, NULL,
+	  "faults to inject into received and sent packets, for tests" },
+	{ "dump", T_PATH, C(dump), 0, 0, NULL, NULL,
+	  "pcapng file that every packet is written to from the start" },
+	{ "tcp.init_cwnd", T_U32, C(tcp.init_cwnd), 1, 1000, NULL, "segments",
+	  "congestion window at the start" },
+	{ "tcp.min_rto_ms", T_U32, C(tcp.min_rto_ms), 1, 60000, NULL, "ms",
+	  "smallest retransmission time-out" },
+	{ "tcp.max_rto_ms", T_U32, C(tcp.max_rto_ms), 1000, 600000, NULL, "ms",
+	  "largest retransmission time-out" },
+	{ "tcp.delayed_ack_ms", T_U32, C(tcp.delayed_ack_ms), 0, 500, NULL, "ms",
+	  "longest delay of an acknowledgement; 0 = none" },
+	{ "tcp.syn_retries", T_U32, C(tcp.syn_retries), 0, 127, NULL, NULL,
+	  "SYN segments sent again before connect() gives up" },
+	{ "tcp.retries", T_U32, C(tcp.retries), 1, 100, NULL, NULL,
+	  "retransmissions of data before a connection is given up" },
+	{ "tcp.time_wait_ms", T_U32, C(tcp.time_wait_ms), 0, 240000, NULL, "ms",
+	  "how long TIME_WAIT lasts" },
+	{ "tcp.fin_timeout_ms", T_U32, C(tcp.fin_timeout_ms), 0, 600000, NULL, "ms",
+	  "how long a closed socket waits in FIN_WAIT_2" },
+	{ "tcp.keepalive_s", T_U32, C(tcp.keepalive_s), 1, 32767, NULL, "s",
+	  "idle time before the first keepalive probe, where SO_KEEPALIVE is set" },
+	{ "tcp.keepalive_interval_s", T_U32, C(tcp.keepalive_interval_s), 1, 32767, NULL, "s",
+	  "time between keepalive probes" },
+	{ "tcp.keepalive_probes", T_U32, C(tcp.keepalive_probes), 1, 127, NULL, NULL,
+	  "unanswered probes before a connection is given up" },
+	{ "tcp.mss_max", T_U32, C(tcp.mss_max), 0, 65495, NULL, "bytes",
+	  "largest segment payload; 0 = from the interface's MTU" },
+	{ "tcp.sack", T_BOOL, C(tcp.sack), 0, 0, NULL, NULL, "selective acknowledgements" },
+	{ "tcp.timestamps", T_BOOL, C(tcp.timestamps), 0, 0, NULL, NULL, "timestamp option" },
+	{ "tcp.window_scaling", T_BOOL, C(tcp.window_scaling), 0, 0, NULL, NULL,
+	  "windows beyond 64 KB" },
+	{ "tcp.syn_cookies", T_BOOL, C(tcp.syn_cookies), 0, 0, NULL, NULL,
+	  "answer SYNs beyond the backlog with cookies" },
+	{ "log.level", T_LEVEL, C(log_level), 0, 0, NULL, NULL,
+	  "OFF, EMG, ERR, WAR, INF or DBG; default: environment NSTACK_LOG_ON, else ERR" },
+	{ "log.file", T_FLAG, C(log_file), 0, 0, NULL, NULL,
+	  "true: into a file, false: to stderr; default: environment NSTACK_LOG_FILE_FLAG, else file" },
+	{ "log.path", T_PATH, C(log_path), 0, 0, NULL, NULL,
+	  "directory of log files; default: environment NSTACK_APP_LOG_PATH, else /var/log/nStack" },
+};
+#undef C
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+static const struct { const char *name; int sig; } signals[] = {
+	{ "none", 0 }, { "SIGHUP", SIGHUP }, { "SIGUSR1", SIGUSR1 }, { "SIGUSR2", SIGUSR2 },
+	{ "SIGWINCH", SIGWINCH }, { "SIGURG", SIGURG },
+};
+#define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
+const struct ns_config *rd_config_defaults(void)
+{
+	return &defaults;
+}
+
+void rd_config_free(struct ns_config *c)
+{
+	if (!c)
+		return;
+	free(c->rules_path);
+	free(c->rules);
+	free(c->faults);
+	free(c->dump);
+	free(c->log_path);
+	free(c->source);
+	free(c);
+}
+
+/* --- reading one value --------------------------------------------------------------------- */
+
+static const char *type_name(const cJSON *v)
+{
+	return cJSON_IsString(v) ? "a string" : cJSON_IsNumber(v) ? "a number" :
+	       cJSON_IsBool(v) ? "true or false" : cJSON_IsNull(v) ? "null" :
+	       cJSON_IsArray(v) ? "a list" : "an object";
+}
+
+static int wrong_type(const struct json_doc *d, const struct key *k, const cJSON *v,
+		      const char *want, char *err)
+{
+	return json_error(d, v, err, "\"%s\" must be %s, not %s", k->name, want, type_name(v));
+}
+
+/* Bytes: a number, or a string with K, M or G (powers of 1024). */
+static int parse_size(const cJSON *v, int64_t *out)
+{
+	const char *s = v->valuestring;
+	char *end;
+	unsigned shift = 0;
+
+	if (cJSON_IsNumber(v))
+		return json_int(v, 0, UINT32_MAX, out);
+	if (!cJSON_IsString(v) || !isdigit((unsigned char)s[0]))
+		return -EINVAL;
+	errno = 0;
+	*out = strtoll(s, &end, 10);
+	if (*end == 'K' || *end == 'k')
+		shift = 10;
+	else if (*end == 'M' || *end == 'm')
+		shift = 20;
+	else if (*end == 'G' || *end == 'g')
+		shift = 30;
+	end += shift != 0;
+	if (errno || *end || *out > (int64_t)UINT32_MAX)
+		return -EINVAL;
+	*out <<= shift;
+	return 0;
+}
+
+static int read_number(const struct json_doc *d, const struct key *k, const cJSON *v, uint32_t *out,
+		       char *err)
+{
+	const char *unit = k->unit ? k->unit : "";
+	const char *gap = k->unit ? " " : "";
+	int64_t n;
+
+	if (k->type == T_SIZE ? parse_size(v, &n) : json_int(v, -INT64_MAX / 2, INT64_MAX / 2, &n))
+		return wrong_type(d, k, v, k->type == T_SIZE ?
+				  "a number of bytes (also \"256K\", \"4M\")" : "a whole number", err);
+	if (n < k->min || n > k->max)
+		return json_error(d, v, err, "\"%s\" is %lld%s%s, but must be between %u and %u",
+				  k->name, (long long)n, gap, unit, k->min, k->max);
+	if (k->type == T_POW2 && (n & (n - 1)))
+		return json_error(d, v, err, "\"%s\" is %lld, but must be a power of two", k->name,
+				  (long long)n);
+	if (k->type == T_SIZE) {
+		while (n & (n - 1))
+			n = (n | (n - 1)) + 1;
+	}
+	*out = (uint32_t)n;
+	return 0;
+}
+
+static const char *word_at(const void *arg, unsigned i)
+{
+	return ((const char *const *)arg)[i];
+}
+
+static int read_word(const struct json_doc *d, const struct key *k, const cJSON *v, unsigned *out,
+		     char *err)
+{
+	char all[128] = "";
+	const char *near;
+	unsigned n;
+
+	if (!cJSON_IsString(v))
+		return wrong_type(d, k, v, "a string", err);
+	for (n = 0; k->words[n]; n++) {
+		if (!strcmp(k->words[n], v->valuestring)) {
+			*out = n;
+			return 0;
+		}
+		strncat(all, n ? ", " : "", sizeof(all) - strlen(all) - 1);
+		strncat(all, k->words[n], sizeof(all) - strlen(all) - 1);
+	}
+	near = json_nearest(v->valuestring, word_at, k->words, n);
+	return json_error(d, v, err, "\"%s\": \"%.40s\" is not one of %s%s%s%s", k->name,
+			  v->valuestring, all, near ? "; did you mean \"" : "", near ? near : "",
+			  near ? "\"?" : "");
+}
+
+static int read_ifs(const struct json_doc *d, const struct key *k, const cJSON *v,
+		    struct ns_config *c, char *err)
+{
+	const cJSON *i;
+
+	if (!cJSON_IsArray(v))
+		return wrong_type(d, k, v, "a list of interface names", err);
+	cJSON_ArrayForEach(i, v) {
+		if (!cJSON_IsString(i) || !i->valuestring[0] ||
+		    strlen(i->valuestring) >= IF_NAMESIZE || strpbrk(i->valuestring, "/ \t\n"))
+			return json_error(d, i, err, "\"interfaces\": this is not an interface name");
+		if (c->n_interfaces == NS_CONFIG_IFS)
+			return json_error(d, i, err, "\"interfaces\": at most %d", NS_CONFIG_IFS);
+		strcpy(c->interfaces[c->n_interfaces++], i->valuestring);
+	}
+	return 0;
+}
+
+/* A name in the configuration is relative to the configuration's own folder. */
+static char *path_beside(const struct json_doc *d, const char *path)
+{
+	const char *slash = strrchr(d->name, '/');
+	char *out;
+
+	if (path[0] == '/' || !slash)
+		return strdup(path);
+	if (asprintf(&out, "%.*s/%s", (int)(slash - d->name), d->name, path) < 0)
+		return NULL;
+	return out;
+}
+
+static int read_rules(const struct json_doc *d, const struct key *k, const cJSON *v,
+		      struct ns_config *c, char *err)
+{
+	if (cJSON_IsNull(v))
+		return 0;
+	free(c->rules);
+	c->rules = calloc(1, sizeof(*c->rules));
+	if (!c->rules)
+		return -ENOMEM;
+	if (!cJSON_IsString(v)) {
+		if (!cJSON_IsArray(v) && !cJSON_IsObject(v))
+			return wrong_type(d, k, v, "a list of rules or a file name", err);
+		return rd_rules_from_json(d, v, c->rules, err);
+	}
+	free(c->rules_path);
+	c->rules_path = path_beside(d, v->valuestring);
+	if (!c->rules_path)
+		return -ENOMEM;
+	return rd_rules_load(c->rules_path, c->rules, err);
+}
+
+static const char *signal_at(const void *arg, unsigned i)
+{
+	return signals[i].name;
+}
+
+static int read_signal(const struct json_doc *d, const struct key *k, const cJSON *v, int *out,
+		       char *err)
+{
+	const char *near;
+
+	if (!cJSON_IsString(v))
+		return wrong_type(d, k, v, "a signal's name", err);
+	for (unsigned i = 0; i < N_SIGNALS; i++) {
+		if (!strcmp(signals[i].name, v->valuestring)) {
+			*out = signals[i].sig;
+			return 0;
+		}
+	}
+	near = json_nearest(v->valuestring, signal_at, NULL, N_SIGNALS);
+	return json_error(d, v, err, "\"%s\": \"%.20s\" can't be used%s%s%s", k->name, v->valuestring,
+			  near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+static int read_value(const struct json_doc *d, const struct key *k, const cJSON *v,
+		      struct ns_config *c, char *err)
+{
+	void *field = (char *)c + k->off;
+	unsigned word;
+	int ret;
+
+	switch (k->type) {
+	case T_U32:
+	case T_SIZE:
+	case T_POW2:
+		return read_number(d, k, v, field, err);
+	case T_BOOL:
+		if (!cJSON_IsBool(v))
+			return wrong_type(d, k, v, "true or false", err);
+		*(bool *)field = cJSON_IsTrue(v);
+		return 0;
+	case T_FLAG:
+		if (!cJSON_IsBool(v))
+			return wrong_type(d, k, v, "true or false", err);
+		*(int *)field = cJSON_IsTrue(v);
+		return 0;
+	case T_ENUM:
+		ret = read_word(d, k, v, &word, err);
+		if (!ret)
+			memcpy(field, &word, sizeof(word));
+		return ret;
+	case T_WORD:
+		ret = read_word(d, k, v, &word, err);
+		if (!ret)
+			snprintf(field, k->min, "%s", k->words[word]);
+		return ret;
+	case T_LEVEL:
+		if (!cJSON_IsString(v))
+			return wrong_type(d, k, v, "a string", err);
+		*(int *)field = ns_log_level_parse(v->valuestring);
+		if (*(int *)field >= 0)
+			return 0;
+		return json_error(d, v, err, "\"log.level\": \"%.20s\" is not one of OFF, EMG, ERR, "
+				  "WAR, INF, DBG", v->valuestring);
+	case T_TEXT:
+	case T_PATH:
+		if (cJSON_IsNull(v))
+			return 0;
+		if (!cJSON_IsString(v))
+			return wrong_type(d, k, v, "a string", err);
+		free(*(char **)field);
+		*(char **)field = k->type == T_PATH ? path_beside(d, v->valuestring) :
+				  strdup(v->valuestring);
+		return *(char **)field ? 0 : -ENOMEM;
+	case T_IFS:
+		return read_ifs(d, k, v, c, err);
+	case T_RULES:
+		return read_rules(d, k, v, c, err);
+	case T_SIGNAL:
+		return read_signal(d, k, v, field, err);
+	}
+	return -EINVAL;
+}
+
+/* --- objects ------------------------------------------------------------------------------- */
+
+static const char *key_at(const void *arg, unsigned i)
+{
+	return keys[i].name;
+}
+
+/* For a key on the wrong level: "init_cwnd" is near "tcp.init_cwnd". */
+static const char *key_nearest(const char *full)
+{
+	const char *last = strrchr(full, '.'), *dot;
+
+	last = last ? last + 1 : full;
+	for (unsigned i = 0; i < N_KEYS; i++) {
+		dot = strrchr(keys[i].name, '.');
+		if (!strcmp(dot ? dot + 1 : keys[i].name, last))
+			return keys[i].name;
+	}
+	return json_nearest(full, key_at, NULL, N_KEYS);
+}
+
+static bool is_section(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (unsigned i = 0; i < N_KEYS; i++) {
+		if (!strncmp(keys[i].name, name, len) && keys[i].name[len] == '.')
+			return true;
+	}
+	return false;
+}
+
+static int unknown_key(const struct json_doc *d, const cJSON *v, const char *full, char *err)
+{
+	const char *near = key_nearest(full);
+
+	if (near)
+		return json_error(d, v, err, "unknown key \"%.60s\"; did you mean \"%s\"?", full, near);
+	return json_error(d, v, err, "unknown key \"%.60s\"", full);
+}
+
+static int read_object(const struct json_doc *d, const char *section, const cJSON *o,
+		       struct ns_config *c, uint64_t *seen, char *err)
+{
+	char full[96];
+	const cJSON *v;
+	unsigned i;
+	int ret;
+
+	cJSON_ArrayForEach(v, o) {
+		snprintf(full, sizeof(full), "%s%s%s", section, section[0] ? "." : "", v->string);
+		for (i = 0; i < N_KEYS && strcmp(keys[i].name, full); i++)
+			;
+		if (i < N_KEYS) {
+			if (*seen & (1ull << i))
+				return json_error(d, v, err, "\"%s\" is here for the second time", full);
+			*seen |= 1ull << i;
+			ret = read_value(d, &keys[i], v, c, err);
+		} else if (!section[0] && is_section(full) && strchr(full, '.') == NULL) {
+			if (!cJSON_IsObject(v))
+				return json_error(d, v, err, "\"%s\" must be an object, not %s", full,
+						  type_name(v));
+			ret = read_object(d, full, v, c, seen, err);
+		} else {
+			ret = unknown_key(d, v, full, err);
+		}
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Conditions between keys. */
+static int check_whole(const struct json_doc *d, const struct ns_config *c, char *err)
+{
+	_Static_assert(N_KEYS <= 64, "the mask of keys seen");
+
+	if (c->hal == NS_HAL_DPDK)
+		return json_error(d, cJSON_GetObjectItemCaseSensitive(d->root, "hal"), err,
+				  "\"hal\": dpdk is not built into this nstack; use \"xdp\"");
+	if (c->tcp.min_rto_ms > c->tcp.max_rto_ms)
+		return json_error(d, NULL, err, "tcp.min_rto_ms (%u) is larger than tcp.max_rto_ms (%u)",
+				  c->tcp.min_rto_ms, c->tcp.max_rto_ms);
+	return 0;
+}
+
+static int config_from_doc(const struct json_doc *d, struct ns_config **out, char *err)
+{
+	struct ns_config *c = malloc(sizeof(*c));
+	uint64_t seen = 0;
+	int ret = -ENOMEM;
+
+	if (!c)
+		return -ENOMEM;
+	*c = defaults;
+	c->source = strdup(d->name);
+	if (!c->source)
+		goto fail;
+	if (!cJSON_IsObject(d->root)) {
+		ret = json_error(d, d->root, err, "a configuration is an object: { \"key\": value, ... }");
+		goto fail;
+	}
+	ret = read_object(d, "", d->root, c, &seen, err);
+	if (!ret)
+		ret = check_whole(d, c, err);
+	if (ret)
+		goto fail;
+	*out = c;
+	return 0;
+fail:
+	rd_config_free(c);
+	return ret;
+}
+
+int rd_config_parse(const char *text, size_t len, const char *name, struct ns_config **out,
+		    char err[RD_ERR])
+{
+	struct json_doc d;
+	int ret = json_parse(&d, text, len, name, err);
+
+	*out = NULL;
+	if (!ret)
+		ret = config_from_doc(&d, out, err);
+	if (ret && !err[0])
+		snprintf(err, RD_ERR, "%s: %s", name, strerror(-ret));
+	json_free(&d);
+	return ret;
+}
+
+int rd_config_load(const char *path, struct ns_config **out, char err[RD_ERR])
+{
+	struct json_doc d;
+	int ret = json_load(&d, path, err);
+
+	*out = NULL;
+	if (!ret)
+		ret = config_from_doc(&d, out, err);
+	if (ret && !err[0])
+		snprintf(err, RD_ERR, "%s: %s", path, strerror(-ret));
+	json_free(&d);
+	return ret;
+}
+
+/* --- the process's configuration ------------------------------------------------------------ */
+
+static const struct ns_config *current = &defaults;
+static char first_err[RD_ERR];
+static int first_ret = 1; /* 1: not yet initialised */
+
+int rd_config_init(char err[RD_ERR])
+{
+	const char *value = getenv("NSTACK_CONFIG");
+	struct ns_config *c = NULL;
+
+	if (first_ret == 1) {
+		first_ret = 0;
+		if (value && value[strspn(value, " \t\n")] == '{')
+			first_ret = rd_config_parse(value, strlen(value), "NSTACK_CONFIG", &c, first_err);
+		else if (value && value[0])
+			first_ret = rd_config_load(value, &c, first_err);
+		if (c)
+			current = c;
+	}
+	snprintf(err, RD_ERR, "%s", first_err);
+	return first_ret;
+}
+
+const struct ns_config *rd_config(void)
+{
+	return current;
+}
+
+bool rd_config_has_if(const struct ns_config *c, const char *ifname)
+{
+	for (uint32_t i = 0; i < c->n_interfaces; i++) {
+		if (!strcmp(c->interfaces[i], ifname))
+			return true;
+	}
+	return c->n_interfaces == 0;
+}
+
+/* --- the table for people -------------------------------------------------------------------- */
+
+static void describe_default(const struct key *k, char *out, size_t size)
+{
+	const void *field = (const char *)&defaults + k->off;
+	unsigned word;
+
+	switch (k->type) {
+	case T_U32:
+	case T_SIZE:
+	case T_POW2:
+		snprintf(out, size, "%u", *(const uint32_t *)field);
+		break;
+	case T_BOOL:
+		snprintf(out, size, "%s", *(const bool *)field ? "true" : "false");
+		break;
+	case T_ENUM:
+		memcpy(&word, field, sizeof(word));
+		snprintf(out, size, "\"%s\"", k->words[word]);
+		break;
+	case T_WORD:
+		snprintf(out, size, "\"%s\"", (const char *)field);
+		break;
+	case T_IFS:
+		snprintf(out, size, "[]");
+		break;
+	case T_SIGNAL:
+		snprintf(out, size, "\"none\"");
+		break;
+	default:
+		snprintf(out, size, "-");
+	}
+}
+
+static void describe_values(const struct key *k, char *out, size_t size)
+{
+	size_t n = 0;
+
+	out[0] = 0;
+	switch (k->type) {
+	case T_U32:
+	case T_SIZE:
+	case T_POW2:
+		snprintf(out, size, "%s%u..%u%s%s", k->type == T_POW2 ? "power of two, " : "", k->min,
+			 k->max, k->unit ? " " : "", k->unit ? k->unit : "");
+		break;
+	case T_BOOL:
+	case T_FLAG:
+		snprintf(out, size, "true, false");
+		break;
+	case T_ENUM:
+	case T_WORD:
+		for (unsigned i = 0; k->words[i] && n < size; i++)
+			n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i ? ", " : "", k->words[i]);
+		break;
+	case T_IFS:
+		snprintf(out, size, "list of names, at most %d", NS_CONFIG_IFS);
+		break;
+	case T_RULES:
+		snprintf(out, size, "list or file name");
+		break;
+	default:
+		snprintf(out, size, "string");
+	}
+}
+
+void rd_config_describe(FILE *f, enum rd_config_format fmt)
+{
+	char def[64], values[128];
+
+	if (fmt == RD_CONFIG_MARKDOWN)
+		fprintf(f, "| key | values | default | meaning |\n| --- | --- | --- | --- |\n");
+	for (unsigned i = 0; i < N_KEYS; i++) {
+		const struct key *k = &keys[i];
+
+		describe_default(k, def, sizeof(def));
+		describe_values(k, values, sizeof(values));
+		if (fmt == RD_CONFIG_MARKDOWN)
+			fprintf(f, "| `%s` | %s | %s | %s |\n", k->name, values, def, k->help);
+		else if (fmt == RD_CONFIG_MAN)
+			fprintf(f, ".TP\n.B %s\n%s.\nValues: %s. Default: %s.\n", k->name, k->help, values,
+				def);
+		else
+			fprintf(f, "  %-26s %s\n  %-26s (%s; default %s)\n", k->name, k->help, "", values,
+				def);
+	}
+}

@@ -1,0 +1,1 @@
+LIB_SRCS += rd/json.c rd/config.c rd/rules.c rd/rules_compile.c rd/log.c
