@@ -24,6 +24,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <time.h>
@@ -37,6 +38,8 @@ int ev_epoll_wait(int epfd, struct epoll_event *events, int max, const struct ti
 		  const sigset_t *sigmask);
 
 int ev_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *sigmask);
+/* Is a descriptor of ours in the sets? If not, libc is to be called. */
+bool ev_select_ours(int n, const fd_set *rd, const fd_set *wr, const fd_set *ex);
 /* timeout is set to the time that remains, whatever the result is, except for -EINVAL. */
 int ev_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout,
 	      const sigset_t *sigmask);

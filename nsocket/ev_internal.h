@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/ev_internal.h - what the ev_*.c files share
+ *
+ * A set (one epoll object) is a kernel epoll descriptor, the one that the program holds (here
+ * called outer), plus what the kernel can't know: an item for every member that is ours. Kernel
+ * members are in the outer with the program's own data and cost nothing here.
+ *
+ * An item learns of its member's user-stack half by notify(), which puts it on the set's ready
+ * list; the list says only "look here": whoever collects asks nsock_poll() for the truth, so no
+ * event is ever stale. Where a member's kernel half counts too (listeners, UDP, sockets that are
+ * not yet decided), the descriptor is also in a private kernel epoll, the inner one, with the
+ * item's slot number as data; the inner is a member of the outer, with a random number as data.
+ * So whoever looks at the outer only (another epoll, poll(), another process) sees all that the
+ * kernel has, and one look at the outer tells us whether to look at the inner.
+ */
+#ifndef NSOCKET_EV_INTERNAL_H
+#define NSOCKET_EV_INTERNAL_H
+
+#include <nsocket/ev.h>
+#include <nsocket/file.h>
+#include <nsocket/worker.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu/wfcqueue.h>
+
+/* Where the kernel half of an item is registered. */
+enum ev_khalf {
+	EV_K_NONE,
+	EV_K_INNER, /* in the inner epoll; events come by slot number */
+	EV_K_OUTER, /* in the outer with the program's data (nested sets): the kernel reports it */
+};
+
+struct ev_set;
+
+/* A member of a set. Fields belong to set->lock except where said. */
+struct ev_item {
+	struct watch watch;          /* on the file's list */
+	struct cds_wfcq_node ready;  /* on the set's ready list while queued */
+	uint32_t queued;             /* atomic: on the ready list (or held by who collects) */
+	uint32_t refs;               /* atomic: membership (until a grace period after), ready list */
+	uint32_t events;             /* atomic: interest and flags; 0 interest = disarmed (one-shot) */
+	uint32_t rewatch;            /* atomic: the file's kernel half has to be looked at again */
+	uint32_t dead;               /* atomic: no longer a member */
+	int fd;                      /* the number it was added by; may be closed by now (dup) */
+	uint64_t data;
+	struct ev_set *set;
+	struct nfile *f;             /* no reference: ev_file_release() takes the item out */
+	uint32_t slot, gen;          /* name of the item inside the inner epoll */
+	uint32_t round;              /* last collection that delivered it */
+	uint8_t khalf;               /* enum ev_khalf */
+	struct cds_list_head member; /* in set->items */
+	struct rcu_head rcu;
+};
+
+/* Threads that sleep on a set; slots are found without a lock, chunks live as long as the set. */
+#define EV_SLEEPERS 16
+struct ev_sleepers {
+	struct waiter *slot[EV_SLEEPERS]; /* atomic; NULL = free, or its sleeper was rung */
+	struct ev_sleepers *next;         /* atomic; written once */
+};
+
+struct ev_set {
+	struct nfile nf; /* first: the set is a file */
+	pthread_mutex_t lock;
+
+	/* The ready list: enqueued by notify (wait-free), dequeued under lock. */
+	struct __cds_wfcq_head ready_head;
+	struct cds_wfcq_tail ready_tail;
+	uint32_t sleeping;           /* atomic: threads in sleepers; 0 spares the walk */
+	struct ev_sleepers sleepers;
+
+	uint32_t nitems;             /* atomic: members of ours */
+	uint32_t nested;             /* members that are sets themselves */
+	uint32_t ndead;              /* dead items that may still be on the ready list */
+	uint32_t round;              /* counts collections */
+	uint32_t raw_waiters;        /* atomic: threads inside libc's epoll_wait */
+	struct cds_list_head items;
+
+	uintptr_t *slots;            /* by ev_item.slot: the item, or odd: a link of the free list */
+	uint32_t nslots, slot_free, slot_gen;
+
+	int inner;                   /* private epoll of kernel halves, -1 = not yet needed */
+	int bell;                    /* eventfd in inner that ends raw waits, -1 = never needed */
+	uint64_t magic;              /* data of inner in outer */
+	bool kernel;                 /* atomic: the outer may have members of the kernel */
+	bool forked;                 /* the outer is shared with the parent, whose inner is in it */
+	bool resync;                 /* atomic: first use after fork: all items anew */
+	uint32_t calls;              /* atomic, inexact: waits since the kernel was asked */
+	uint64_t asked_ns;           /* when the kernel was asked last */
+	uint64_t mute_until;         /* forked: the outer is ready for the parent only; until then */
+
+	struct cds_list_head all;    /* under ev_global */
+};
+
+extern pthread_mutex_t ev_global;
+
+#define EV_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+
+static inline struct ev_set *ev_set_of(struct nfile *f)
+{
+	return (struct ev_set *)f;
+}
+
+/* Sockets report the classic bits; programs may ask by their other names. */
+static inline uint32_t ev_expand(uint32_t events)
+{
+	if (events & EPOLLIN)
+		events |= EPOLLRDNORM;
+	if (events & EPOLLOUT)
+		events |= EPOLLWRNORM;
+	return events;
+}
+
+/* --- ev_set.c: sets, items, the ready list ------------------------------------------------ */
+
+int ev_set_create(struct ev_set **out); /* refs 1; -ENOMEM */
+struct ev_item *ev_item_find(struct ev_set *s, struct nfile *f, int fd); /* s->lock */
+/* By its name in the inner epoll: slot, and gen in the upper half. NULL: gone. s->lock. */
+struct ev_item *ev_item_by_name(struct ev_set *s, uint64_t name);
+static inline uint64_t ev_item_name(const struct ev_item *it)
+{
+	return (uint64_t)it->gen << 32 | it->slot;
+}
+int ev_item_create(struct ev_item **out, struct ev_set *s, struct nfile *f, int fd,
+		   const struct epoll_event *ev); /* s->lock; not yet watching */
+/* Out of the set, for good; its kernel half is the caller's business. s->lock. */
+void ev_item_remove(struct ev_set *s, struct ev_item *it);
+/* Put it on the ready list, if it isn't, and wake somebody. Any context. */
+void ev_item_queue(struct ev_item *it);
+/* Is the member ready in the user stack, in bits the item wants? s->lock. */
+uint32_t ev_item_ready(struct ev_item *it);
+/* Write the event out, unless the round has it; handles one-shot. Returns 1, or 0. s->lock. */
+int ev_item_deliver(struct ev_item *it, uint32_t events, bool by_kernel, struct epoll_event *out);
+/* Serve the ready list. s->lock. */
+int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max);
+static inline bool ev_ready_empty(struct ev_set *s)
+{
+	return cds_wfcq_empty(__cds_wfcq_head_cast(&s->ready_head), &s->ready_tail);
+}
+/* Is any member of ours ready? Drops list entries that are not. Takes s->lock. */
+bool ev_set_poll(struct ev_set *s);
+/* Wake one sleeper, and whoever watches the set itself. Any context. */
+void ev_set_wake(struct ev_set *s);
+/* Sleep on the set; results as worker_wait(). kfds: the set's kernel descriptors. */
+int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
+		 const sigset_t *sigmask);
+
+/* Readiness of any file of ours, user-stack half. */
+static inline uint32_t ev_file_poll(struct nfile *f)
+{
+	if (f->kind == NF_EPOLL)
+		return ev_set_poll(ev_set_of(f)) ? EPOLLIN : 0;
+	return nsock_poll(f);
+}
+
+/* --- ev_kernel.c: kernel halves ----------------------------------------------------------- */
+
+/* Make the registration of the item's kernel half what it has to be now. s->lock. 0 or -errno
+ * (the item is then as before, without a kernel half). */
+int ev_khalf_sync(struct ev_set *s, int epfd, struct ev_item *it);
+/* The item's interest changed (MOD). s->lock. */
+int ev_khalf_mod(struct ev_set *s, int epfd, struct ev_item *it);
+/* The item is going, by epoll_ctl(DEL) or by one-shot: out of the inner epoll. s->lock. */
+void ev_khalf_drop(struct ev_set *s, struct ev_item *it);
+/* Ask the kernel, without waiting, for up to max events. s->lock. -errno only if nothing else. */
+int ev_kernel_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max);
+/* Drop what is the set's own from events of the outer; returns how many are left, and whether
+ * the inner was among them. */
+int ev_kernel_strip(struct ev_set *s, struct epoll_event *evs, int n, bool *inner);
+/* End the waits inside libc's epoll_wait on this set. s->lock. */
+int ev_bell_ring(struct ev_set *s, int epfd);
+/* After fork, in the child: inner and bell belong to the parent. */
+void ev_kernel_forget(struct ev_set *s);
+/* First use in the child: kernel halves of all items anew. s->lock. */
+void ev_kernel_resync(struct ev_set *s, int epfd);
+/* A descriptor of ours: to a high number, out of the program's way, and protected. */
+int ev_fd_private(int fd);
+void ev_fd_private_close(int fd);
+
+/* --- time --------------------------------------------------------------------------------- */
+
+static inline bool ev_timeout_valid(const struct timespec *t)
+{
+	return !t || (t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
+}
+static inline bool ev_timeout_zero(const struct timespec *t)
+{
+	return t && !t->tv_sec && !t->tv_nsec;
+}
+/* The moment a wait that starts now has to end. */
+uint64_t ev_deadline(const struct timespec *timeout);
+struct timespec ev_remaining(uint64_t deadline_ns);
+
+#endif
