@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/ctl_client.c - asking processes through their control sockets
+ *
+ * Processes are found in /proc/net/unix, which lists the sockets of this network namespace only:
+ * the tool sees the processes whose interfaces it sees. Replies are foreign bytes: bounded, and
+ * the answering process must be the one whose pid the name carries.
+ */
+#define _GNU_SOURCE
+#include "tool.h"
+
+#include <errno.h>
+#include <rd/ctl_proto.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CTL_TIMEOUT_S 3
+
+static int pid_cmp(const void *a, const void *b)
+{
+	return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+int ctl_list(pid_t **out)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	size_t n = 0, room = 0, unique = 0;
+	pid_t *list = NULL;
+	char *line = NULL;
+	size_t size = 0;
+
+	*out = NULL;
+	if (!f)
+		return -errno;
+	while (getline(&line, &size, f) > 0) {
+		const char *name = strstr(line, " @" CTL_NAME_PREFIX);
+		long long pid;
+
+		line[strcspn(line, "\n")] = 0;
+		pid = name ? number(name + strlen(" @" CTL_NAME_PREFIX), 1, 1 << 30) : -1;
+		if (pid < 0)
+			continue;
+		if (n == room) {
+			pid_t *bigger = realloc(list, (room = room ? room * 2 : 16) * sizeof(*list));
+
+			if (!bigger)
+				break;
+			list = bigger;
+		}
+		list[n++] = (pid_t)pid;
+	}
+	free(line);
+	fclose(f);
+	if (n)
+		qsort(list, n, sizeof(*list), pid_cmp);
+	for (size_t i = 0; i < n; i++) { /* accepted connections carry the name, too */
+		if (!unique || list[unique - 1] != list[i])
+			list[unique++] = list[i];
+	}
+	*out = list;
+	return (int)unique;
+}
+
+int ctl_connect(pid_t pid)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct timeval t = { .tv_sec = CTL_TIMEOUT_S };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), n;
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+	n = snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, CTL_NAME_PREFIX "%d", (int)pid);
+	if (connect(fd, (struct sockaddr *)&sa,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n))) {
+		n = -errno;
+		close(fd);
+		return n;
+	}
+	/* 0: a process of a pid namespace that we don't see into */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) || (cred.pid && cred.pid != pid)) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+cJSON *ctl_receive(int fd, char why[256])
+{
+	char *msg = malloc(CTL_MSG_MAX);
+	cJSON *r = NULL;
+	ssize_t n = -1;
+
+	if (msg)
+		n = recv(fd, msg, CTL_MSG_MAX, 0);
+	if (n > 0)
+		r = cJSON_ParseWithLength(msg, (size_t)n);
+	if (!r)
+		snprintf(why, 256, "%s", n == 0 ? "it closed the connection (another user's process?)" :
+			 n < 0 && errno == EAGAIN ? "it does not answer" :
+			 n < 0 ? strerror(errno) : "its answer is not JSON");
+	free(msg);
+	if (r && !flag(r, "ok")) {
+		snprintf(why, 256, "%s", str(r, "error"));
+		cJSON_Delete(r);
+		r = NULL;
+	}
+	return r;
+}
+
+static int ctl_send(int fd, const char *text, int pass_fd)
+{
+	struct iovec iov = { (void *)text, strlen(text) };
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cm;
+
+	if (pass_fd >= 0) {
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+		cm = CMSG_FIRSTHDR(&m);
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), &pass_fd, sizeof(int));
+	}
+	return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+cJSON *ctl_call(int fd, cJSON *request, int pass_fd, char why[256])
+{
+	char *text = cJSON_PrintUnformatted(request);
+	int ret = text ? ctl_send(fd, text, pass_fd) : -ENOMEM;
+
+	free(text);
+	cJSON_Delete(request);
+	if (ret) {
+		snprintf(why, 256, "%s", strerror(-ret));
+		return NULL;
+	}
+	return ctl_receive(fd, why);
+}
+
+cJSON *ctl_request_new(const char *op)
+{
+	cJSON *r = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(r, "op", op);
+	return r;
+}
+
+cJSON *ctl_ask(pid_t pid, const char *op, char why[256])
+{
+	int fd = ctl_connect(pid);
+	cJSON *r;
+
+	if (fd < 0) {
+		snprintf(why, 256, "%s", strerror(-fd));
+		return NULL;
+	}
+	r = ctl_call(fd, ctl_request_new(op), -1, why);
+	close(fd);
+	return r;
+}
+
+int ctl_pick(const char *arg, pid_t *pid)
+{
+	pid_t *list;
+	int n;
+
+	if (arg) {
+		*pid = (pid_t)number(arg, 1, 1 << 30);
+		return *pid > 0 ? 0 : fail("\"%s\" is not a pid", arg);
+	}
+	n = ctl_list(&list);
+	if (n == 1)
+		*pid = list[0];
+	free(list);
+	if (n == 1)
+		return 0;
+	if (n <= 0)
+		return fail("no process under nstack runs in this network namespace");
+	return fail("%d processes run under nstack; name one by its pid (nstack status lists them)", n);
+}

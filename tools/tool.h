@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/tool.h - what the verbs of the nstack tool share
+ *
+ * One file per verb; main.c has the list. Exit codes: 0 done, 1 failed, 2 wrong usage. Output is
+ * for people, or one JSON value with --json.
+ */
+#ifndef NSTACK_TOOLS_TOOL_H
+#define NSTACK_TOOLS_TOOL_H
+
+#include <cjson/cJSON.h>
+#include <net/if.h>
+#include <rd/config.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv); /* argv[0] is the verb */
+	const char *summary; /* one line */
+	const char *usage;   /* what follows "usage: nstack " */
+	const char *help;    /* the options, and what it does */
+};
+extern const struct verb verb_load, verb_unload, verb_status, verb_sockets, verb_stats, verb_rules,
+	verb_doctor, verb_dump, verb_log, verb_run, verb_top;
+
+/* --- options ----------------------------------------------------------------------------------- */
+
+/* What a verb's option takes; ends with name NULL. */
+struct opt {
+	const char *name;    /* "--mode" */
+	char letter;         /* 'm', 0 = none */
+	const char **value;  /* takes a value, stored here */
+	bool *flag;          /* or is a flag */
+	const char **many;   /* or takes a value each time it is given: at most OPT_MANY */
+	int *n_many;
+};
+#define OPT_MANY 32
+#define OPT_FLAG(n, l, f) { .name = (n), .letter = (l), .flag = (f) }
+#define OPT_VALUE(n, l, v) { .name = (n), .letter = (l), .value = (v) }
+#define OPT_LIST(n, l, m, count) { .name = (n), .letter = (l), .many = (m), .n_many = (count) }
+/* Parses options up to the first word that is none (all words if mix). --help prints the verb's
+ * help and exits. Returns the number of words left, moved to argv[1..], or -1 (usage was said). */
+int opts_parse(const struct verb *v, const struct opt *opts, bool mix, int argc, char **argv);
+int usage_error(const struct verb *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "nstack: text" on stderr; returns EXIT_FAILED. */
+int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Whole number in a range, or -1. */
+long long number(const char *s, long long min, long long max);
+
+/* --- output -------------------------------------------------------------------------------------- */
+
+int print_json(cJSON *o); /* frees it; returns 0 */
+void put_u64(cJSON *o, const char *key, uint64_t v);
+double num(const cJSON *o, const char *key);         /* 0 if absent */
+const char *str(const cJSON *o, const char *key);    /* "" if absent */
+bool flag(const cJSON *o, const char *key);
+/* 1.2 K, 3.4 M (powers of 1000); for bytes 1024 and KiB */
+const char *human(double v, char out[16]);
+const char *human_bytes(double v, char out[16]);
+
+/* --- interfaces -------------------------------------------------------------------------------------- */
+
+struct iface {
+	unsigned ifindex;
+	char name[IF_NAMESIZE];
+	bool up, loopback, has_addr;
+	unsigned mtu;
+	char driver[32];
+	unsigned rx_queues;
+};
+/* All interfaces of this network namespace; *out is malloc()ed. Returns how many, or -errno. */
+int iface_list(struct iface **out);
+/* Up, not loopback, has an address. */
+bool iface_usable(const struct iface *i);
+/* By name: 0 or -ENODEV (said on stderr). */
+int iface_by_name(const char *name, unsigned *ifindex);
+
+/* --- privileges ---------------------------------------------------------------------------------------- */
+
+/* Names of the capabilities that are missing for AF_XDP and the steering program, "" = none. */
+const char *caps_missing(void);
+const char *program_of(pid_t pid, char out[32]); /* "?" if it is gone */
+bool pid_alive(pid_t pid);
+
+/* --- processes ------------------------------------------------------------------------------------------- */
+
+/* Pids that serve a control socket in this network namespace; *out malloc()ed. -errno. */
+int ctl_list(pid_t **out);
+/* Connected descriptor or -errno. */
+int ctl_connect(pid_t pid);
+/* Send request (freed), with fd if >= 0, and receive one message. NULL: why says it; also for
+ * a reply that is an error. */
+cJSON *ctl_call(int fd, cJSON *request, int pass_fd, char why[256]);
+cJSON *ctl_receive(int fd, char why[256]);
+cJSON *ctl_request_new(const char *op);
+/* One question to one process: connect, call, close. */
+cJSON *ctl_ask(pid_t pid, const char *op, char why[256]);
+/* A pid argument, or the only process there is. 0 and *pid, or EXIT_FAILED (said). */
+int ctl_pick(const char *arg, pid_t *pid);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/verb_dump.c - nstack dump: capture what a process's stack receives and sends
+ *
+ * The file is opened here, with the caller's rights, and its descriptor passed on; the process
+ * writes pcapng blocks into it until told to stop, or until this connection ends.
+ */
+#define _GNU_SOURCE
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stopped;
+
+static void on_stop(int sig)
+{
+	stopped = 1;
+}
+
+/* "port 80", "tcp", "udp", a pid; in any order */
+static int read_words(int n, char **argv, cJSON *q, const char **pid)
+{
+	for (int i = 1; i <= n; i++) {
+		if (!strcmp(argv[i], "tcp") || !strcmp(argv[i], "udp")) {
+			cJSON_AddStringToObject(q, "proto", argv[i]);
+		} else if (!strcmp(argv[i], "port") && i < n) {
+			long long port = number(argv[++i], 1, 65535);
+
+			if (port < 0)
+				return usage_error(&verb_dump, "a port is 1 to 65535");
+			put_u64(q, "port", (uint64_t)port);
+		} else if (number(argv[i], 1, 1 << 30) > 0 && !*pid) {
+			*pid = argv[i];
+		} else {
+			return usage_error(&verb_dump, "unexpected \"%s\"", argv[i]);
+		}
+	}
+	return 0;
+}
+
+/* Until the bound is reached, a signal comes, or the process is gone. */
+static void wait_for_end(int fd)
+{
+	struct timespec nap = { 0, 100000000 };
+	char why[256];
+	bool running = true;
+
+	while (!stopped && running) {
+		cJSON *r;
+
+		nanosleep(&nap, NULL);
+		if (stopped)
+			return;
+		r = ctl_call(fd, ctl_request_new("dump_state"), -1, why);
+		running = r && flag(r, "running");
+		cJSON_Delete(r);
+	}
+}
+
+static int capture(int fd, pid_t pid, int out, cJSON *q, const char *path)
+{
+	char why[256] = "";
+	cJSON *r = ctl_call(fd, q, out, why);
+
+	close(out);
+	if (!r)
+		return fail("pid %d: %s", (int)pid, why);
+	cJSON_Delete(r);
+	fprintf(stderr, "nstack: capturing pid %d into %s; stop with ctrl-c\n", (int)pid, path);
+	wait_for_end(fd);
+	r = ctl_call(fd, ctl_request_new("dump_stop"), -1, why);
+	if (!r)
+		return fail("pid %d: %s", (int)pid, why);
+	fprintf(stderr, "nstack: %.0f packets captured, %.0f lost\n", num(r, "packets"), num(r, "lost"));
+	cJSON_Delete(r);
+	return 0;
+}
+
+static int dump_run(int argc, char **argv)
+{
+	const char *file = NULL, *count = NULL, *snap = NULL, *ifname = NULL, *pid_arg = NULL;
+	const struct opt opts[] = {
+		OPT_VALUE("--write", 'w', &file), OPT_VALUE("--count", 'c', &count),
+		OPT_VALUE("--snaplen", 's', &snap), OPT_VALUE("--interface", 'i', &ifname), { 0 },
+	};
+	int n = opts_parse(&verb_dump, opts, true, argc, argv), fd, out, ret;
+	struct sigaction sa = { .sa_handler = on_stop };
+	cJSON *q;
+	pid_t pid;
+
+	if (n < 0)
+		return EXIT_USAGE;
+	if (!file)
+		return usage_error(&verb_dump, "-w FILE is needed (\"-\" for stdout)");
+	if ((count && number(count, 1, 1ll << 40) < 0) || (snap && number(snap, 64, 65535) < 0))
+		return usage_error(&verb_dump, "-c is a number of packets, -s 64 to 65535 bytes");
+	q = ctl_request_new("dump_start");
+	ret = read_words(n, argv, q, &pid_arg);
+	if (!ret)
+		ret = ctl_pick(pid_arg, &pid);
+	if (ret) {
+		cJSON_Delete(q);
+		return ret;
+	}
+	if (count)
+		put_u64(q, "packets", (uint64_t)atoll(count));
+	if (snap)
+		put_u64(q, "snaplen", (uint64_t)atoll(snap));
+	if (ifname)
+		cJSON_AddStringToObject(q, "ifname", ifname);
+	fd = ctl_connect(pid);
+	out = fd < 0 ? -1 : !strcmp(file, "-") ? dup(1) :
+	      open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || out < 0) {
+		cJSON_Delete(q);
+		return fd < 0 ? fail("pid %d: %s", (int)pid, strerror(-fd)) :
+		       fail("%s: %s", file, strerror(errno));
+	}
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	ret = capture(fd, pid, out, q, file);
+	close(fd);
+	return ret;
+}
+
+const struct verb verb_dump = {
+	"dump", dump_run, "capture a process's packets into a pcapng file",
+	"dump -w FILE [-c PACKETS] [-s BYTES] [-i IFACE] [PID] [tcp|udp] [port PORT]",
+	"Packets that the user-space stack takes never reach tcpdump; this captures them where the\n"
+	"stack receives and sends. Wireshark and tshark read the file. PID may be left out if only one\n"
+	"process runs under nstack.\n\n"
+	"  -w, --write FILE      file to write; \"-\" is stdout\n"
+	"  -c, --count N         stop after N packets\n"
+	"  -s, --snaplen BYTES   keep only the first bytes of a packet\n"
+	"  -i, --interface NAME  of one interface\n"
+	"  tcp, udp, port PORT   only these\n",
+};

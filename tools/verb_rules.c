@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/verb_rules.c - nstack rules: show, check, explain, set
+ *
+ * Setting takes two phases, so that no established connection changes its stack: first every
+ * process pins its own flows, and the kernel's connections on claimed ports are pinned to the
+ * kernel; then the steering programs get the new rules; then the processes switch theirs.
+ */
+#define _GNU_SOURCE
+#include "tool.h"
+#include "kernel_flows.h"
+
+#include <arpa/inet.h>
+#include <bpf/steer_ctl.h>
+#include <errno.h>
+#include <rd/ctl_proto.h>
+#include <rd/rules.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define IFS_MAX 64
+#define PROCS_MAX 1024
+
+/* --- the interfaces that have the program ----------------------------------------------------- */
+
+struct attached {
+	char name[IF_NAMESIZE];
+	struct steer *st;
+};
+
+/* Open the tables of every attached interface (or of one). Returns how many, or -1 (said). */
+static int attached_open(struct attached *out, const char *only)
+{
+	struct steer_status s;
+	char why[STEER_WHY] = "";
+	struct iface *ifs;
+	int n = iface_list(&ifs), used = 0, ret;
+
+	for (int i = 0; i < n && used >= 0 && used < IFS_MAX; i++) {
+		if ((only && strcmp(only, ifs[i].name)) || steer_status(ifs[i].ifindex, &s) || !s.attached)
+			continue;
+		ret = steer_open(&out[used].st, ifs[i].ifindex, why);
+		if (ret) {
+			fail("%s: %s", ifs[i].name, why[0] ? why : strerror(-ret));
+			while (used)
+				steer_close(out[--used].st);
+			used = -1;
+			break;
+		}
+		snprintf(out[used++].name, IF_NAMESIZE, "%s", ifs[i].name);
+	}
+	free(ifs);
+	return used;
+}
+
+static void attached_close(struct attached *a, int n)
+{
+	for (int i = 0; i < n; i++)
+		steer_close(a[i].st);
+}
+
+static int rules_of(struct steer *st, struct rd_rules *out)
+{
+	struct steer_rules *c = malloc(sizeof(*c));
+	int ret = c ? steer_rules_get(st, c) : -ENOMEM;
+
+	if (!ret)
+		ret = rd_rules_decompile(c, out);
+	free(c);
+	return ret;
+}
+
+/* --- show ----------------------------------------------------------------------------------------- */
+
+static void print_set(const char *name, const struct rd_rules *r)
+{
+	char text[256];
+
+	printf("%s: %u rule(s)\n", name, r->n);
+	for (uint32_t i = 0; i < r->n; i++) {
+		rd_rule_str(r, &r->rule[i], text, sizeof(text));
+		printf("  %3u  %s\n", i + 1, text);
+	}
+	printf("  else %s\n", r->default_action == RD_KERNEL ? "kernel" : r->default_action == RD_DROP ?
+	       "drop" : r->stacks[r->default_stack]);
+}
+
+static cJSON *set_json(const char *name, const struct rd_rules *r)
+{
+	char *text = rd_rules_text(r);
+	cJSON *o = text ? cJSON_Parse(text) : NULL;
+
+	free(text);
+	if (o)
+		cJSON_AddStringToObject(o, "interface", name);
+	return o;
+}
+
+static int show(const char *only, bool json)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	cJSON *list = cJSON_CreateArray();
+	struct attached a[IFS_MAX];
+	int n = attached_open(a, only), ret = n < 0 ? EXIT_FAILED : 0;
+
+	for (int i = 0; i < n; i++) {
+		int err = r ? rules_of(a[i].st, r) : -ENOMEM;
+
+		if (err)
+			ret = fail("%s: %s", a[i].name, strerror(-err));
+		else if (json)
+			cJSON_AddItemToArray(list, set_json(a[i].name, r));
+		else
+			print_set(a[i].name, r);
+	}
+	attached_close(a, n);
+	if (!n && !json)
+		puts("no interface has the steering program (nstack load)");
+	if (json)
+		print_json(list);
+	else
+		cJSON_Delete(list);
+	free(r);
+	return ret;
+}
+
+static int check(const char *path)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	char err[RD_ERR];
+	int ret = 0;
+
+	if (!r)
+		return EXIT_FAILED;
+	if (rd_rules_load(path, r, err))
+		ret = fail("%s", err);
+	else
+		print_set(path, r);
+	free(r);
+	return ret;
+}
+
+/* --- explain --------------------------------------------------------------------------------------- */
+
+/* "198.18.0.1:80", "[2001:db8::1]:80", "198.18.0.1", "2001:db8::1" */
+static int addr_parse(const char *s, struct nst_addr *a)
+{
+	char host[64];
+	const char *end = s + strlen(s), *port = NULL;
+
+	memset(a, 0, sizeof(*a));
+	if (s[0] == '[') {
+		end = strchr(s++, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return -1;
+		port = end[1] ? end + 2 : NULL;
+	} else if (strchr(s, ':') && strchr(s, ':') == strrchr(s, ':')) {
+		end = strchr(s, ':');
+		port = end + 1;
+	}
+	if ((size_t)(end - s) >= sizeof(host))
+		return -1;
+	memcpy(host, s, (size_t)(end - s));
+	host[end - s] = 0;
+	if (!strcmp(host, "*"))
+		a->family = AF_INET;
+	else if (inet_pton(AF_INET, host, &a->v4) == 1)
+		a->family = AF_INET;
+	else if (inet_pton(AF_INET6, host, a->v6) == 1)
+		a->family = AF_INET6;
+	else
+		return -1;
+	if (port) {
+		if (number(port, 0, 65535) < 0)
+			return -1;
+		a->port = htons((uint16_t)number(port, 0, 65535));
+	}
+	return 0;
+}
+
+static int explain_print(const char *name, const struct rd_rules *r, uint8_t proto,
+			 const struct nst_addr *local, const struct nst_addr *remote, bool json)
+{
+	struct rd_verdict v = rd_rules_lookup(r, proto, local, remote);
+	const char *what = v.action == RD_KERNEL ? "kernel" : v.action == RD_DROP ? "drop" :
+			   r->stacks[v.stack];
+	char text[256] = "";
+
+	if (v.rule >= 0)
+		rd_rule_str(r, &r->rule[v.rule], text, sizeof(text));
+	if (json) {
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "source", name);
+		cJSON_AddStringToObject(o, "action", what);
+		cJSON_AddNumberToObject(o, "rule", v.rule >= 0 ? v.rule + 1 : v.rule);
+		cJSON_AddStringToObject(o, "text", text);
+		return print_json(o);
+	}
+	if (v.rule == RD_BY_BUILTIN)
+		printf("%s: %s (built in: loopback addresses are the kernel's)\n", name, what);
+	else if (v.rule == RD_BY_DEFAULT)
+		printf("%s: %s (no rule matches: the default)\n", name, what);
+	else
+		printf("%s: %s (rule %d: %s)\n", name, what, v.rule + 1, text);
+	if (v.action == RD_STACK)
+		printf("  if a socket of a program under nstack owns the local port; else kernel\n");
+	return 0;
+}
+
+static int explain_usage(void)
+{
+	return usage_error(&verb_rules, "explain needs: tcp|udp LOCAL [from|to REMOTE], such as "
+			   "tcp 198.18.0.1:80 from 198.18.9.9");
+}
+
+/* explain PROTO LOCAL [from|to REMOTE] */
+static int explain(int n, char **word, const char *file, const char *only, bool json)
+{
+	struct nst_addr local = { 0 }, remote = { 0 };
+	struct attached a[IFS_MAX];
+	struct rd_rules *r;
+	char err[RD_ERR];
+	uint8_t proto;
+	int used, ret = 0;
+
+	if (n != 2 && n != 4)
+		return explain_usage();
+	proto = !strcmp(word[0], "tcp") ? IPPROTO_TCP : !strcmp(word[0], "udp") ? IPPROTO_UDP : 0;
+	if (!proto || addr_parse(word[1], &local) ||
+	    (n == 4 && ((strcmp(word[2], "from") && strcmp(word[2], "to")) ||
+			addr_parse(word[3], &remote))))
+		return explain_usage();
+	r = malloc(sizeof(*r));
+	if (!r)
+		return EXIT_FAILED;
+	if (file) {
+		ret = rd_rules_load(file, r, err) ? fail("%s", err) :
+		      explain_print(file, r, proto, &local, &remote, json);
+		free(r);
+		return ret;
+	}
+	used = attached_open(a, only);
+	for (int i = 0; i < used && !ret; i++) {
+		ret = rules_of(a[i].st, r) ? fail("%s: its rules can't be read", a[i].name) :
+		      explain_print(a[i].name, r, proto, &local, &remote, json);
+	}
+	attached_close(a, used);
+	free(r);
+	return used > 0 ? ret : used < 0 ? EXIT_FAILED :
+	       fail("no interface has the steering program; --file FILE explains a file");
+}
+
+/* --- set ---------------------------------------------------------------------------------------------- */
+
+struct member {
+	pid_t pid;
+	int fd;
+};
+
+/* Phase one: every process keeps its flows. Returns how many took part, or -1 (said). */
+static int prepare_all(struct member *m, const char *text, uint64_t *pins)
+{
+	pid_t *pids;
+	int n = ctl_list(&pids), used = 0;
+
+	for (int i = 0; i < n && used < PROCS_MAX; i++) {
+		cJSON *q = ctl_request_new("rules_prepare"), *r = NULL;
+		char why[256] = "";
+
+		m[used].pid = pids[i];
+		m[used].fd = ctl_connect(pids[i]);
+		cJSON_AddStringToObject(q, "rules", text);
+		if (m[used].fd < 0) {
+			cJSON_Delete(q);
+			if (m[used].fd == -ECONNREFUSED)
+				continue; /* it ended meanwhile */
+			snprintf(why, sizeof(why), "%s", strerror(-m[used].fd));
+		} else {
+			r = ctl_call(m[used].fd, q, -1, why);
+		}
+		if (!r) {
+			fail("pid %d can't keep its connections: %s (nothing was changed)", (int)pids[i], why);
+			if (m[used].fd >= 0)
+				close(m[used].fd);
+			while (used)
+				close(m[--used].fd); /* prepared rules end with the connection */
+			free(pids);
+			return -1;
+		}
+		*pins += (uint64_t)num(r, "pins");
+		cJSON_Delete(r);
+		used++;
+	}
+	free(pids);
+	return used;
+}
+
+static int install_all(struct attached *a, int n, const struct steer_rules *c, uint64_t *pins)
+{
+	for (int i = 0; i < n; i++) {
+		int ret = kernel_flows_pin(a[i].st);
+
+		if (ret < 0)
+			return fail("%s: the kernel's connections can't be pinned: %s (nothing was changed)",
+				    a[i].name, strerror(-ret));
+		*pins += (uint64_t)ret;
+	}
+	for (int i = 0; i < n; i++) {
+		int ret = steer_rules_set(a[i].st, c);
+
+		if (ret)
+			return fail("%s: the rules can't be installed: %s", a[i].name, strerror(-ret));
+	}
+	return 0;
+}
+
+static int commit_all(struct member *m, int n)
+{
+	int failed = 0;
+
+	for (int i = 0; i < n; i++) {
+		char why[256] = "";
+		cJSON *r = ctl_call(m[i].fd, ctl_request_new("rules_commit"), -1, why);
+
+		if (!r && pid_alive(m[i].pid))
+			failed = fail("pid %d keeps its old rules for new connections of its own: %s",
+				      (int)m[i].pid, why);
+		cJSON_Delete(r);
+		close(m[i].fd);
+	}
+	return failed;
+}
+
+static int set_prepared(const struct rd_rules *r, const struct steer_rules *c, const char *text,
+			const char *only)
+{
+	static struct member m[PROCS_MAX];
+	struct attached a[IFS_MAX];
+	uint64_t pins = 0;
+	int n = attached_open(a, only), procs, ret;
+
+	if (n <= 0)
+		return n < 0 ? EXIT_FAILED : fail("no interface has the steering program; load it first: "
+						  "nstack load IFACE");
+	procs = prepare_all(m, text, &pins);
+	ret = procs < 0 ? EXIT_FAILED : install_all(a, n, c, &pins);
+	if (ret) {
+		while (procs > 0)
+			close(m[--procs].fd);
+	} else {
+		ret = commit_all(m, procs);
+		printf("%u rule(s) on %d interface(s) and %d process(es); %llu connections stay where they are\n",
+		       r->n, n, procs, (unsigned long long)pins);
+	}
+	attached_close(a, n);
+	return ret;
+}
+
+static int set(const char *path, const char *only)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	struct steer_rules *c = malloc(sizeof(*c));
+	char err[RD_ERR], *text = NULL;
+	int ret;
+
+	if (!r || !c)
+		ret = fail("out of memory");
+	else if (rd_rules_load(path, r, err))
+		ret = fail("%s", err);
+	else if ((ret = rd_rules_compile(r, c)))
+		ret = fail("%s: %s", path, strerror(-ret));
+	else if (!(text = rd_rules_text(r)) || strlen(text) > CTL_RULES_MAX)
+		ret = fail("%s: too large", path);
+	else
+		ret = set_prepared(r, c, text, only);
+	free(text);
+	free(r);
+	free(c);
+	return ret;
+}
+
+static int clear(const char *only)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	struct steer_rules *c = malloc(sizeof(*c));
+	char *text = NULL;
+	int ret = EXIT_FAILED;
+
+	if (r && c) {
+		rd_rules_init(r);
+		text = rd_rules_text(r);
+		if (text && !rd_rules_compile(r, c))
+			ret = set_prepared(r, c, text, only);
+	}
+	free(text);
+	free(r);
+	free(c);
+	return ret;
+}
+
+static int rules_run(int argc, char **argv)
+{
+	const char *file = NULL, *only = NULL;
+	bool json = false;
+	const struct opt opts[] = { OPT_FLAG("--json", 'j', &json), OPT_VALUE("--file", 'f', &file),
+				    OPT_VALUE("--interface", 'i', &only), { 0 } };
+	int n = opts_parse(&verb_rules, opts, true, argc, argv);
+	unsigned ifindex;
+
+	if (n < 0)
+		return EXIT_USAGE;
+	if (only && iface_by_name(only, &ifindex))
+		return EXIT_FAILED;
+	if (n == 0 || (n == 1 && !strcmp(argv[1], "show")))
+		return show(only, json);
+	if (!strcmp(argv[1], "set") && n == 2)
+		return set(argv[2], only);
+	if (!strcmp(argv[1], "clear") && n == 1)
+		return clear(only);
+	if (!strcmp(argv[1], "check") && n == 2)
+		return check(argv[2]);
+	if (!strcmp(argv[1], "explain"))
+		return explain(n - 1, argv + 2, file, only, json);
+	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, explain",
+			   argv[1]);
+}
+
+const struct verb verb_rules = {
+	"rules", rules_run, "which stack serves which addresses: show, set, explain",
+	"rules [show | set FILE | clear | check FILE | explain tcp|udp LOCAL [from REMOTE]] "
+	"[-i IFACE] [--json]",
+	"  show              the rules in force on every interface, in their order\n"
+	"  set FILE          replace them, in the steering programs and in all processes; connections\n"
+	"                    that exist stay where they are\n"
+	"  clear             no rules: every socket of a program under nstack is served by its stack\n"
+	"  check FILE        read a rule file and print it sorted, or say what is wrong with it\n"
+	"  explain ...       which rule decides, such as: explain tcp 198.18.0.1:80 from 198.18.9.9\n\n"
+	"  -f, --file FILE         explain: by this file, not by what is in force\n"
+	"  -i, --interface IFACE   this interface only\n"
+	"  -j, --json              print JSON (show, explain)\n",
+};
