@@ -260,13 +260,16 @@ static int raw_wait(int epfd, struct epoll_event *evs, int max, const struct tim
 	return (int)libc_errno(libc.epoll_pwait(epfd, evs, max, ms, mask));
 }
 
-/* Is it time to ask the kernel? s->lock. */
+static bool kernel_side(struct ev_set *s)
+{
+	return s->inner >= 0 || __atomic_load_n(&s->kernel, __ATOMIC_RELAXED);
+}
+
+/* Is it time to ask the kernel, though the ready list may have something? s->lock. */
 static bool kernel_due(struct ev_set *s)
 {
 	uint64_t now;
 
-	if (s->inner < 0 && !__atomic_load_n(&s->kernel, __ATOMIC_RELAXED))
-		return false;
 	if (ev_ready_empty(s)) {
 		s->calls = 0;
 		return true;
@@ -282,24 +285,24 @@ static bool kernel_due(struct ev_set *s)
 /* One look at both sides. */
 static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max)
 {
-	int n = 0, got;
+	int n = 0, kernel = 0;
+	bool ask;
 
 	pthread_mutex_lock(&s->lock);
 	if (s->resync)
 		ev_kernel_resync(s, epfd);
 	s->round++;
-	if (kernel_due(s)) {
-		n = ev_kernel_collect(s, epfd, evs, ev_ready_empty(s) ? max : (max + 1) / 2);
-		if (n < 0) {
-			got = ev_ready_collect(s, epfd, evs, max);
-			n = got ? got : n;
-			goto out;
-		}
+	ask = kernel_side(s);
+	if (ask && kernel_due(s)) {
+		kernel = ev_kernel_collect(s, epfd, evs, ev_ready_empty(s) ? max : (max + 1) / 2);
+		n = kernel > 0 ? kernel : 0;
+		ask = false;
 	}
 	n += ev_ready_collect(s, epfd, evs + n, max - n);
-out:
+	if (!n && ask) /* the list had nothing true */
+		n = kernel = ev_kernel_collect(s, epfd, evs, max);
 	pthread_mutex_unlock(&s->lock);
-	return n;
+	return n ? n : kernel;
 }
 
 /* The set's kernel descriptors to sleep on. A number that meanwhile is another file's is not

@@ -456,29 +456,36 @@ static void sleeper_leave(struct ev_set *s, struct waiter **slot, struct waiter 
 	__atomic_sub_fetch(&s->sleeping, 1, __ATOMIC_RELAXED);
 }
 
-static bool set_ready(void *arg)
+struct sleep {
+	struct ev_set *set;
+	struct waiter **slot, *w;
+};
+
+static bool sleep_over(void *arg)
 {
-	return !ev_ready_empty(arg);
+	struct sleep *sl = arg;
+
+	/* Out of the slot means rung, perhaps before we slept and for an item that another thread
+	 * has taken since: nobody could wake us any more. */
+	return !ev_ready_empty(sl->set) ||
+	       (sl->slot && __atomic_load_n(sl->slot, __ATOMIC_SEQ_CST) != sl->w);
 }
 
 int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		 const sigset_t *sigmask)
 {
-	struct waiter *w = waiter_self();
-	struct waiter **slot = sleeper_enter(s, w);
+	struct sleep sl = { .set = s, .w = waiter_self() };
+	uint64_t soon = UINT64_MAX;
 	int r;
 
-	if (!slot) {
-		/* no memory for a place to sleep: look again soon instead */
-		uint64_t soon = worker_now() + 1000000;
-
-		r = worker_wait(w, kfds, nk, soon < deadline_ns ? soon : deadline_ns, sigmask,
-				set_ready, s);
-		return r == 0 && soon < deadline_ns ? 1 : r;
-	}
-	r = worker_wait(w, kfds, nk, deadline_ns, sigmask, set_ready, s);
-	sleeper_leave(s, slot, w);
-	return r;
+	sl.slot = sleeper_enter(s, sl.w);
+	if (!sl.slot) /* no memory for a place to sleep: look again soon instead */
+		soon = worker_now() + 1000000;
+	r = worker_wait(sl.w, kfds, nk, soon < deadline_ns ? soon : deadline_ns, sigmask,
+			sleep_over, &sl);
+	if (sl.slot)
+		sleeper_leave(s, sl.slot, sl.w);
+	return r == 0 && soon < deadline_ns ? 1 : r;
 }
 
 /* --- sets --------------------------------------------------------------------------------- */
