@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nstack as the tests see it: where it was built, how a server starts under it, what it says.
+
+Modes: "kernel" runs everything plainly (to test the tests), "in_process" runs servers by
+`nstack run`. A daemon mode joins here later; the tests only know `net.serve()`.
+"""
+import json
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("NSTACK_BUILD", os.path.join(ROOT, "build")))
+TOOL = os.path.join(BUILD, "nstack")
+LIB = os.path.join(BUILD, "libnsocket.so")
+PYTHON = "/usr/bin/python3"
+MODES = os.environ.get("NSTACK_TEST_MODES", "in_process").split(",")
+
+
+def run_argv(cmd, config_file=None):
+    argv = [TOOL, "run"]
+    if config_file:
+        argv += ["--config", config_file]
+    return argv + ["--", *cmd]
+
+
+def tool(ns, *args, check=True, timeout=30):
+    return ns.run([TOOL, *args], check=check, timeout=timeout)
+
+
+def tool_json(ns, *args):
+    return json.loads(tool(ns, *args, "--json").stdout)
+
+
+def walk(node):
+    """Every dict inside a JSON value."""
+    if isinstance(node, dict):
+        yield node
+        for v in node.values():
+            yield from walk(v)
+    elif isinstance(node, list):
+        for v in node:
+            yield from walk(v)
+
+
+def claims(ns):
+    """{(proto, port)} that living processes own on the interfaces of ns."""
+    out = set()
+    for d in walk(tool_json(ns, "status")):
+        for c in d.get("claims", []):
+            out.add((c["proto"], int(c["port"])))
+    return out
+
+
+def verdicts(ns):
+    """Verdict counters of the steering program, summed over interfaces: {name: packets}."""
+    out = {}
+    for d in walk(tool_json(ns, "status")):
+        for k, v in d.get("verdicts", {}).items():
+            out[k] = out.get(k, 0) + v
+    return out
+
+
+def redirected(ns):
+    """Packets that the steering program sent into AF_XDP."""
+    return sum(v for k, v in verdicts(ns).items() if k.startswith(("redirect", "stack")))
+
+
+def stack_counters(ns):
+    """Counters of all stacks in ns, summed over processes: {name: value}."""
+    out = {}
+    for d in walk(tool_json(ns, "stats")):
+        for k, v in d.get("counters", {}).items():
+            if isinstance(v, int):
+                out[k] = out.get(k, 0) + v
+    return out
+
+
+def sockets(ns):
+    """The list of `nstack sockets`."""
+    got = tool_json(ns, "sockets")
+    return got["sockets"] if isinstance(got, dict) else got
+
+
+def diagnostics(ns):
+    """Everything that helps to understand a failure, as text."""
+    parts = []
+    for args in (["status"], ["sockets"], ["stats"], ["doctor"]):
+        try:
+            r = tool(ns, *args, check=False, timeout=10)
+            parts.append(f"--- nstack {' '.join(args)} in {ns.name} ({r.returncode})\n"
+                         f"{r.stdout[-4000:]}{r.stderr[-1000:]}")
+        except Exception as e:  # noqa: BLE001 - a report must not fail
+            parts.append(f"--- nstack {' '.join(args)} in {ns.name}: {e}")
+    for cmd in (["ip", "-br", "addr"], ["ss", "-Htanu"], ["nstat", "-s"]):
+        try:
+            parts.append(f"--- {' '.join(cmd)}\n" + ns.run(cmd, check=False, timeout=10).stdout[-3000:])
+        except Exception as e:  # noqa: BLE001
+            parts.append(str(e))
+    return "\n".join(parts)
+
+
+class Proof:
+    """Which path did the traffic take? Made before the traffic, asked after it.
+
+    The kernel's own counters are the witness: /proc/net/snmp of the namespace, in which no TCP
+    segment (UDP datagram) may appear, and the counters of our stack, which must have grown.
+    """
+
+    def __init__(self, ns, mode):
+        self.ns, self.mode = ns, mode
+        self.tcp = ns.kernel_tcp_segments()
+        self.udp = ns.kernel_udp_datagrams()
+        self.ours = self._ours()
+
+    def _ours(self):
+        if self.mode == "kernel":
+            return {"redirected": 0, "tcp_in": 0, "tcp_out": 0, "udp_in": 0, "udp_out": 0}
+        c = stack_counters(self.ns)
+        return {"redirected": redirected(self.ns),
+                "tcp_in": c.get("tcp_in_segs", 0), "tcp_out": c.get("tcp_out_segs", 0),
+                "udp_in": c.get("udp_in_datagrams", 0), "udp_out": c.get("udp_out_datagrams", 0)}
+
+    def delta(self):
+        tcp, udp, ours = self.ns.kernel_tcp_segments(), self.ns.kernel_udp_datagrams(), self._ours()
+        d = {k: ours[k] - self.ours[k] for k in ours}
+        d["kernel_tcp_in"], d["kernel_tcp_out"] = (a - b for a, b in zip(tcp, self.tcp))
+        d["kernel_udp_in"], d["kernel_udp_out"] = (a - b for a, b in zip(udp, self.udp))
+        return d
+
+    def user_stack(self, tcp=0, udp=0):
+        """At least so many segments/datagrams each way by our stack, none by the kernel."""
+        d = self.delta()
+        if self.mode == "kernel":
+            if tcp:
+                assert d["kernel_tcp_in"] >= tcp / 50, d  # super-segments count once
+            if udp:
+                assert d["kernel_udp_in"] >= udp, d
+            return d
+        if tcp:
+            assert (d["kernel_tcp_in"], d["kernel_tcp_out"]) == (0, 0), \
+                f"the kernel's TCP handled segments: {d}"
+            assert d["tcp_in"] >= tcp and d["tcp_out"] >= tcp, f"too few segments by our stack: {d}"
+        if udp:
+            assert (d["kernel_udp_in"], d["kernel_udp_out"]) == (0, 0), \
+                f"the kernel's UDP handled datagrams: {d}"
+            assert d["udp_in"] >= udp and d["udp_out"] >= udp, f"too few datagrams: {d}"
+        return d
+
+    def kernel(self, tcp=1):
+        """The kernel did it, and nothing was redirected."""
+        d = self.delta()
+        assert d["kernel_tcp_in"] >= tcp, f"the kernel's TCP did not see the traffic: {d}"
+        assert d["tcp_in"] == 0, f"our stack handled segments: {d}"
+        return d
