@@ -65,6 +65,10 @@ int steer_xsk_clear(struct steer *st, uint32_t queue);
  * its pid. Connections of the kernel that exist on that port are pinned to the kernel first. */
 int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
 		pid_t *owner);
+/* The same for a port that the caller has just taken for itself (a client's own local port): no
+ * look at the kernel's connections, which costs a walk over all of them. */
+int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *local,
+		    bool v6_takes_v4, pid_t *owner);
 int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 
 /* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */
@@ -73,12 +77,20 @@ int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 		const struct nst_addr *remote);
 
+/* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */
+int steer_pins_sweep(struct steer *st);
+
 /* Replace the set of local addresses (differences only are written). */
 int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n);
 
+/* The address (it is put into the local set) belongs to the own instance wholly: every packet to
+ * it, ARP and ND too. on = false: shared with the kernel again. -EADDRINUSE: another's. */
+int steer_own(struct steer *st, const struct nst_addr *addr, bool on);
+/* Steer VLAN-tagged packets as if they were untagged; normally they go to the kernel. */
+int steer_vlan(struct steer *st, bool on);
+
 /* Install compiled rules atomically: packets see the old set or the new one. The caller has
  * pinned what must stay. */
-struct steer_rules;
 int steer_rules_set(struct steer *st, const struct steer_rules *rules);
 int steer_rules_get(struct steer *st, struct steer_rules *out);
 

@@ -8,6 +8,7 @@
 #define NSTACK_BPF_STEER_RULES_H
 
 #include <bpf/steer_shared.h>
+#include <stdbool.h>
 
 /* One rule; zero means "any" everywhere but in the port ranges, where any is 0 to 65535. */
 struct steer_rule {
@@ -31,5 +32,11 @@ int steer_rules_compile(struct steer_rules *out, const struct steer_rule *rules,
 
 /* Index of the first rule that matches the flow, or -1. */
 int steer_rules_match(const struct steer_rules *rules, const struct steer_flow *flow);
+
+/* Can the set change what a claim says? (NULL, or no rules and the default "claimant": no.) */
+bool steer_rules_matter(const struct steer_rules *rules);
+
+/* The head of the set as the tables hold it; stack kinds are copied as they are. */
+void steer_rules_head_fill(struct steer_rules_head *head, const struct steer_rules *rules);
 
 #endif

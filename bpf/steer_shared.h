@@ -103,7 +103,7 @@ struct steer_addr_claim {
 	__u32 addr[4];
 };
 _Static_assert(sizeof(struct steer_addr_claim) == 20, "map key");
-#define STEER_ADDR_CLAIMS_MAX 65536u
+#define STEER_ADDR_CLAIMS_MAX 65535u /* one port's count of them fits the word */
 
 /* --- local: our addresses ------------------------------------------------------------------ */
 
@@ -154,8 +154,9 @@ struct steer_meta {
 	__u32 own;        /* number of local entries with an owner */
 	__u32 steer_vlan; /* 1: tagged packets are steered as if untagged */
 	char stacks[STEER_STACKS][STEER_STACK_NAME]; /* kinds, by first come */
+	char mode_why[160]; /* for people: why attached natively or generically */
 };
-_Static_assert(sizeof(struct steer_meta) == 272, "map value");
+_Static_assert(sizeof(struct steer_meta) == 432, "map value");
 
 /* --- rules --------------------------------------------------------------------------------- */
 
@@ -214,12 +215,13 @@ struct steer_rules {
 struct steer_rules_head { /* rules[gen] */
 	__u32 nrules;
 	__u32 default_action;
-	__u32 use_prefix; /* bit d: dimension d tells rules apart; else all bits are set */
-	__u32 use_ports;  /* bit 0: local port does; bit 1: remote port does */
+	__u32 use_prefix; /* bit d: the dimension has prefixes: ask its trie */
+	__u32 use_ports;  /* ports tell rules apart: ask port_class */
+	struct steer_vec base[STEER_D_NR_]; /* where no prefix matches: the /0 entry, or nothing */
 	struct steer_vec proto[STEER_P_NR_];
 	__u8 action[STEER_RULES];
 };
-_Static_assert(sizeof(struct steer_rules_head) == 16 + 64 + 256, "map value");
+_Static_assert(sizeof(struct steer_rules_head) == 16 + 128 + 64 + 256, "map value");
 
 struct steer_port_class { /* port_class[gen << 16 | port] */
 	__u16 local;

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bpf/steer_claim.c - claims, pins and local addresses
+ *
+ * A claim for every address is one compare-and-exchange on the mapped claims entry; a claim for
+ * one address is an element of the hash, announced by the entry's count. A count goes up before
+ * its element exists and down after it is gone, so that the program never misses one.
+ *
+ * Threads: any. The lock is taken only to clean up after a dead owner and for the local set.
+ */
+#define _GNU_SOURCE
+#include <bpf/steer_internal.h>
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- claims -------------------------------------------------------------------------------- */
+
+static uint64_t *claim_word(struct steer *st, int proto, uint16_t port_be)
+{
+	return &st->claims[STEER_CLAIM_INDEX(proto, ntohs(port_be))];
+}
+
+/* Another living instance holds it: -EADDRINUSE and its pid. Dead: it is cleaned, -EAGAIN. */
+static int claim_conflict(struct steer *st, uint32_t holder, pid_t *owner)
+{
+	if (steer_instance_reap(st, holder))
+		return -EAGAIN;
+	if (owner)
+		*owner = (pid_t)st->instances[holder].pid;
+	return -EADDRINUSE;
+}
+
+static int claim_every(struct steer *st, uint64_t *word, bool v4, bool v6, pid_t *owner)
+{
+	uint64_t me = st->instance, old = __atomic_load_n(word, __ATOMIC_RELAXED), new;
+
+	do {
+		uint32_t h4 = STEER_CLAIM_V4(old), h6 = STEER_CLAIM_V6(old);
+
+		if (v4 && h4 && h4 != me)
+			return claim_conflict(st, h4, owner);
+		if (v6 && h6 && h6 != me)
+			return claim_conflict(st, h6, owner);
+		new = old;
+		if (v4)
+			new = (new & ~(0xffull << STEER_CLAIM_V4_SHIFT)) | me << STEER_CLAIM_V4_SHIFT;
+		if (v6)
+			new = (new & ~(0xffull << STEER_CLAIM_V6_SHIFT)) | me << STEER_CLAIM_V6_SHIFT;
+		/* release: what the instance prepared for this port is there before packets come */
+	} while (!__atomic_compare_exchange_n(word, &old, new, false, __ATOMIC_RELEASE,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void addr_claim_key(struct steer_addr_claim *k, int proto, const struct nst_addr *a)
+{
+	memset(k, 0, sizeof(*k));
+	k->family = a->family;
+	k->proto = (uint8_t)proto;
+	k->port = a->port;
+	steer_addr_words(k->addr, a);
+}
+
+static int claim_one(struct steer *st, uint64_t *word, int proto, const struct nst_addr *a,
+		     pid_t *owner)
+{
+	uint32_t me = st->instance, holder;
+	struct steer_addr_claim k;
+	int err;
+
+	addr_claim_key(&k, proto, a);
+	__atomic_fetch_add(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
+	if (!bpf_map_update_elem(st->map[STEER_M_CLAIMS_ADDR], &k, &me, BPF_NOEXIST))
+		return 0;
+	err = -errno;
+	__atomic_fetch_sub(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
+	if (err != -EEXIST)
+		return err == -E2BIG ? -ENOSPC : err;
+	if (bpf_map_lookup_elem(st->map[STEER_M_CLAIMS_ADDR], &k, &holder))
+		return -EAGAIN; /* went away meanwhile */
+	return holder == me ? 0 : claim_conflict(st, holder, owner);
+}
+
+static int claim_check(const struct steer *st, uint8_t proto, const struct nst_addr *local)
+{
+	if (!st->instance || steer_proto_of(proto) < 0 || !local->port)
+		return -EINVAL;
+	return local->family == AF_INET || local->family == AF_INET6 ? 0 : -EAFNOSUPPORT;
+}
+
+int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *local,
+		    bool v6_takes_v4, pid_t *owner)
+{
+	int p = steer_proto_of(proto), err = claim_check(st, proto, local);
+	bool v4 = local->family == AF_INET;
+	uint64_t *word;
+
+	if (err)
+		return err;
+	word = claim_word(st, p, local->port);
+	for (int i = 0; i < 8; i++) {
+		err = nst_addr_is_any(local) ? claim_every(st, word, v4 || v6_takes_v4, !v4, owner)
+					     : claim_one(st, word, p, local, owner);
+		if (err != -EAGAIN)
+			break;
+	}
+	return err;
+}
+
+static int pin_to_kernel(void *arg, const struct steer_flow *flow)
+{
+	struct steer *st = arg;
+	uint32_t held;
+
+	/* a flow that an instance has pinned is not the kernel's, whatever its tables say */
+	if (!bpf_map_lookup_elem(st->map[STEER_M_PINS], flow, &held))
+		return 0;
+	return steer_pin_flow(st, flow, STEER_TO_KERNEL);
+}
+
+int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
+		pid_t *owner)
+{
+	int err = claim_check(st, proto, local);
+
+	if (err)
+		return err;
+	if (proto == IPPROTO_TCP) {
+		err = steer_kernel_flows(ntohs(local->port), pin_to_kernel, st);
+		if (err)
+			return err;
+	}
+	return steer_claim_new(st, proto, local, v6_takes_v4, owner);
+}
+
+static void unclaim_every(uint64_t *word, uint64_t me, bool v4, bool v6)
+{
+	uint64_t old = __atomic_load_n(word, __ATOMIC_RELAXED), new;
+
+	do {
+		new = old;
+		if (v4 && STEER_CLAIM_V4(old) == me)
+			new &= ~(0xffull << STEER_CLAIM_V4_SHIFT);
+		if (v6 && STEER_CLAIM_V6(old) == me)
+			new &= ~(0xffull << STEER_CLAIM_V6_SHIFT);
+	} while (new != old && !__atomic_compare_exchange_n(word, &old, new, false,
+							    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
+int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	int p = steer_proto_of(proto), err = claim_check(st, proto, local);
+	bool v4 = local->family == AF_INET;
+	struct steer_addr_claim k;
+	uint32_t holder;
+	uint64_t *word;
+
+	if (err)
+		return err;
+	word = claim_word(st, p, local->port);
+	if (nst_addr_is_any(local)) {
+		unclaim_every(word, st->instance, v4 || v6_takes_v4, !v4);
+		return 0;
+	}
+	addr_claim_key(&k, p, local);
+	if (bpf_map_lookup_elem(st->map[STEER_M_CLAIMS_ADDR], &k, &holder) || holder != st->instance)
+		return 0;
+	if (bpf_map_delete_elem(st->map[STEER_M_CLAIMS_ADDR], &k))
+		return errno == ENOENT ? 0 : -errno;
+	__atomic_fetch_sub(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* --- pins ---------------------------------------------------------------------------------- */
+
+int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance)
+{
+	uint64_t *word = claim_word(st, flow->proto, flow->lport);
+	int err = 0;
+
+	__atomic_fetch_add(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
+	if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_NOEXIST))
+		return 0;
+	if (errno != EEXIST)
+		err = errno == E2BIG ? -ENOSPC : -errno;
+	else if (bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_ANY))
+		err = -errno;
+	__atomic_fetch_sub(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
+	return err;
+}
+
+int steer_unpin_flow(struct steer *st, const struct steer_flow *flow)
+{
+	if (bpf_map_delete_elem(st->map[STEER_M_PINS], flow))
+		return errno == ENOENT ? 0 : -errno;
+	__atomic_fetch_sub(claim_word(st, flow->proto, flow->lport), STEER_CLAIM_ONE_PIN,
+			   __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int flow_of(struct steer_flow *f, uint8_t proto, const struct nst_addr *local,
+		   const struct nst_addr *remote)
+{
+	int p = steer_proto_of(proto);
+
+	if (p < 0 || local->family != remote->family)
+		return -EINVAL;
+	if (local->family != AF_INET && local->family != AF_INET6)
+		return -EAFNOSUPPORT;
+	memset(f, 0, sizeof(*f));
+	f->family = local->family;
+	f->proto = (uint8_t)p;
+	f->lport = local->port;
+	f->rport = remote->port;
+	steer_addr_words(f->local, local);
+	steer_addr_words(f->remote, remote);
+	return 0;
+}
+
+int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
+	      const struct nst_addr *remote, unsigned instance)
+{
+	struct steer_flow f;
+	int err = flow_of(&f, proto, local, remote);
+
+	if (err)
+		return err;
+	return instance < STEER_INSTANCES ? steer_pin_flow(st, &f, instance) : -EINVAL;
+}
+
+int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
+		const struct nst_addr *remote)
+{
+	struct steer_flow f;
+	int err = flow_of(&f, proto, local, remote);
+
+	return err ? err : steer_unpin_flow(st, &f);
+}
+
+struct sweep {
+	struct steer *st;
+	int fd; /* a scratch hash: flows that the kernel has */
+	int removed;
+};
+
+static int sweep_mark(void *arg, const struct steer_flow *flow)
+{
+	uint32_t one = 1;
+	struct sweep *s = arg;
+
+	return bpf_map_update_elem(s->fd, flow, &one, BPF_ANY) ? -errno : 0;
+}
+
+static int sweep_pin(void *arg, const void *key, const void *value)
+{
+	const struct steer_flow *f = key;
+	struct sweep *s = arg;
+	uint32_t one;
+
+	if (*(const uint32_t *)value != STEER_TO_KERNEL || f->proto != STEER_P_TCP ||
+	    !bpf_map_lookup_elem(s->fd, f, &one))
+		return 0;
+	if (!steer_unpin_flow(s->st, f))
+		s->removed++;
+	return 0;
+}
+
+int steer_pins_sweep(struct steer *st)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	struct sweep s = { .st = st };
+	struct steer_flow first;
+	uint32_t value;
+	int err;
+
+	if (bpf_map_get_next_key(st->map[STEER_M_PINS], NULL, &first))
+		return 0; /* no pins: the usual case */
+	s.fd = bpf_map_create(BPF_MAP_TYPE_HASH, "sweep", sizeof(struct steer_flow), sizeof(value),
+			      4 * STEER_PINS_MAX, &opts);
+	if (s.fd < 0)
+		return -errno;
+	err = steer_kernel_flows(0, sweep_mark, &s);
+	if (!err)
+		err = steer_map_each(st->map[STEER_M_PINS], sizeof(struct steer_flow), STEER_PINS_MAX,
+				     &value, sweep_pin, &s);
+	close(s.fd);
+	return err ? err : s.removed;
+}
+
+/* --- local addresses ----------------------------------------------------------------------- */
+
+static void local_key(struct steer_local_key *k, const struct nst_addr *a)
+{
+	memset(k, 0, sizeof(*k));
+	k->family = a->family;
+	steer_addr_words(k->addr, a);
+}
+
+static int key_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct steer_local_key));
+}
+
+struct local_diff {
+	struct steer *st;
+	const struct steer_local_key *want; /* sorted */
+	uint32_t n;
+};
+
+/* Addresses that an instance owns wholly are not the kernel's: they stay. */
+static int local_drop(void *arg, const void *key, const void *value)
+{
+	struct local_diff *d = arg;
+
+	if (!((const struct steer_local *)value)->owner &&
+	    !bsearch(key, d->want, d->n, sizeof(*d->want), key_compare))
+		(void)bpf_map_delete_elem(d->st->map[STEER_M_LOCAL], key);
+	return 0;
+}
+
+int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n)
+{
+	struct steer_local_key *want = calloc(n + 1, sizeof(*want));
+	struct local_diff d = { st, want, 0 };
+	struct steer_local value = { 0 };
+	int lock, err = 0;
+
+	if (!want)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		if (addrs[i].family == AF_INET || addrs[i].family == AF_INET6)
+			local_key(&want[d.n++], &addrs[i]);
+	}
+	qsort(want, d.n, sizeof(*want), key_compare);
+	lock = steer_lock(st->ifindex);
+	if (lock < 0) {
+		free(want);
+		return lock;
+	}
+	/* new ones first: an address that stays is never missing */
+	for (uint32_t i = 0; i < d.n && !err; i++) {
+		struct steer_local old = { 0 };
+
+		if (!bpf_map_lookup_elem(st->map[STEER_M_LOCAL], &want[i], &old))
+			continue;
+		if (bpf_map_update_elem(st->map[STEER_M_LOCAL], &want[i], &value, BPF_ANY))
+			err = errno == E2BIG ? -ENOSPC : -errno;
+	}
+	(void)steer_map_each(st->map[STEER_M_LOCAL], sizeof(*want), STEER_LOCAL_MAX, &value, local_drop,
+			     &d);
+	steer_unlock(lock);
+	free(want);
+	return err;
+}
+
+static int own_locked(struct steer *st, const struct nst_addr *addr, bool on)
+{
+	struct steer_local old = { 0 }, new = { .owner = on ? st->instance : 0 };
+	struct steer_local_key k;
+
+	local_key(&k, addr);
+	(void)bpf_map_lookup_elem(st->map[STEER_M_LOCAL], &k, &old);
+	if (old.owner && old.owner != st->instance)
+		return -EADDRINUSE;
+	if (old.owner == new.owner)
+		return 0;
+	if (on) /* the count is never too low */
+		__atomic_fetch_add(&st->meta->own, 1, __ATOMIC_RELAXED);
+	if (bpf_map_update_elem(st->map[STEER_M_LOCAL], &k, &new, BPF_ANY)) {
+		int err = errno == E2BIG ? -ENOSPC : -errno;
+
+		if (on)
+			__atomic_fetch_sub(&st->meta->own, 1, __ATOMIC_RELAXED);
+		return err;
+	}
+	if (!on)
+		__atomic_fetch_sub(&st->meta->own, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int steer_own(struct steer *st, const struct nst_addr *addr, bool on)
+{
+	int lock, err;
+
+	if (!st->instance)
+		return -EINVAL;
+	if (addr->family != AF_INET && addr->family != AF_INET6)
+		return -EAFNOSUPPORT;
+	lock = steer_lock(st->ifindex);
+	if (lock < 0)
+		return lock;
+	err = own_locked(st, addr, on);
+	steer_unlock(lock);
+	return err;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bpf/steer_diag.c - which TCP connections the kernel has, by NETLINK_SOCK_DIAG
+ *
+ * Listeners and closed sockets are left out, and loopback: those packets never cross an
+ * interface that is steered. Threads: any; each call has its own socket.
+ */
+#define _GNU_SOURCE
+#include <bpf/steer_internal.h>
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+struct dump {
+	int (*fn)(void *arg, const struct steer_flow *flow);
+	void *arg;
+	int err;
+};
+
+/* A flow as packets carry it: a v4-mapped socket's packets are IPv4. */
+static bool flow_from_diag(struct steer_flow *f, const struct inet_diag_msg *m)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	const struct inet_diag_sockid *id = &m->id;
+	bool v6 = m->idiag_family == AF_INET6;
+
+	memset(f, 0, sizeof(*f));
+	f->proto = STEER_P_TCP;
+	f->lport = id->idiag_sport;
+	f->rport = id->idiag_dport;
+	if (v6 && !memcmp(id->idiag_src, mapped, sizeof(mapped))) {
+		f->family = AF_INET;
+		f->local[0] = id->idiag_src[3];
+		f->remote[0] = id->idiag_dst[3];
+	} else {
+		f->family = m->idiag_family;
+		memcpy(f->local, id->idiag_src, v6 ? 16 : 4);
+		memcpy(f->remote, id->idiag_dst, v6 ? 16 : 4);
+	}
+	if (f->family == AF_INET)
+		return ntohl(f->local[0]) >> 24 != 127;
+	return f->local[0] || f->local[1] || f->local[2] || f->local[3] != htonl(1);
+}
+
+static int on_socket(const struct nlmsghdr *nlh, void *data)
+{
+	struct dump *d = data;
+	struct steer_flow f;
+
+	if (nlh->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct inet_diag_msg))
+		return MNL_CB_OK;
+	if (flow_from_diag(&f, mnl_nlmsg_get_payload(nlh)))
+		d->err = d->fn(d->arg, &f);
+	return d->err ? MNL_CB_ERROR : MNL_CB_OK;
+}
+
+static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, struct dump *d)
+{
+	char buf[MNL_SOCKET_BUFFER_SIZE * 2];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req;
+	ssize_t n;
+	int ret;
+
+	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_seq = family;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = family;
+	req->sdiag_protocol = IPPROTO_TCP;
+	req->idiag_states = ~(1u << TCP_LISTEN | 1u << TCP_CLOSE);
+	req->id.idiag_sport = htons(port);
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	do {
+		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		if (n < 0)
+			return -errno;
+		ret = mnl_cb_run(buf, (size_t)n, family, mnl_socket_get_portid(nl), on_socket, d);
+	} while (ret > MNL_CB_STOP);
+	if (d->err)
+		return d->err;
+	return ret < 0 ? -errno : 0;
+}
+
+int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
+		       void *arg)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	struct dump d = { fn, arg, 0 };
+	int err;
+
+	if (!nl)
+		return -errno;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err = -errno;
+	} else {
+		err = dump_family(nl, AF_INET, port, &d);
+		if (!err)
+			err = dump_family(nl, AF_INET6, port, &d);
+	}
+	mnl_socket_close(nl);
+	/* a kernel without inet_diag: nothing can be asked, so nothing is pinned */
+	return err == -ENOENT || err == -EPROTONOSUPPORT ? 0 : err;
+}
