@@ -525,7 +525,7 @@ static bool in_range(const struct nst_addr *a, uint16_t lo, uint16_t hi)
 
 	if (lo == 0 && hi == 65535)
 		return true;
-	if (!a || a->family == AF_UNSPEC)
+	if (!a || a->family == AF_UNSPEC || !a->port)
 		return false;
 	port = ntohs(a->port);
 	return port >= lo && port <= hi;

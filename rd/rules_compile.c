@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rd/rules_compile.c - rule sets in force: for the steering program, and for this process
  *
- * The current set is an immutable object behind one RCU pointer. It holds the sorted list and, if
- * there are rules at all, the same bit vectors that the XDP program uses, so connect() and the
- * packet path decide alike. Lookups: any thread, wait-free, no allocation. Publishing: one mutex.
+ * The current set is an immutable object behind one RCU pointer. A lookup walks its sorted list:
+ * with the usual handful of rules that costs less than the bit vectors that XDP needs, and a test
+ * proves that both decide alike. Lookups: any thread, wait-free, no allocation. Publishing: one
+ * mutex.
  */
 #define _GNU_SOURCE
 #include <rd/rules.h>
@@ -187,7 +188,6 @@ int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out)
 
 struct published {
 	struct rcu_head rcu;
-	struct steer_rules *compiled; /* NULL: no rules */
 	struct rd_rules rules;
 };
 
@@ -198,28 +198,16 @@ static uint64_t generation; /* publish_lock */
 
 static void published_free(struct rcu_head *head)
 {
-	struct published *p = caa_container_of(head, struct published, rcu);
-
-	free(p->compiled);
-	free(p);
+	free(caa_container_of(head, struct published, rcu));
 }
 
 int rd_rules_publish(const struct rd_rules *r)
 {
 	struct published *p = calloc(1, sizeof(*p)), *old;
-	int ret;
 
 	if (!p)
 		return -ENOMEM;
 	p->rules = *r;
-	if (r->n) {
-		p->compiled = malloc(sizeof(*p->compiled));
-		ret = p->compiled ? rd_rules_compile(r, p->compiled) : -ENOMEM;
-		if (ret) {
-			published_free(&p->rcu);
-			return ret;
-		}
-	}
 	pthread_mutex_lock(&publish_lock);
 	p->rules.generation = ++generation;
 	old = current;
@@ -321,53 +309,16 @@ uint64_t rd_rules_generation(void)
 	return gen;
 }
 
-static bool addr_known(const struct nst_addr *a)
-{
-	return a && a->family != AF_UNSPEC && !nst_addr_is_any(a);
-}
-
-static void flow_fill(struct steer_flow *f, uint8_t proto, const struct nst_addr *local,
-		      const struct nst_addr *remote)
-{
-	unsigned bytes = remote->family == AF_INET ? 4 : 16;
-
-	memset(f, 0, sizeof(*f));
-	f->family = remote->family;
-	f->proto = proto == IPPROTO_TCP ? STEER_P_TCP : STEER_P_UDP;
-	f->lport = local->port;
-	f->rport = remote->port;
-	memcpy(f->local, local->v6, bytes);
-	memcpy(f->remote, remote->v6, bytes);
-}
-
 struct rd_verdict rd_lookup(uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote)
 {
 	struct rd_verdict v = { RD_KERNEL, 0, RD_BY_BUILTIN };
 	const struct published *p;
-	struct steer_flow f;
 
 	rcu_read_lock();
 	p = rcu_dereference(current);
-	if (!p || rd_builtin_kernel(local, remote))
-		goto out;
-	v = (struct rd_verdict){ p->rules.default_action, p->rules.default_stack, RD_BY_DEFAULT };
-	if (!p->compiled)
-		goto out;
-	/* the vectors need a whole flow; with something unknown the list tells more precisely */
-	if (!addr_known(local) || !local->port || !addr_known(remote) ||
-	    local->family != remote->family ||
-	    (proto != IPPROTO_TCP && proto != IPPROTO_UDP)) {
+	if (p)
 		v = rd_rules_lookup(&p->rules, proto, local, remote);
-		goto out;
-	}
-	flow_fill(&f, proto, local, remote);
-	v.rule = (int16_t)steer_rules_match(p->compiled, &f);
-	if (v.rule >= 0) {
-		v.action = p->rules.rule[v.rule].action;
-		v.stack = p->rules.rule[v.rule].stack;
-	}
-out:
 	rcu_read_unlock();
 	return v;
 }

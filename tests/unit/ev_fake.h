@@ -104,15 +104,21 @@ static inline void fake_consume(struct fake *s, uint32_t bits)
 struct waiter {
 	int fd;
 	uint32_t sleeping;
+	struct waiter *next;
 };
 
 static __thread struct waiter *self;
+static struct waiter *waiters; /* never freed: a late ring may come */
 
 struct waiter *waiter_self(void)
 {
-	if (!self) { /* never freed: a late ring may come */
+	if (!self) {
 		self = calloc(1, sizeof(*self));
 		self->fd = eventfd(0, EFD_NONBLOCK);
+		self->next = __atomic_load_n(&waiters, __ATOMIC_RELAXED);
+		while (!__atomic_compare_exchange_n(&waiters, &self->next, self, true,
+						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			;
 	}
 	return self;
 }
@@ -121,7 +127,7 @@ void waiter_ring(struct waiter *w)
 {
 	uint64_t one = 1;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ev_full_barrier();
 	if (__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST) &&
 	    write(w->fd, &one, sizeof(one)) < 0)
 		abort();
@@ -151,7 +157,7 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 
 	for (;;) {
 		__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		ev_full_barrier();
 		if (ready(arg)) {
 			__atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
 			return 1;

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log: levels, where lines go, repeats, the ring, fork; nothing on the program's output. */
+#define _GNU_SOURCE
+#include <rd/config.h>
+#include <rd/log.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int failures;
+#define CHECK(cond, ...) \
+	do { \
+		if (!(cond)) { \
+			failures++; \
+			printf("not ok %s:%d %s: ", __FILE__, __LINE__, #cond); \
+			printf(__VA_ARGS__); \
+			putchar('\n'); \
+		} \
+	} while (0)
+
+static char dir[] = "/tmp/rd_log_XXXXXX";
+
+static void read_file(const char *path, char *out, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, out, size - 1);
+
+	out[n < 0 ? 0 : n] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void test_levels(void)
+{
+	uint64_t seq = 0;
+	char text[4096];
+
+	unsetenv("NSTACK_LOG_ON");
+	ns_log_init(NULL);
+	CHECK(ns_log_on(NS_M_RD, NS_ERR) && !ns_log_on(NS_M_RD, NS_WAR), "default ERR");
+	setenv("NSTACK_LOG_ON", "nonsense", 1);
+	ns_log_init(NULL);
+	CHECK(ns_log_on(NS_M_RD, NS_ERR) && !ns_log_on(NS_M_RD, NS_WAR), "unknown: ERR");
+	setenv("NSTACK_LOG_ON", "PERF", 1);
+	ns_log_init(NULL);
+	CHECK(!ns_log_on(NS_M_RD, NS_EMG), "PERF: all off");
+	setenv("NSTACK_LOG_ON", "inf", 1);
+	ns_log_init(NULL);
+	CHECK(ns_log_on(NS_M_RD, NS_INF) && !ns_log_on(NS_M_RD, NS_DBG), "INF");
+	ns_log_set_level(NS_M_HAL, NS_DBG);
+	CHECK(ns_log_on(NS_M_HAL, NS_DBG) && !ns_log_on(NS_M_RD, NS_DBG), "per module");
+	CHECK(ns_log_level_parse("WAR") == NS_WAR && ns_log_level_parse("X") == -1, " ");
+	CHECK(ns_log_module_parse("hal") == NS_M_HAL && ns_log_module_parse("x") == -1, " ");
+	ns_log(NS_DBG, NS_M_RD, "must not appear");
+	CHECK(ns_log_ring_read(&seq, text, sizeof(text)) == 0, "%s", text);
+}
+
+static void test_file(void)
+{
+	char path[256], text[8192];
+	uint64_t seq = 0, before;
+	int status;
+	pid_t pid;
+
+	setenv("NSTACK_APP_LOG_PATH", dir, 1);
+	ns_log_init(NULL);
+	ns_log_path(path, sizeof(path));
+	CHECK(!path[0], "no file before the first line");
+	for (int i = 0; i < 10; i++)
+		ns_log(NS_ERR, NS_M_STACK, "line\n%d", i);
+	ns_log_path(path, sizeof(path));
+	snprintf(text, sizeof(text), "%s/app_rd_log_%d.log", dir, (int)getpid());
+	CHECK(!strcmp(path, text), "%s", path);
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "ERR stack[") && strstr(text, "] line 0\n"), "%s", text);
+	CHECK(!strstr(text, "line 1"), "a repeated line is counted, not written: %s", text);
+	ns_log_ring_read(&seq, text, sizeof(text));
+	CHECK(strstr(text, "line 0"), "%s", text);
+	before = seq;
+	CHECK(!ns_log_ring_read(&seq, text, sizeof(text)) && seq == before, " ");
+	pid = fork();
+	if (!pid) {
+		ns_log_after_fork();
+		ns_log(NS_ERR, NS_M_STACK, "child");
+		ns_log_path(path, sizeof(path));
+		snprintf(text, sizeof(text), "%s/app_rd_log_%d.log", dir, (int)getpid());
+		_exit(strcmp(path, text) != 0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(status == 0, "the child's own file");
+}
+
+static void test_ring(void)
+{
+	uint64_t seq = 0;
+	char text[1 << 15];
+	unsigned lines = 0;
+
+	ns_log_set_level(NS_M_NR_, NS_DBG);
+	for (int i = 0; i < 1000; i++)
+		ns_log(NS_DBG, NS_M_RD, "number %d %s", i, i == 999 ? "" : "x");
+	while (ns_log_ring_read(&seq, text, sizeof(text))) {
+		for (char *p = text; (p = strchr(p, '\n')); p++)
+			lines++;
+	}
+	CHECK(lines == 256, "%u", lines);
+	seq = UINT64_MAX;
+	CHECK(!ns_log_ring_read(&seq, text, sizeof(text)), "a sequence number of the future");
+	memset(text, 'y', sizeof(text));
+	text[sizeof(text) - 1] = 0;
+	ns_log(NS_ERR, NS_M_RD, "%s", text); /* longer than a line: cut */
+	ns_log_set_level(NS_M_NR_, NS_ERR);
+}
+
+static void test_fallback(void)
+{
+	char text[512];
+
+	ns_log_fallback("eth0: %s", "no privilege");
+	ns_log_fallback_get(text, sizeof(text));
+	CHECK(!strcmp(text, "eth0: no privilege"), "%s", text);
+}
+
+static void test_stderr(void)
+{
+	char path[64], text[1024];
+	int saved = dup(2), fd;
+
+	snprintf(path, sizeof(path), "%s/err", dir);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	dup2(fd, 2);
+	setenv("NSTACK_LOG_FILE_FLAG", "1", 1);
+	ns_log_init(NULL);
+	ns_log(NS_ERR, NS_M_CTL, "into the file");
+	unsetenv("NSTACK_LOG_FILE_FLAG");
+	ns_log_init(NULL);
+	ns_log(NS_ERR, NS_M_CTL, "unset means file");
+	read_file(path, text, sizeof(text));
+	CHECK(!text[0], "%s", text);
+	setenv("NSTACK_LOG_FILE_FLAG", "0", 1);
+	ns_log_init(NULL);
+	ns_log(NS_ERR, NS_M_CTL, "to stderr");
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "ERR ctl[") && strstr(text, "to stderr\n"), "%s", text);
+	dup2(saved, 2);
+	close(saved);
+	close(fd);
+}
+
+int main(void)
+{
+	char cmd[64];
+
+	if (!mkdtemp(dir))
+		return 1;
+	test_levels();
+	test_file();
+	test_ring();
+	test_fallback();
+	test_stderr();
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	if (system(cmd))
+		failures++;
+	if (!failures)
+		puts("ok");
+	return failures != 0;
+}
