@@ -93,7 +93,7 @@ static int ctl_check(int op, const struct epoll_event *ev, bool nested)
 static void item_look(struct ev_item *it)
 {
 	/* full barrier: pairs ev.watch - the interest is published before readiness is read */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ev_full_barrier();
 	if (ev_item_ready(it))
 		ev_item_queue(it);
 }

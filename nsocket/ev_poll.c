@@ -135,7 +135,7 @@ static struct poll_block *block_watch(struct poll_call *c)
 		watch_add(w->f, &w->watch);
 	}
 	/* full barrier: pairs ev.watch - watches are up before readiness is read */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ev_full_barrier();
 	return b;
 }
 
