@@ -72,6 +72,7 @@ class Net(netns.Pair):
     def serve(self, cmd, name, tcp=(), udp=(), side=None, config=None, plain=False, **kw):
         """Start a server and wait until it serves tcp/udp ports (under nstack: owns them)."""
         ns = side or self.server
+        kw["env"] = {**self.env(), **kw.get("env", {})}
         p = ns.spawn(cmd if plain else self.argv(cmd, config), name, **kw)
         self.wait_served(p, tcp, udp, ns, owned=self.is_nstack and not plain)
         return p
@@ -91,6 +92,13 @@ class Net(netns.Pair):
                 return want <= nstack.claims(ns)
             wait.until(have, f"{p.name} to own {sorted(want)}")
 
+    def env(self):
+        """Environment of a program under nstack: logs go to the test's folder."""
+        env = {"NSTACK_APP_LOG_PATH": self.workdir}
+        if nstack.SAN:
+            env.update(nstack.sanitizer_env(self.workdir))
+        return env
+
     def proof(self, side=None):
         return nstack.Proof(side or self.server, self.mode)
 
@@ -104,7 +112,20 @@ class Net(netns.Pair):
                 parts.append(f"--- {p.name}: {' '.join(p.argv[4:])} "
                              f"({'runs' if p.running() else p.popen.returncode})\n"
                              + p.stdout()[-1500:] + p.stderr()[-2500:])
+        for name in sorted(os.listdir(self.workdir)):
+            if name.startswith("app_") and ".log" in name:
+                with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
+                    parts.append(f"--- {name}\n{f.read()[-2500:]}")
         return "\n".join(parts)
+
+    def logs(self):
+        """Everything that processes under nstack logged, and what `nstack run` said."""
+        text = ""
+        for name in sorted(os.listdir(self.workdir)):
+            if (name.startswith("app_") and ".log" in name) or name.endswith(".err"):
+                with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
+                    text += f.read()
+        return text
 
 
 @pytest.fixture(params=nstack.MODES)
@@ -123,6 +144,10 @@ def net(request, tmp_path, mode):
     n = Net(str(tmp_path), mode, **kw)
     try:
         yield n
+        for p in n.client.procs + n.server.procs:
+            p.stop()
+        found = nstack.sanitizer_reports(n.workdir)
+        assert not found, "a sanitizer found:\n" + found
     finally:
         n.close()
 

@@ -6,6 +6,7 @@ Modes: "kernel" runs everything plainly (to test the tests), "in_process" runs s
 """
 import json
 import os
+import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NSTACK_BUILD", os.path.join(ROOT, "build")))
@@ -13,6 +14,26 @@ TOOL = os.path.join(BUILD, "nstack")
 LIB = os.path.join(BUILD, "libnsocket.so")
 PYTHON = "/usr/bin/python3"
 MODES = os.environ.get("NSTACK_TEST_MODES", "in_process").split(",")
+SAN = os.environ.get("NSTACK_TEST_SAN")
+
+
+def sanitizer_env(workdir):
+    """For a library built with -fsanitize=address: its runtime is preloaded too. The program
+    itself is not instrumented, so leaks at its exit are not looked for."""
+    libs = [subprocess.run(["gcc", f"-print-file-name={x}"], capture_output=True, text=True,
+                           check=True).stdout.strip() for x in ("libasan.so", "libubsan.so")]
+    opts = f"log_path={workdir}/sanitizer:detect_leaks=0"
+    return {"LD_PRELOAD": ":".join(libs), "ASAN_OPTIONS": opts + ":verify_asan_link_order=0",
+            "UBSAN_OPTIONS": opts + ":print_stacktrace=1"}
+
+
+def sanitizer_reports(workdir):
+    out = ""
+    for name in sorted(os.listdir(workdir)):
+        if name.startswith("sanitizer."):
+            with open(os.path.join(workdir, name), errors="replace", encoding="utf8") as f:
+                out += f.read()[:6000]
+    return out
 
 
 def run_argv(cmd, config_file=None):
@@ -61,7 +82,7 @@ def verdicts(ns):
 
 def redirected(ns):
     """Packets that the steering program sent into AF_XDP."""
-    return sum(v for k, v in verdicts(ns).items() if k.startswith(("redirect", "stack")))
+    return sum(v for k, v in verdicts(ns).items() if k.startswith("stack_"))
 
 
 def stack_counters(ns):
@@ -74,10 +95,26 @@ def stack_counters(ns):
     return out
 
 
+def processes(ns):
+    """Status of every process under nstack in ns."""
+    return tool_json(ns, "status")["processes"]
+
+
+def interface(ns, name):
+    """Status of one interface, {} if nstack has nothing to say about it."""
+    return next((i for i in tool_json(ns, "status")["interfaces"] if i["name"] == name), {})
+
+
+def findings(ns, prefix=()):
+    """nstack doctor: {check: (verdict, detail)}; prefix runs it in other circumstances."""
+    r = ns.run([*prefix, TOOL, "doctor", "--json"], check=False)
+    return {f["check"]: (f["verdict"], f["detail"]) for d in walk(json.loads(r.stdout))
+            for f in d.get("checks", [])}
+
+
 def sockets(ns):
     """The list of `nstack sockets`."""
-    got = tool_json(ns, "sockets")
-    return got["sockets"] if isinstance(got, dict) else got
+    return tool_json(ns, "sockets")["sockets"]
 
 
 def diagnostics(ns):
@@ -116,8 +153,7 @@ class Proof:
             return {"redirected": 0, "tcp_in": 0, "tcp_out": 0, "udp_in": 0, "udp_out": 0}
         c = stack_counters(self.ns)
         return {"redirected": redirected(self.ns),
-                "tcp_in": c.get("tcp_in_segs", 0), "tcp_out": c.get("tcp_out_segs", 0),
-                "udp_in": c.get("udp_in_datagrams", 0), "udp_out": c.get("udp_out_datagrams", 0)}
+                **{k: c.get(k, 0) for k in ("tcp_in", "tcp_out", "udp_in", "udp_out")}}
 
     def delta(self):
         tcp, udp, ours = self.ns.kernel_tcp_segments(), self.ns.kernel_udp_datagrams(), self._ours()

@@ -43,7 +43,7 @@ def test_faults(net, family, what, faults):
         from lib import nstack
         c = nstack.stack_counters(net.server)
         if "loss" in faults and what == "get":
-            assert c["tcp_retrans_segs"] > 0, c
+            assert c["tcp_rexmit"] > 0, c
         if "dup" in faults or "loss" in faults:
             assert d["tcp_in"] > 0
 

@@ -16,7 +16,7 @@ class Client:
     def run(self, cmd, tcp=True, **kw):
         ns = self.net.client
         before, udp = ns.kernel_tcp_segments(), ns.kernel_udp_datagrams()
-        r = ns.run(self.net.argv(cmd), **kw)
+        r = ns.run(self.net.argv(cmd), env=self.net.env() if self.net.is_nstack else None, **kw)
         if self.net.is_nstack:
             assert ns.kernel_tcp_segments() == before, "the kernel's TCP handled segments"
             assert ns.kernel_udp_datagrams() == udp, "the kernel's UDP handled datagrams"

@@ -21,7 +21,7 @@ def test_ten_thousand(net, family, kind):
                              nofile=limit, stdin="pipe")
         c.wait_output(rf"^held {N}$", timeout=120)
         if net.is_nstack:
-            est = [s for s in nstack.sockets(net.server) if s["state"].upper().startswith("ESTAB")]
+            est = [s for s in nstack.sockets(net.server) if s["state"].startswith("ESTAB")]
             assert len(est) == N
         c.popen.stdin.write(b"go\n")
         c.popen.stdin.flush()
@@ -37,6 +37,3 @@ def test_ten_thousand(net, family, kind):
         calls = apps.redis_calls(apps.redis_cli(net.client, addr, "info", "commandstats"))
         assert calls["set"] >= 4 * N
         proof.user_stack(tcp=4 * N)
-    if net.is_nstack:
-        c = nstack.stack_counters(net.server)
-        assert c.get("tcp_in_segs", 0) > 4 * N

@@ -1,0 +1,26 @@
+# What `make test`, `make demo`, `make bench` and `make fuzz` do. Everything is built by sub-makes,
+# so that `make deps` has been run before pkg-config is asked.
+PYTHON ?= /usr/bin/python3
+FUZZ_SECONDS ?= 60
+export FUZZ_SECONDS
+
+test: deps
+	$(Q)$(PYTHON) tests/run.py --make "$(MAKE)" --out $(O) $(TEST_ARGS)
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all
+	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tools/demo.py $(DEMO_ARGS)
+
+bench: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all bench-programs
+	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
+
+fuzz: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) fuzz-build
+	$(Q)$(PYTHON) tests/run.py --make "$(MAKE)" --out $(O) --only fuzz
+
+# What the test runner asks make for
+print-unit-tests:
+	@echo $(UNIT_TESTS)
+
+.PHONY: fuzz fuzz-build print-unit-tests bench-programs

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules choose the stack per connection; a reload moves new connections and drops none."""
+import json
+import os
+import signal
+
+import pytest
+
+from lib import apps, nstack, wait
+
+pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="rules need nstack")
+
+
+def rules_file(net, name, rules, default="tcpip"):
+    path = os.path.join(net.workdir, name)
+    with open(path, "w", encoding="utf8") as f:
+        json.dump({"rules": rules, "default": default}, f)
+    return path
+
+
+class Talker:
+    """A connection that stays open and can be asked again and again."""
+
+    def __init__(self, net, addr):
+        self.n = 0
+        self.p = net.client.spawn(["redis-cli", "-h", addr], "talker", stdin="pipe")
+
+    def ask(self):
+        self.n += 1
+        self.p.popen.stdin.write(b"incr talk%d\n" % id(self))
+        self.p.popen.stdin.flush()
+        self.p.wait_output(rf"^{self.n}$")
+
+
+def which(net, addr):
+    """Who serves a new connection now?"""
+    kernel = net.server.kernel_tcp_segments()
+    ours = nstack.stack_counters(net.server).get("tcp_in", 0)
+    assert apps.redis_cli(net.client, addr, "ping") == "PONG"
+    by_kernel = net.server.kernel_tcp_segments() != kernel
+    by_us = nstack.stack_counters(net.server).get("tcp_in", 0) != ours
+    assert by_kernel != by_us, (by_kernel, by_us)
+    return "kernel" if by_kernel else "stack"
+
+
+def test_set_moves_new_connections_only(net, family):
+    addr = net.saddr(family)
+    apps.redis(net)
+    old = Talker(net, addr)
+    old.ask()
+    assert which(net, addr) == "stack"
+    net.tool("rules", "set", rules_file(net, "k.json", [{"port": 6379, "action": "kernel"}]))
+    assert which(net, addr) == "kernel"
+    between = Talker(net, addr)
+    between.ask()
+    before = net.server.kernel_tcp_segments()
+    old.ask()
+    assert net.server.kernel_tcp_segments() == before, "the old connection left its stack"
+    net.tool("rules", "set", rules_file(net, "s.json", []))
+    assert which(net, addr) == "stack"
+    before = nstack.stack_counters(net.server)["tcp_in"]
+    between.ask()
+    assert nstack.stack_counters(net.server)["tcp_in"] == before, "the kernel's connection left it"
+    old.ask()
+    between.ask()
+    assert old.p.running() and between.p.running()
+
+
+def test_prefixes(net):
+    """By the client's address: the longest prefix wins."""
+    base = net.c4.rsplit(".", 1)[0]
+    net.client.run(["ip", "addr", "add", base + ".99/24", "dev", net.cif])
+    apps.redis(net)
+    net.tool("rules", "set", rules_file(net, "r.json", [
+        {"remote": base + ".0/24", "action": "kernel"},
+        {"remote": net.c4 + "/32", "action": "stack"},
+        {"remote": net.c6 + "/128", "action": "kernel"}]))
+    assert which(net, net.s4) == "stack"
+    assert which(net, net.s6) == "kernel"
+    kernel = net.server.kernel_tcp_segments()
+    r = net.client.run(["curl", "-sS", "-m", "5", "--interface", base + ".99", f"telnet://{net.s4}:6379"],
+                       input="PING\r\nQUIT\r\n", check=False)
+    assert "+PONG" in r.stdout, r
+    assert net.server.kernel_tcp_segments() != kernel
+
+
+def test_drop(net):
+    apps.redis(net)
+    net.tool("rules", "set", rules_file(net, "d.json", [{"remote": net.c4, "action": "drop"}]))
+    r = net.client.run(["nc", "-z", "-w1", net.s4, "6379"], check=False)
+    assert r.returncode != 0
+    assert nstack.verdicts(net.server)["drop_rule"] > 0
+    assert which(net, net.s6) == "stack"
+    net.tool("rules", "clear")
+    assert which(net, net.s4) == "stack"
+
+
+def test_set_under_load(net):
+    """Twenty reloads while fifty connections work: not one is lost."""
+    apps.redis(net)
+    load = net.client.spawn(["redis-benchmark", "-h", net.s4, "-c", 50, "-n", 200_000, "-t", "get", "--csv"],
+                            "load")
+    files = [rules_file(net, "a.json", [{"port": 6379, "action": "kernel"}]), rules_file(net, "b.json", [])]
+    for i in range(20):
+        net.tool("rules", "set", files[i % 2])
+    out = load.ok(60)
+    assert '"GET","' in out and "rror" not in out + load.stderr(), out
+    assert which(net, net.s4) == "stack"
+
+
+def test_rules_of_the_configuration_and_signal(net):
+    path = rules_file(net, "live.json", [{"port": 6379, "action": "kernel"}])
+    p = net.server.spawn(net.argv(["redis-server", "--port", 6379, "--bind", "0.0.0.0", "::",
+                                   "--protected-mode", "no", "--save", ""],
+                                  {"rules": path, "reload_signal": "SIGUSR2"}), "redis",
+                         env={"NSTACK_APP_LOG_PATH": net.workdir})
+    net.wait_served(p, tcp=[6379], owned=False)
+    kernel = net.server.kernel_tcp_segments()
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    assert net.server.kernel_tcp_segments() != kernel
+    rules_file(net, "live.json", [])
+    os.kill(p.pid, signal.SIGUSR2)
+    wait.until(lambda: which(net, net.s4) == "stack", "the signal to have its effect", every=0.2)
+
+
+def test_wrong_rules_change_nothing(net):
+    apps.redis(net)
+    bad = os.path.join(net.workdir, "bad.json")
+    with open(bad, "w", encoding="utf8") as f:
+        f.write('{ "rules": [\n { "remot": "198.18.0.0/15", "action": "kernel" } ] }')
+    r = net.tool("rules", "set", bad, check=False)
+    assert r.returncode != 0 and "bad.json:2" in r.stderr and "remote" in r.stderr, r.stderr
+    assert which(net, net.s4) == "stack"

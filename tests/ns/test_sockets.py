@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nstack sockets, status and stats tell the truth."""
+import pytest
+
+from lib import apps, nstack, wait
+
+pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="asks nstack")
+
+
+def test_sockets(net, family):
+    p = apps.redis(net)
+    addr = net.saddr(family)
+    cli = net.client.spawn(["redis-cli", "-h", addr, "blpop", "q", "20"], "blpop")
+    wait.until(lambda: "cmd=blpop" in apps.redis_cli(net.client, addr, "client", "list"), "blpop")
+    mine = [s for s in nstack.sockets(net.server) if s["state"].startswith("ESTAB")
+            and net.caddr(family) in s["remote"]]
+    assert len(mine) == 1, nstack.sockets(net.server)
+    s = mine[0]
+    assert s["local"].endswith(":6379") and addr in s["local"] and s["proto"] == "tcp"
+    assert s["pid"] == p.pid and s["program"].startswith("redis") and s["stack"] == "tcpip"
+    assert (s["recv_q"], s["send_q"]) == (0, 0)
+    listeners = [s for s in nstack.sockets(net.server) if s["state"] == "LISTEN"]
+    assert listeners
+    text = net.tool("sockets").stdout
+    assert "ESTAB" in text and "LISTEN" in text and net.caddr(family) in text
+    assert apps.redis_cli(net.client, addr, "rpush", "q", "x") == "1"
+    cli.ok(10)
+    wait.until(lambda: not [s for s in nstack.sockets(net.server) if s["state"].startswith("ESTAB")],
+               "closed connections to disappear")
+
+
+def test_status(net):
+    p = apps.redis(net)
+    i = nstack.interface(net.server, net.sif)
+    assert i["attached"] and i["mode"] == "generic"
+    me = [x for x in nstack.processes(net.server) if x["pid"] == p.pid][0]
+    assert me["running"] and me["stack"] == "tcpip" and not me["fallback"]
+    port = me["ports"][0]
+    assert port["ifname"] == net.sif and port["in_use"] and port["mode"] and port["mode_why"]
+    owner = {c["pid"] for c in i["claims"] if c["port"] == 6379}
+    assert owner == {p.pid}
+    text = net.tool("status").stdout
+    assert "tcp/6379" in text and "redis" in text and "generic" in text

@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""make test: every stage one after the other, progress as it goes, one sum at the end.
+
+Stages: build (warnings are errors), unit (C programs), pytest, asan (unit programs and the
+application tests' smoke part under AddressSanitizer and UBSan), tsan (what threads share), fuzz.
+A unit program, a pytest test and a fuzzer's run each count as one test; exit status 77 skips.
+"""
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as xml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PYTHON = "/usr/bin/python3"
+STAGES = ["build", "unit", "pytest", "asan", "tsan", "fuzz"]
+# programs of tests/unit whose threads or processes share memory
+TSAN = re.compile(r"shm|ring|fifo|file|ev|worker|wait|log|rules|rcu|ctl|shared")
+UNIT_TIMEOUT = 180
+START = time.monotonic()
+
+
+class Result:
+    def __init__(self):
+        self.passed, self.failed, self.skipped, self.names = 0, 0, 0, []
+
+    def add(self, name, ok, skipped=False):
+        if skipped:
+            self.skipped += 1
+        elif ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+            self.names.append(name)
+
+
+total = Result()
+
+
+def say(text):
+    print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
+
+
+def sh(argv, timeout=None, env=None, quiet=False):
+    """Run in the project's root; (exit status, output). A time-out kills the whole group."""
+    full = dict(os.environ)
+    full.update(env or {})
+    p = subprocess.Popen(argv, cwd=ROOT, env=full, stdin=subprocess.DEVNULL, start_new_session=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    try:
+        out, _ = p.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(p.pid, signal.SIGTERM)
+        try:
+            out, _ = p.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            out, _ = p.communicate()
+        return 124, out + f"\ntimed out after {timeout} s"
+    except BaseException:
+        os.killpg(p.pid, signal.SIGTERM)
+        p.wait()
+        raise
+    if p.returncode and not quiet:
+        print(out[-6000:])
+    return p.returncode, out
+
+
+class Runner:
+    def __init__(self, args):
+        self.make, self.out, self.args = args.make.split(), args.out, args
+
+    def build(self, what, out, *variables):
+        rc, _ = sh([*self.make, "--no-print-directory", f"-j{os.cpu_count()}", "-k", f"O={out}",
+                    *variables, *what], timeout=1200)
+        return rc == 0
+
+    def unit_names(self):
+        rc, text = sh([*self.make, "--no-print-directory", "-s", "print-unit-tests"])
+        return sorted(set(text.split())) if rc == 0 else []
+
+    def unit_programs(self, out, label, names, env=None):
+        for name in names:
+            path = os.path.join(out, name)
+            title = f"{label} {os.path.basename(name)}"
+            if not os.path.exists(os.path.join(ROOT, path)):
+                say(f"FAIL {title}: was not built")
+                total.add(title, False)
+                continue
+            rc, text = sh([os.path.abspath(os.path.join(ROOT, path))], timeout=UNIT_TIMEOUT, env=env,
+                          quiet=True)
+            total.add(title, rc == 0, rc == 77)
+            say(f"{'ok  ' if rc == 0 else 'skip' if rc == 77 else 'FAIL'} {title}"
+                + (f" (exit status {rc})" if rc not in (0, 77) else ""))
+            if rc not in (0, 77):
+                print(text[-4000:])
+
+    def pytest(self, label, argv, out, env=None):
+        fd, report = tempfile.mkstemp(suffix=".xml")
+        os.close(fd)
+        full = {"NSTACK_BUILD": os.path.abspath(os.path.join(ROOT, out)), **(env or {})}
+        p = subprocess.Popen([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+                              "-o", "faulthandler_timeout=400", "-o", "junit_family=xunit2",
+                              f"--junitxml={report}", *argv], cwd=ROOT, env={**os.environ, **full})
+        try:
+            rc = p.wait(self.args.pytest_timeout)
+        except subprocess.TimeoutExpired:
+            p.terminate()
+            rc = p.wait()
+            total.add(f"{label}: in time", False)
+        except BaseException:
+            p.terminate()
+            p.wait()
+            raise
+        cases = 0
+        try:
+            for case in xml.parse(report).getroot().iter("testcase"):
+                cases += 1
+                bad = case.find("failure") is not None or case.find("error") is not None
+                total.add(f"{label} {case.get('classname', '')}.{case.get('name')}", not bad,
+                          case.find("skipped") is not None)
+        except xml.ParseError:
+            pass
+        os.unlink(report)
+        if rc not in (0, 1) or not cases:
+            say(f"FAIL {label}: pytest ended with {rc}, {cases} tests")
+            total.add(label, False)
+
+    # --- the stages ------------------------------------------------------------------------
+
+    def stage_build(self):
+        ok = self.build(["all"], self.out, "WERROR=1")
+        total.add("build", ok)
+        return ok
+
+    def stage_unit(self):
+        self.unit_programs(self.out, "unit", self.unit_names())
+
+    def stage_pytest(self):
+        self.pytest("pytest", self.args.pytest or ["tests"], self.out)
+
+    def stage_asan(self):
+        out = self.out + "-address"
+        ok = self.build(["all"], out, "SAN=address,undefined")
+        total.add("asan build", ok)
+        names = self.unit_names()
+        self.unit_programs(out, "asan", names, {
+            "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
+        if ok and os.geteuid() == 0:
+            self.pytest("asan", ["-m", "smoke", "tests/ns"], out,
+                        {"NSTACK_TEST_SAN": "1", "NSTACK_TEST_SLOW": "4"})
+
+    def stage_tsan(self):
+        out = self.out + "-thread"
+        names = [n for n in self.unit_names() if TSAN.search(os.path.basename(n))]
+        self.build([f"{out}/{n}" for n in names], out, "SAN=thread")
+        self.unit_programs(out, "tsan", names, {"TSAN_OPTIONS": "halt_on_error=1"})
+
+    def stage_fuzz(self):
+        total.add("fuzz build", self.build(["fuzz-build"], self.out))
+        seconds = int(os.environ.get("FUZZ_SECONDS", "60"))
+        names = [os.path.basename(f)[:-2] for f in sorted(glob.glob(ROOT + "/tests/fuzz/fuzz_*.c"))]
+        with concurrent.futures.ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+            list(pool.map(lambda n: self.fuzz(n, seconds), names))
+
+    def fuzz(self, name, seconds):
+        """One fuzzer, from its seeds; what it finds is left in the build folder."""
+        prog = os.path.abspath(os.path.join(ROOT, self.out, "fuzz", name))
+        if not os.path.exists(prog):
+            say(f"FAIL {name}: was not built")
+            total.add(name, False)
+            return
+        seeds = os.path.join(ROOT, "tests/fuzz/corpus", name.removeprefix("fuzz_"))
+        work = tempfile.mkdtemp(prefix=name + "-")
+        found = os.path.join(os.path.dirname(prog), name + "-")
+        rc, text = sh([prog, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096",
+                       "-max_len=4096", "-verbosity=1", f"-artifact_prefix={found}", work, seeds],
+                      timeout=seconds + 120, quiet=True)
+        runs = re.search(r"Done (\d+) runs", text)
+        shutil.rmtree(work, ignore_errors=True)
+        ok = rc == 0 and runs is not None and int(runs[1]) > 0
+        total.add(name, ok)
+        say(f"{'ok  ' if ok else 'FAIL'} {name}: {runs[1] if runs else '?'} runs in {seconds} s")
+        if not ok:
+            print(text[-4000:])
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    ap.add_argument("--make", default="make")
+    ap.add_argument("--out", default="build")
+    ap.add_argument("--only", default=",".join(STAGES), help="stages, separated by commas")
+    ap.add_argument("--pytest-timeout", type=float, default=900)
+    ap.add_argument("pytest", nargs="*", help="what pytest runs (default: all of tests/)")
+    args = ap.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    runner = Runner(args)
+    for stage in args.only.split(","):
+        say(f"--- {stage}")
+        try:
+            getattr(runner, "stage_" + stage)()
+        except KeyboardInterrupt:
+            sys.exit("interrupted")
+    if total.names:
+        print("failed:")
+        for n in total.names:
+            print("  " + n)
+    more = f", {total.skipped} skipped" if total.skipped else ""
+    print(f"took {(time.monotonic() - START) / 60:.1f} minutes{more}")
+    print(f"{total.passed} passed, {total.failed} failed", flush=True)
+    sys.exit(total.failed != 0 or total.passed == 0)
+
+
+if __name__ == "__main__":
+    main()
