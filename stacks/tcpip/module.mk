@@ -1,0 +1,1 @@
+LIB_SRCS += $(wildcard stacks/tcpip/*.c)

@@ -1,0 +1,7 @@
+LIB_SRCS += hal_wrap/hal_mem.c
+PROGRAMS += $(O)/tests/netcfg/netcfg_probe
+UNIT_TESTS += tests/unit/checksum tests/unit/netcfg_static
+
+$(O)/tests/netcfg/netcfg_probe: $(O)/tests/netcfg/netcfg_probe.o $(O)/libnstack.a
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(O)/libnstack.a $(PKG_LIBS)
