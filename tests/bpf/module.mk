@@ -9,3 +9,9 @@ $(STEER_TEST_PROGRAMS): $(O)/tests/bpf/%: $(O)/tests/bpf/%.o $(STEER_TEST_OBJS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(PKG_LIBS)
 $(O)/tests/bpf/steer_packets: $(STEER_SCENE_OBJS)
 $(O)/tests/bpf/scene.o: $(O)/bpf/steer.skel.h
+
+PROGRAMS += $(O)/tests/bench/steer_cost
+$(O)/tests/bench/steer_cost: $(O)/tests/bench/steer_cost.o $(STEER_SCENE_OBJS) $(STEER_TEST_OBJS)
+	@mkdir -p $(@D)
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(PKG_LIBS)

@@ -139,7 +139,8 @@ void scene_own(struct scene_ctx *s, bool on)
 		}
 		steer_addr_words(k.addr, &a);
 		memcpy(&value, &v, sizeof(value));
-		steer_hash_put(&s->native.local, &k, value);
+		if (on || steer_hash_get(&s->native.local, &k))
+			steer_hash_put(&s->native.local, &k, value);
 	}
 	s->native.meta.own = on ? 2 : 0;
 }

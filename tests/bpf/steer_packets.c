@@ -141,6 +141,7 @@ static void mutate(struct scene_ctx *s, const struct fixture *f)
 {
 	static uint8_t p[PACKET_MAX];
 	uint32_t len = packet_build(f->packet, p), c = STEER_C_NR_, head;
+	unsigned before = failures;
 	struct steer_native_result r;
 	int action;
 
@@ -160,7 +161,7 @@ static void mutate(struct scene_ctx *s, const struct fixture *f)
 		fail(f->name, "counter (mutated)", steer_counter_name(c), steer_counter_name(r.counter));
 	else if (action != action_of(r.verdict))
 		fail(f->name, "action (mutated)", action_name(action), action_name(action_of(r.verdict)));
-	if (failures) {
+	if (failures != before) {
 		printf("# packet:");
 		for (uint32_t i = 0; i < len; i++)
 			printf(" %02x", p[i]);
