@@ -131,6 +131,7 @@ static int read_port(const char *s, char **end, unsigned long *out)
 static int read_ports(const struct json_doc *d, const cJSON *v, uint16_t *lo, uint16_t *hi, char *err)
 {
 	unsigned long a = 0, b = 0;
+	bool bad = false;
 	int64_t n;
 	char *end;
 
@@ -144,9 +145,9 @@ static int read_ports(const struct json_doc *d, const cJSON *v, uint16_t *lo, ui
 		return json_error(d, v, err, "\"%s\" must be a port or a range such as \"8000-8999\"",
 				  v->string);
 	b = a;
-	if (*end == '-' && read_port(end + 1, &end, &b))
-		*end = 1;
-	if (*end || b < a)
+	if (*end == '-')
+		bad = read_port(end + 1, &end, &b) != 0;
+	if (bad || *end || b < a)
 		return json_error(d, v, err, "\"%s\": \"%.20s\" is not a port range", v->string,
 				  v->valuestring);
 	*lo = (uint16_t)a;

@@ -207,6 +207,13 @@ const char *human_bytes(double v, char out[16])
 	return scaled(v, 1024, units, out);
 }
 
+const char *mode_reason(const char *mode, const char *why)
+{
+	size_t n = strlen(mode);
+
+	return !strncmp(why, mode, n) && !strncmp(why + n, ": ", 2) ? why + n + 2 : why;
+}
+
 /* --- interfaces -------------------------------------------------------------------------------------- */
 
 static void iface_driver(int fd, struct iface *i)

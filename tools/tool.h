@@ -64,6 +64,9 @@ bool flag(const cJSON *o, const char *key);
 const char *human(double v, char out[16]);
 const char *human_bytes(double v, char out[16]);
 
+/* The reason without the mode's name in front, which the line says already. */
+const char *mode_reason(const char *mode, const char *why);
+
 /* --- interfaces -------------------------------------------------------------------------------------- */
 
 struct iface {

@@ -182,7 +182,8 @@ static void check_interface(struct report *r, const struct iface *i)
 			i->driver, queues, i->mtu, strerror(-ret));
 	else if (s.attached)
 		finding(r, name, OK, "", "driver %s%s, MTU %u: attached, %s XDP%s%s", i->driver, queues, i->mtu,
-			s.native ? "native" : "generic", s.mode_why[0] ? ": " : "", s.mode_why);
+			s.native ? "native" : "generic", s.mode_why[0] ? ": " : "",
+			mode_reason(s.native ? "native" : "generic", s.mode_why));
 	else if (s.foreign[0])
 		finding(r, name, FAIL, "detach that program, or give nstack another interface",
 			"driver %s%s, MTU %u: has an XDP program of somebody else: %s", i->driver, queues, i->mtu,

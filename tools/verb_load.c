@@ -49,7 +49,9 @@ static bool load_one(cJSON *list, bool json, const char *name, enum steer_mode m
 	if (ret && !why[0])
 		snprintf(why, sizeof(why), "%s", ifindex ? strerror(-ret) : "no such interface");
 	if (!ret && !steer_status(ifindex, &st))
-		snprintf(why, sizeof(why), "%s XDP: %s", st.native ? "native" : "generic", st.mode_why);
+		snprintf(why, sizeof(why), "%s XDP%s%s", st.native ? "native" : "generic",
+			 st.mode_why[0] ? ": " : "",
+			 mode_reason(st.native ? "native" : "generic", st.mode_why));
 	say(list, json, name, ret == 0, "attached", why);
 	return ret == 0;
 }

@@ -299,8 +299,10 @@ static int prepare_all(struct member *m, const char *text, uint64_t *pins)
 static int install_all(struct attached *a, int n, const struct steer_rules *c, uint64_t *pins)
 {
 	for (int i = 0; i < n; i++) {
-		int ret = kernel_flows_pin(a[i].st);
+		int ret;
 
+		steer_pins_sweep(a[i].st); /* those of former changes that have served */
+		ret = kernel_flows_pin(a[i].st);
 		if (ret < 0)
 			return fail("%s: the kernel's connections can't be pinned: %s (nothing was changed)",
 				    a[i].name, strerror(-ret));

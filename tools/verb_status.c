@@ -186,7 +186,7 @@ static void print_interface(const cJSON *o)
 	printf("attached, %s XDP%s, program %.0f", str(o, "mode"),
 	       flag(o, "dispatcher") ? " by the dispatcher" : "", num(o, "prog_id"));
 	if (str(o, "mode_why")[0])
-		printf(" (%s)", str(o, "mode_why"));
+		printf(" (%s)", mode_reason(str(o, "mode"), str(o, "mode_why")));
 	putchar('\n');
 	if (str(o, "error")[0])
 		printf("  tables: %s\n", str(o, "error"));

@@ -105,6 +105,7 @@ static const struct { const char *text, *want; } bad[] = {
 	{ "[{\"port\": \"9-8\"}]", "f:1:3: \"port\": \"9-8\" is not a port range" },
 	{ "[{\"port\": \"8-\"}]", "f:1:3:" },
 	{ "[{\"port\": \"-8\"}]", "f:1:3:" },
+	{ "[{\"port\": \"8-99999\"}]", "f:1:3: \"port\": \"8-99999\" is not a port range" },
 	{ "[{\"port\": \"99999\"}]", "f:1:3:" },
 	{ "[{\"port\": true}]", "f:1:3:" },
 	{ "[{\"proto\": \"icmp\"}]", "f:1:3: \"proto\" must be" },
