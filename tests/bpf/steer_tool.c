@@ -6,7 +6,8 @@
  *	steer_tool local IFACE ADDR...        the set of local addresses
  *	steer_tool session IFACE              reads commands from standard input, answers each with
  *		one line "0 ..." or "-ERRNO ...": take STACK; claim|claimnew|unclaim tcp|udp ADDR PORT;
- *		pin tcp|udp LADDR LPORT RADDR RPORT INSTANCE; pid INSTANCE; claims; pins; sweep
+ *		pin tcp|udp LADDR LPORT RADDR RPORT INSTANCE; pid INSTANCE; claims; pins; sweep;
+ *		xsk (a real AF_XDP socket on queue 0); recv SECONDS (length of a packet from it)
  *
  * Results: "0 text" or "-ERRNO text"; exit code 1 with an error.
  */
@@ -17,9 +18,12 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
+#include <xdp/xsk.h>
 
 static int result(int err, const char *text)
 {
@@ -116,7 +120,62 @@ static void cmd_pins(struct steer *st)
 	fflush(stdout);
 }
 
-static void session_line(struct steer *st, char *w[8], int n)
+static struct {
+	struct xsk_umem *umem;
+	struct xsk_socket *xsk;
+	struct xsk_ring_prod fill, tx;
+	struct xsk_ring_cons comp, rx;
+} port;
+
+#define FRAME 4096u
+#define FRAMES 64u
+
+static int cmd_xsk(struct steer *st, const char *ifname)
+{
+	struct xsk_umem_config ucfg = { .fill_size = FRAMES, .comp_size = FRAMES, .frame_size = FRAME };
+	struct xsk_socket_config cfg = { .rx_size = FRAMES, .tx_size = FRAMES,
+		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD, .bind_flags = XDP_COPY };
+	void *area = mmap(NULL, FRAME * FRAMES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	uint32_t at;
+	int err;
+
+	if (area == MAP_FAILED)
+		return -errno;
+	err = xsk_umem__create(&port.umem, area, FRAME * FRAMES, &port.fill, &port.comp, &ucfg);
+	if (!err)
+		err = xsk_socket__create(&port.xsk, ifname, 0, port.umem, &port.rx, &port.tx, &cfg);
+	if (err)
+		return err;
+	if (xsk_ring_prod__reserve(&port.fill, FRAMES, &at) != FRAMES)
+		return -ENOBUFS;
+	for (uint32_t i = 0; i < FRAMES; i++)
+		*xsk_ring_prod__fill_addr(&port.fill, at + i) = (uint64_t)i * FRAME;
+	xsk_ring_prod__submit(&port.fill, FRAMES);
+	return steer_xsk_set(st, 0, xsk_socket__fd(port.xsk));
+}
+
+/* Length of the next packet, -ETIMEDOUT, or -errno. Its frame is not used again. */
+static int cmd_recv(int seconds)
+{
+	struct pollfd p = { .fd = port.xsk ? xsk_socket__fd(port.xsk) : -1, .events = POLLIN };
+	uint32_t at;
+	int len;
+
+	if (!port.xsk)
+		return -EBADF;
+	if (!xsk_ring_cons__peek(&port.rx, 1, &at)) {
+		if (poll(&p, 1, seconds * 1000) < 0)
+			return -errno;
+		if (!xsk_ring_cons__peek(&port.rx, 1, &at))
+			return -ETIMEDOUT;
+	}
+	len = (int)xsk_ring_cons__rx_desc(&port.rx, at)->len;
+	xsk_ring_cons__release(&port.rx, 1);
+	return len;
+}
+
+static void session_line(struct steer *st, const char *ifname, char *w[8], int n)
 {
 	char text[64] = "", stack[STEER_STACK_NAME] = "";
 	struct nst_addr a, b;
@@ -134,6 +193,10 @@ static void session_line(struct steer *st, char *w[8], int n)
 	} else if (!strcmp(w[0], "pins")) {
 		cmd_pins(st);
 		return;
+	} else if (!strcmp(w[0], "xsk")) {
+		err = cmd_xsk(st, ifname);
+	} else if (!strcmp(w[0], "recv") && n == 2) {
+		err = cmd_recv(atoi(w[1]));
 	} else if (!strcmp(w[0], "sweep")) {
 		err = steer_pins_sweep(st);
 	} else if (!strcmp(w[0], "pin") && n == 7 && parse_addr(w[2], w[3], &a) &&
@@ -151,7 +214,7 @@ static void session_line(struct steer *st, char *w[8], int n)
 	result(err, text);
 }
 
-static void cmd_session(struct steer *st)
+static void cmd_session(struct steer *st, const char *ifname)
 {
 	char line[256];
 
@@ -163,7 +226,7 @@ static void cmd_session(struct steer *st)
 		for (; p && n < 8; p = strtok_r(NULL, " \n", &save))
 			w[n++] = p;
 		if (n)
-			session_line(st, w, n);
+			session_line(st, ifname, w, n);
 	}
 }
 
@@ -197,7 +260,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(argv[1], "local"))
 		ret = cmd_local(st, argv + 3);
 	else if (!strcmp(argv[1], "session"))
-		cmd_session(st);
+		cmd_session(st, argv[2]);
 	else
 		ret = result(-EINVAL, "unknown verb");
 	steer_close(st);
