@@ -1,0 +1,1 @@
+LIB_SRCS += hal_wrap/hal_fault.c hal_wrap/hal_fault_parse.c hal_wrap/hal_pcap.c
