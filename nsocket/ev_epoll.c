@@ -151,7 +151,8 @@ static int ctl_mod(struct ev_set *s, int epfd, struct ev_item *it, const struct 
 			return r;
 	}
 	it->data = ev->data.u64;
-	__atomic_store_n(&it->events, ev->events, __ATOMIC_RELAXED); /* item_look() has the fence */
+	/* relaxed: item_look() has the fence */
+	__atomic_store_n(&it->events, ev->events | EPOLLERR | EPOLLHUP, __ATOMIC_RELAXED);
 	if (it->khalf != EV_K_OUTER) {
 		r = ev_khalf_mod(s, epfd, it);
 		if (r)

@@ -50,7 +50,7 @@ struct ev_item {
 	struct cds_wfcq_node ready;  /* on the set's ready list while queued */
 	uint32_t queued;             /* atomic: on the ready list (or held by who collects) */
 	uint32_t refs;               /* atomic: membership (until a grace period after), ready list */
-	uint32_t events;             /* atomic: interest and flags; 0 interest = disarmed (one-shot) */
+	uint32_t events;             /* atomic: interest (with ERR and HUP) and flags; disarmed: only flags */
 	uint32_t rewatch;            /* atomic: the file's kernel half has to be looked at again */
 	uint32_t dead;               /* atomic: no longer a member */
 	int fd;                      /* the number it was added by; may be closed by now (dup) */

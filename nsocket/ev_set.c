@@ -96,8 +96,7 @@ static void item_notify(struct watch *w, struct nfile *f, uint32_t events)
 		return;
 	if (events & NSOCK_EV_REWATCH)
 		__atomic_store_n(&it->rewatch, 1, __ATOMIC_RELAXED); /* published by queued */
-	else if (!(interest & ~EV_FLAGS) ||
-		 !(ev_expand(events) & (interest | EPOLLERR | EPOLLHUP)))
+	else if (!(ev_expand(events) & interest & ~EV_FLAGS))
 		return;
 	ev_item_queue(it);
 }
@@ -173,7 +172,7 @@ int ev_item_create(struct ev_item **out, struct ev_set *s, struct nfile *f, int 
 	it->watch.notify = item_notify;
 	cds_wfcq_node_init(&it->ready);
 	it->refs = 1;
-	it->events = ev->events;
+	it->events = ev->events | EPOLLERR | EPOLLHUP; /* always wanted, unless disarmed */
 	it->data = ev->data.u64;
 	it->fd = fd;
 	it->set = s;
@@ -217,7 +216,7 @@ uint32_t ev_item_ready(struct ev_item *it)
 
 	if (!want)
 		return 0;
-	return ev_expand(ev_file_poll(it->f)) & (want | EPOLLERR | EPOLLHUP);
+	return ev_expand(ev_file_poll(it->f)) & want;
 }
 
 int ev_item_deliver(struct ev_item *it, uint32_t events, bool by_kernel, struct epoll_event *out)
