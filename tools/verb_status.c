@@ -3,6 +3,7 @@
 #include "tool.h"
 
 #include <bpf/steer_ctl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,13 +78,16 @@ static cJSON *interface_json(const struct iface *i)
 	cJSON *o;
 	int ret = steer_status(i->ifindex, &s);
 
-	if (ret || (!s.attached && !s.foreign[0] && !iface_usable(i)))
+	if ((ret || (!s.attached && !s.foreign[0])) && !iface_usable(i))
 		return NULL;
 	o = cJSON_CreateObject();
 	cJSON_AddStringToObject(o, "name", i->name);
 	put_u64(o, "ifindex", i->ifindex);
 	cJSON_AddBoolToObject(o, "attached", s.attached);
 	cJSON_AddStringToObject(o, "foreign", s.foreign);
+	if (ret)
+		cJSON_AddStringToObject(o, "error", ret == -EPERM ? "only root sees what is attached" :
+					strerror(-ret));
 	if (!s.attached)
 		return o;
 	cJSON_AddStringToObject(o, "mode", s.native ? "native" : "generic");
@@ -177,7 +181,9 @@ static void print_interface(const cJSON *o)
 {
 	printf("%s: ", str(o, "name"));
 	if (!flag(o, "attached")) {
-		if (str(o, "foreign")[0])
+		if (str(o, "error")[0])
+			printf("%s\n", str(o, "error"));
+		else if (str(o, "foreign")[0])
 			printf("not attached; XDP program of somebody else: %s\n", str(o, "foreign"));
 		else
 			printf("not attached (nstack load %s)\n", str(o, "name"));
