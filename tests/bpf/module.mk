@@ -17,7 +17,3 @@ $(O)/tests/bench/steer_cost: $(O)/tests/bench/steer_cost.o $(STEER_SCENE_OBJS) $
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(PKG_LIBS)
 
 PROGRAMS += $(O)/tests/bpf/foreign.bpf.o
-
-FUZZERS += fuzz_steer
-FUZZ_SRCS_fuzz_steer := bpf/steer_native.c bpf/steer_rules.c tests/bpf/scene_native.c
-FUZZ_CORPUS_fuzz_steer := steer
