@@ -221,6 +221,9 @@ void watch_notify(struct nfile *f, uint32_t events)
 {
 	struct watch *w;
 
+	/* full barrier: pairs ev.watch - what the caller published comes before the look at the
+	 * list; a watch that is missed here looks at readiness after it was added */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	rcu_read_lock();
 	cds_list_for_each_entry_rcu(w, &f->watches, node)
 		w->notify(w, f, events);

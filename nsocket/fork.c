@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/fork.c - what a child does with what it inherited
+ *
+ * Only the forking thread lives on in the child. The parent's worker (stack, ports, helper,
+ * control socket) stays the parent's: the child forgets it without touching anything shared.
+ * Sockets that were not decided, listeners and UDP sockets start anew: they are activated again at
+ * first use, by a stack of the child's own (a forked nginx worker), or stay with the kernel while
+ * the parent owns the port. A connection of the parent's stack can't be used in the child; calls
+ * on it answer ECONNRESET, closing it leaves the parent's alone.
+ *
+ * Runs by pthread_atfork, so daemon() and forkpty() are covered too.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <nsocket/ev.h>
+#include <nsocket/init.h>
+#include <rd/log.h>
+#include <stdlib.h>
+
+static void prepare(void)
+{
+	ev_fork_prepare();
+	pthread_mutex_lock(&worker.start_lock);
+	pthread_mutex_lock(&worker.lock);
+	call_rcu_before_fork();
+	urcu_bp_before_fork();
+}
+
+static void parent(void)
+{
+	urcu_bp_after_fork_parent();
+	call_rcu_after_fork_parent();
+	pthread_mutex_unlock(&worker.lock);
+	pthread_mutex_unlock(&worker.start_lock);
+	ev_fork_parent();
+}
+
+static void socket_forget(struct nsock *ns)
+{
+	pthread_mutex_init(&ns->lock, NULL);
+	pthread_mutex_init(&ns->rx_lock, NULL);
+	pthread_mutex_init(&ns->tx_lock, NULL);
+	pthread_mutex_init(&ns->wait_lock, NULL);
+	pthread_mutex_init(&ns->f.watch_lock, NULL);
+	ns->waits = NULL;
+	ns->nwaits = 0;
+	ns->cmd.bits = 0;
+	ns->port_held = false;
+	ns->way_until = 0;
+	if (ns->mode == SK_STREAM && ns->s)
+		ns->mode = SK_LOST;
+	else if (ns->mode == SK_DGRAM)
+		ns->mode = SK_NEW;
+	ns->s = NULL;
+	if (ns->mode == SK_NEW || ns->mode == SK_LISTEN)
+		ns->rejected = false;
+}
+
+static void child(void)
+{
+	struct nfile *f;
+
+	urcu_bp_after_fork_child();
+	call_rcu_after_fork_child();
+	worker_after_fork_child();
+	ports_after_fork_child();
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		if (fd_is_protected(fd)) {
+			fd_unprotect(fd);
+			libc.close(fd);
+			continue;
+		}
+		f = nfile_table[fd];
+		if (f && f->kind == NF_SOCK)
+			socket_forget(nsock_of(f));
+	}
+	ns_log_after_fork();
+	init_after_fork_child();
+	ev_fork_child();
+}
+
+__attribute__((constructor(102))) static void fork_constructor(void)
+{
+	pthread_atfork(prepare, parent, child);
+}

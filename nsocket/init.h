@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/init.h - start and end of the library in a process */
+#ifndef NSOCKET_INIT_H
+#define NSOCKET_INIT_H
+
+#include <stdbool.h>
+
+/* Is the library at work here? False: set-user-id programs, before the constructor ran, or a
+ * broken configuration. */
+bool init_ready(void);
+/* Is the calling thread inside of start-up, so that its calls are the library's own? */
+bool init_inside(void);
+/* The process is about to end: let unsent data leave, for a bounded time. Idempotent. */
+void init_exit(void);
+/* In a child: drop what is the parent's (fork.c). */
+void init_after_fork_child(void);
+
+#endif

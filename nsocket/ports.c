@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/ports.c - claims of the steering program, counted
+ *
+ * A local port is claimed while anybody needs its packets: a socket that is bound to it, or the
+ * stack on behalf of connections (port_hold). The count is kept by protocol and port; the claims
+ * behind it (there may be several local addresses) end when it reaches 0, or earlier when a
+ * listener goes while connections stay: then those flows are pinned to this instance and the port
+ * is free for another process.
+ *
+ * Threads: whoever holds the worker lock.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <bpf/steer_ctl.h>
+#include <rd/log.h>
+#include <stdlib.h>
+
+struct claim {
+	struct claim *next;
+	struct nst_addr addr;
+	bool v6_takes_v4;
+	uint32_t users; /* sockets; the stack's holds are in held[] only */
+};
+
+static struct claim *claims[2][65536];
+static uint32_t held[2][65536]; /* users of a port, all of them */
+
+struct pin {
+	struct pin *next;
+	struct nst_addr local, remote;
+};
+static struct pin *pins[2]; /* few: only of ports that were given up early */
+
+static int idx(uint8_t proto)
+{
+	return proto == IPPROTO_TCP ? 0 : 1;
+}
+
+static struct claim *claim_find(uint8_t proto, const struct nst_addr *a)
+{
+	struct claim *c = claims[idx(proto)][a->port];
+
+	while (c && !nst_addr_same_ip(&c->addr, a))
+		c = c->next;
+	return c;
+}
+
+static void claim_undo(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (worker.port[i].steer)
+			steer_unclaim(worker.port[i].steer, proto, a, v6_takes_v4);
+}
+
+static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4)
+{
+	pid_t owner = 0;
+	int err;
+
+	for (uint32_t i = 0; i < worker.nports; i++) {
+		if (!worker.port[i].steer)
+			continue;
+		err = steer_claim(worker.port[i].steer, proto, a, v6_takes_v4, &owner);
+		if (!err)
+			continue;
+		claim_undo(proto, a, v6_takes_v4, i);
+		ns_log(NS_WAR, NS_M_STEER, "port %u of %s is not ours: %s (process %d)",
+		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner);
+		return err;
+	}
+	return 0;
+}
+
+int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	struct claim *c = claim_find(proto, local);
+	int err;
+
+	if (!c) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			return -ENOMEM;
+		err = claim_make(proto, local, v6_takes_v4);
+		if (err) {
+			free(c);
+			return err;
+		}
+		c->addr = *local;
+		c->v6_takes_v4 = v6_takes_v4;
+		c->next = claims[idx(proto)][local->port];
+		claims[idx(proto)][local->port] = c;
+	}
+	c->users++;
+	held[idx(proto)][local->port]++;
+	return 0;
+}
+
+static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
+{
+	struct claim **pp = &claims[idx(proto)][port], *c;
+
+	while ((c = *pp)) {
+		if (unused_only && c->users) {
+			pp = &c->next;
+			continue;
+		}
+		claim_undo(proto, &c->addr, c->v6_takes_v4, worker.nports);
+		*pp = c->next;
+		free(c);
+	}
+}
+
+static void unpin_port(uint8_t proto, uint16_t port)
+{
+	struct pin **pp = &pins[idx(proto)], *p;
+
+	while ((p = *pp)) {
+		if (p->local.port != port) {
+			pp = &p->next;
+			continue;
+		}
+		for (uint32_t i = 0; i < worker.nports; i++)
+			if (worker.port[i].steer)
+				steer_unpin(worker.port[i].steer, proto, &p->local, &p->remote);
+		*pp = p->next;
+		free(p);
+	}
+}
+
+static void unhold(uint8_t proto, uint16_t port)
+{
+	uint32_t *n = &held[idx(proto)][port];
+
+	if (*n == 0 || --*n)
+		return;
+	claims_end(proto, port, false);
+	if (pins[idx(proto)])
+		unpin_port(proto, port);
+}
+
+void ports_release(uint8_t proto, const struct nst_addr *local)
+{
+	struct claim *c = claim_find(proto, local);
+
+	if (c && c->users)
+		c->users--;
+	unhold(proto, local->port);
+}
+
+void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
+{
+	held[idx(proto)][local->port]++;
+}
+
+void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
+{
+	unhold(proto, local->port);
+}
+
+/* --- pins ------------------------------------------------------------------------------------ */
+
+struct pin_arg {
+	uint8_t proto; /* 0: all, and not remembered */
+	uint16_t port;
+	int count;
+};
+
+static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
+		    const struct nst_addr *remote)
+{
+	struct pin_arg *a = arg;
+	struct pin *p;
+
+	if (a->proto && (proto != a->proto || local->port != a->port))
+		return;
+	for (uint32_t i = 0; i < worker.nports; i++)
+		if (worker.port[i].steer)
+			steer_pin(worker.port[i].steer, proto, local, remote,
+				  worker.port[i].instance);
+	a->count++;
+	p = malloc(sizeof(*p));
+	if (!p)
+		return; /* the pin goes with the instance */
+	p->local = *local;
+	p->remote = *remote;
+	p->next = pins[idx(proto)];
+	pins[idx(proto)] = p;
+}
+
+void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
+{
+	struct pin_arg a = { .proto = proto, .port = local->port };
+	struct claim *c = claims[idx(proto)][local->port];
+
+	for (; c; c = c->next)
+		if (c->users)
+			return; /* another listener of ours */
+	if (!claims[idx(proto)][local->port])
+		return; /* went with the last user */
+	worker.ops->flows(worker.st, pin_one, &a);
+	claims_end(proto, local->port, true);
+}
+
+int ports_pin_flows(void)
+{
+	struct pin_arg a = { 0 };
+
+	worker.ops->flows(worker.st, pin_one, &a);
+	return a.count;
+}
+
+void ports_after_fork_child(void)
+{
+	struct claim *c, *next;
+
+	for (int i = 0; i < 2; i++) {
+		for (unsigned port = 0; port < 65536; port++) {
+			if (held[i][port])
+				held[i][port] = 0;
+			for (c = claims[i][port]; c; c = next) {
+				next = c->next;
+				free(c);
+			}
+			if (claims[i][port])
+				claims[i][port] = NULL;
+		}
+		pins[i] = NULL;
+	}
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/sock.c - life of a socket: shadow, session, events, waiting
+ *
+ * A socket is the program's descriptor (the shadow, a real kernel socket) plus, when the stack
+ * serves it, a session. What the stack has to do for it is posted as a command (worker.h), so no
+ * data call ever waits for the worker lock.
+ *
+ * Ordering sock.wait: a blocked call counts itself in nwaits, then looks at the session; the stack
+ * writes the session, then has a full barrier and looks at nwaits and at s->user. sock.mode: a
+ * mode is published after the session and FIFOs that belong to it.
+ *
+ * Threads: any; *_locked under the worker lock.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <nsocket/ev.h>
+#include <rd/config.h>
+#include <rd/log.h>
+#include <rd/rules.h>
+#include <stdlib.h>
+
+uint64_t sock_reasons[SR_NR_];
+const char *const sock_reason_names[SR_NR_] = {
+#define X(n, help) [SR_##n] = #n,
+	SOCK_REASONS(X)
+#undef X
+};
+const char *const sock_reason_help[SR_NR_] = {
+#define X(n, help) [SR_##n] = help,
+	SOCK_REASONS(X)
+#undef X
+};
+_Static_assert(STACK_OPT_NR_ <= SOCK_OPTS, "bits of opt_set");
+
+struct sock_wait {
+	struct waiter *w;
+	struct sock_wait *next;
+};
+
+/* --- commands -------------------------------------------------------------------------------- */
+
+static void cmd_close(struct nsock *ns)
+{
+	bool listener = ns->mode == SK_LISTEN;
+	struct nst_addr held = ns->held;
+	bool had = ns->port_held && ns->s;
+	uint8_t proto = ns->proto;
+
+	nsock_session_drop_locked(ns, ns->linger_s);
+	if (listener && had && worker.st)
+		ports_listener_gone(proto, &held);
+	pthread_mutex_destroy(&ns->lock);
+	pthread_mutex_destroy(&ns->rx_lock);
+	pthread_mutex_destroy(&ns->tx_lock);
+	pthread_mutex_destroy(&ns->wait_lock);
+	nfile_free_rcu(&ns->f);
+}
+
+static void cmd_run(struct worker_cmd *c, uint32_t bits)
+{
+	struct nsock *ns = caa_container_of(c, struct nsock, cmd);
+	struct shm_session *s = ns->s;
+
+	if (s && worker.st) {
+		if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE | SOCK_CMD_TX_OOB))
+			worker.ops->tx_ready(worker.st, s,
+				(bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE) |
+				(bits & SOCK_CMD_TX_OOB ? STACK_TX_OOB : 0));
+		if (bits & SOCK_CMD_RX_FREED)
+			worker.ops->rx_freed(worker.st, s);
+		if (bits & SOCK_CMD_SHUT_RD)
+			worker.ops->shutdown(worker.st, s, SHUT_RD);
+		if (bits & SOCK_CMD_SHUT_WR)
+			worker.ops->shutdown(worker.st, s, SHUT_WR);
+	}
+	if (bits & SOCK_CMD_CLOSE)
+		cmd_close(ns);
+}
+
+static void cmd_hold(struct worker_cmd *c, uint32_t bits)
+{
+	if (!(bits & SOCK_CMD_CLOSE)) /* closing is posted by the last reference */
+		nfile_get(&caa_container_of(c, struct nsock, cmd)->f);
+}
+
+static void cmd_done(struct worker_cmd *c, uint32_t bits)
+{
+	if (!(bits & SOCK_CMD_CLOSE))
+		nfile_put(&caa_container_of(c, struct nsock, cmd)->f);
+}
+
+static const struct worker_cmd_ops cmd_ops = { cmd_run, cmd_hold, cmd_done };
+
+void nsock_post(struct nsock *ns, uint32_t bits)
+{
+	worker_post(&ns->cmd, bits);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static void nsock_release(struct nfile *f)
+{
+	struct nsock *ns = nsock_of(f);
+
+	ev_file_release(f);
+	if (ns->s)
+		worker_post(&ns->cmd, SOCK_CMD_CLOSE);
+	else
+		cmd_close(ns);
+}
+
+struct nsock *nsock_new(int family, int proto, uint32_t flags)
+{
+	struct nsock *ns = calloc(1, sizeof(*ns));
+
+	if (!ns)
+		return NULL;
+	nfile_init(&ns->f, NF_SOCK, flags, nsock_release);
+	ns->cmd.ops = &cmd_ops;
+	ns->family = (uint8_t)family;
+	ns->proto = (uint8_t)proto;
+	ns->linger_s = -1;
+	pthread_mutex_init(&ns->lock, NULL);
+	pthread_mutex_init(&ns->rx_lock, NULL);
+	pthread_mutex_init(&ns->tx_lock, NULL);
+	pthread_mutex_init(&ns->wait_lock, NULL);
+	return ns;
+}
+
+void nsock_set_mode(struct nsock *ns, enum sock_mode mode)
+{
+	/* release: pairs sock.mode */
+	__atomic_store_n(&ns->mode, (uint8_t)mode, __ATOMIC_RELEASE);
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+}
+
+void nsock_to_kernel(struct nsock *ns, enum sock_reason why)
+{
+	sock_reason(why);
+	ns->rejected = true;
+	if (nsock_mode(ns) != SK_LISTEN && nsock_mode(ns) != SK_KERNEL)
+		nsock_set_mode(ns, SK_KERNEL);
+}
+
+/* --- session --------------------------------------------------------------------------------- */
+
+static uint32_t buf_limit(int v, uint32_t size)
+{
+	return v <= 0 || (uint32_t)v > size ? size : (uint32_t)v;
+}
+
+static void options_replay(struct nsock *ns, struct shm_session *s)
+{
+	for (int o = 1; o < STACK_OPT_NR_; o++) {
+		if (!(ns->opt_set & (1u << o)))
+			continue;
+		if (o == STACK_OPT_CONGESTION)
+			worker.ops->setopt(worker.st, s, o, ns->congestion,
+					   sizeof(ns->congestion));
+		else
+			worker.ops->setopt(worker.st, s, o, &ns->opt[o], sizeof(int));
+	}
+}
+
+int nsock_session_open_locked(struct nsock *ns, struct shm_session **out)
+{
+	struct shm_session *s;
+	int err;
+
+	s = shm_session_alloc(worker.region, ns->family, ns->proto);
+	if (!s)
+		return -ENOBUFS;
+	s->v6only = ns->v6only;
+	s->reuseport = ns->reuseport;
+	s->rx_lowat = ns->rcvlowat;
+	if (ns->opt_set & (1u << STACK_OPT_RCVBUF))
+		s->rx_limit = buf_limit(ns->opt[STACK_OPT_RCVBUF], s->rx_limit);
+	if (ns->opt_set & (1u << STACK_OPT_SNDBUF))
+		s->tx_limit = buf_limit(ns->opt[STACK_OPT_SNDBUF], s->tx_limit);
+	err = worker.ops->open(worker.st, s);
+	if (err) {
+		shm_session_free(worker.region, s);
+		return err;
+	}
+	options_replay(ns, s);
+	*out = s;
+	return 0;
+}
+
+void nsock_session_attach_locked(struct nsock *ns, struct shm_session *s)
+{
+	ns->rx = shm_session_rx(worker.region, s);
+	ns->tx = shm_session_tx(worker.region, s);
+	s->user = (uintptr_t)ns;
+	if (ns->rcvlowat)
+		s->rx_lowat = ns->rcvlowat;
+	__atomic_store_n(&ns->s, s, __ATOMIC_SEQ_CST);
+}
+
+void nsock_session_drop_locked(struct nsock *ns, int linger_s)
+{
+	struct shm_session *s = ns->s;
+
+	if (s && worker.st) {
+		s->user = 0;
+		worker.ops->close(worker.st, s, linger_s);
+	}
+	__atomic_store_n(&ns->s, NULL, __ATOMIC_RELEASE);
+	if (ns->port_held && worker.st)
+		ports_release(ns->proto, &ns->held);
+	ns->port_held = false;
+}
+
+int nsock_error(struct shm_session *s)
+{
+	if (!__atomic_load_n(&s->error, __ATOMIC_RELAXED))
+		return 0;
+	return -__atomic_exchange_n(&s->error, 0, __ATOMIC_ACQ_REL);
+}
+
+/* --- events and waiting ------------------------------------------------------------------------ */
+
+void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events)
+{
+	struct nsock *ns;
+
+	/* full barrier: pairs sock.wait and session attach */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ns = (struct nsock *)(uintptr_t)s->user;
+	if (!ns)
+		return;
+	if (__atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED)) {
+		pthread_mutex_lock(&ns->wait_lock);
+		for (struct sock_wait *w = ns->waits; w; w = w->next)
+			waiter_ring(w->w);
+		pthread_mutex_unlock(&ns->wait_lock);
+	}
+	if (!cds_list_empty(&ns->f.watches))
+		watch_notify(&ns->f, events);
+}
+
+uint64_t nsock_deadline(uint64_t timeout_ns)
+{
+	return timeout_ns ? worker_now() + timeout_ns : UINT64_MAX;
+}
+
+static void wait_leave(struct nsock *ns, struct sock_wait *me)
+{
+	struct sock_wait **pp;
+
+	pthread_mutex_lock(&ns->wait_lock);
+	for (pp = &ns->waits; *pp != me; pp = &(*pp)->next)
+		;
+	*pp = me->next;
+	__atomic_sub_fetch(&ns->nwaits, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&ns->wait_lock);
+}
+
+int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
+	       bool (*ready)(void *ns), bool restart)
+{
+	struct sock_wait me = { .w = waiter_self() };
+	struct pollfd k = { .fd = kfd, .events = kevents };
+	int r;
+
+	pthread_mutex_lock(&ns->wait_lock);
+	me.next = ns->waits;
+	ns->waits = &me;
+	/* seq_cst: pairs sock.wait - counted before the condition is looked at */
+	__atomic_add_fetch(&ns->nwaits, 1, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&ns->wait_lock);
+	do
+		r = worker_wait(me.w, &k, kfd >= 0, deadline, NULL, ready, ns);
+	while (r == -EINTR && restart && deadline == UINT64_MAX && sig_restart());
+	wait_leave(ns, &me);
+	return r;
+}
+
+/* --- readiness ------------------------------------------------------------------------------- */
+
+static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
+{
+	uint32_t state = shm_session_state(s), ev = 0, used, limit;
+	uint32_t sf = __atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE);
+	uint32_t af = __atomic_load_n(&s->app_flags, __ATOMIC_RELAXED);
+	bool rx_end = (sf & SHM_SF_RX_EOF) || (af & SHM_AF_RX_SHUT);
+	bool tx_end = (sf & SHM_SF_TX_DEAD) || (af & SHM_AF_TX_SHUT);
+
+	if (__atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
+		ev |= STACK_EV_ERR;
+	if (state == SHM_S_CONNECTING)
+		return ev;
+	if (state == SHM_S_CLOSED)
+		return ev | STACK_EV_HUP | STACK_EV_RDHUP | STACK_EV_IN | STACK_EV_OUT;
+	used = fifo_used(&ns->rx);
+	if (rx_end)
+		ev |= STACK_EV_IN | STACK_EV_RDHUP;
+	else if (used && used >= s->rx_lowat)
+		ev |= STACK_EV_IN;
+	if (rx_end && tx_end)
+		ev |= STACK_EV_HUP;
+	if ((sf & SHM_SF_URG) && s->urg_pos > fifo_tail(&ns->rx))
+		ev |= STACK_EV_PRI;
+	limit = s->tx_limit;
+	if (tx_end || fifo_used(&ns->tx) < limit - limit / 3)
+		return ev | STACK_EV_OUT;
+	/* full: say that somebody wants to know, then look again */
+	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return fifo_used(&ns->tx) < limit - limit / 3 ? ev | STACK_EV_OUT : ev;
+}
+
+static uint32_t poll_dgram(struct nsock *ns, struct shm_session *s)
+{
+	uint32_t ev = 0;
+
+	if (__atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
+		ev |= STACK_EV_ERR;
+	if (fifo_used(&ns->rx))
+		ev |= STACK_EV_IN;
+	if (fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3)
+		return ev | STACK_EV_OUT;
+	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3 ? ev | STACK_EV_OUT : ev;
+}
+
+uint32_t nsock_poll(struct nfile *f)
+{
+	struct nsock *ns = nsock_of(f);
+	struct shm_session *s;
+
+	if (f->kind != NF_SOCK)
+		return 0;
+	if (!nsock_session(ns) && !ns->rejected)
+		nsock_activate(ns, -1);
+	s = nsock_session(ns);
+	switch (nsock_mode(ns)) {
+	case SK_LISTEN:
+		return s && fifo_used(&ns->rx) ? STACK_EV_IN : 0;
+	case SK_STREAM:
+		return s ? poll_stream(ns, s) : 0;
+	case SK_DGRAM:
+		return s ? poll_dgram(ns, s) : 0;
+	case SK_LOST:
+		return STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP;
+	}
+	return 0;
+}
+
+bool nsock_kernel_half(struct nfile *f)
+{
+	uint8_t mode;
+
+	if (f->kind != NF_SOCK)
+		return true;
+	mode = nsock_mode(nsock_of(f));
+	return mode != SK_STREAM && mode != SK_LOST;
+}
+
+/* --- activation -------------------------------------------------------------------------------- */
+
+static int activate_locked(struct nsock *ns)
+{
+	struct shm_session *s;
+	bool v4too = ns->family == AF_INET6 && !ns->v6only;
+	int err;
+
+	err = ports_claim(ns->proto, &ns->local, v4too);
+	if (err)
+		return err;
+	ns->held = ns->local;
+	ns->port_held = true;
+	err = nsock_session_open_locked(ns, &s);
+	if (!err) {
+		nsock_session_attach_locked(ns, s);
+		err = worker.ops->bind(worker.st, s, &ns->local);
+		if (!err && ns->proto == IPPROTO_TCP)
+			err = worker.ops->listen(worker.st, s, ns->backlog);
+	}
+	if (err)
+		nsock_session_drop_locked(ns, -1);
+	return err;
+}
+
+static void activate(struct nsock *ns)
+{
+	char text[NST_ADDRSTRLEN];
+	int err;
+
+	if (!rd_may_stack(ns->proto, &ns->local)) {
+		ns->rejected = true;
+		sock_reason(SR_rule_kernel);
+		return;
+	}
+	if (!worker_start()) {
+		ns->rejected = true;
+		sock_reason(SR_stack_not_running);
+		return;
+	}
+	worker_lock();
+	err = activate_locked(ns);
+	worker_unlock();
+	if (err) {
+		ns->rejected = true;
+		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_claim_failed);
+		ns_log_fallback("%s is served by the kernel: %s",
+				nst_addr_str(&ns->local, text), strerror(-err));
+		return;
+	}
+	ns_log(NS_INF, NS_M_NSOCKET, "serving %s %s", ns->proto == IPPROTO_TCP ? "TCP" : "UDP",
+	       nst_addr_str(&ns->local, text));
+	if (ns->proto == IPPROTO_UDP)
+		nsock_set_mode(ns, SK_DGRAM);
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+}
+
+void nsock_activate(struct nsock *ns, int fd)
+{
+	uint8_t mode = nsock_mode(ns);
+
+	if (ns->s || ns->rejected || !(mode == SK_LISTEN ||
+	    (mode == SK_NEW && ns->proto == IPPROTO_UDP && ns->bound)))
+		return;
+	pthread_mutex_lock(&ns->lock);
+	if (!ns->s && !ns->rejected)
+		activate(ns);
+	pthread_mutex_unlock(&ns->lock);
+}

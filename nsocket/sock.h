@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/sock.h - a socket of ours, and what the sock_*.c files share
+ *
+ * All sock_*() calls take the descriptor by which the program came: it names the kernel's half
+ * (the shadow) too. Results are 0.. or -errno.
+ *
+ *   sock.c        life, session, waiting, commands, readiness
+ *   sock_addr.c   bind, listen, connect, accept, names
+ *   sock_stream.c TCP data         sock_dgram.c  UDP data
+ *   sock_opt.c    options, ioctl
+ *   ports.c       claims of the steering program, by reference
+ */
+#ifndef NSOCKET_SOCK_H
+#define NSOCKET_SOCK_H
+
+#include <fcntl.h>
+#include <nsocket/file.h>
+#include <nsocket/libc.h>
+#include <nsocket/worker_internal.h>
+#include <nstack/addr.h>
+#include <shm/session.h>
+#include <stdbool.h>
+
+/* Who may go where: NEW -> KERNEL | LISTEN | STREAM | DGRAM; STREAM -> NEW (connect failed or was
+ * dissolved) ; DGRAM -> KERNEL. Written under nsock.lock. */
+enum sock_mode {
+	SK_NEW,    /* not decided; the shadow answers everything */
+	SK_KERNEL, /* the shadow for good */
+	SK_LISTEN, /* TCP listener: the shadow listens, and the session if there is one */
+	SK_STREAM, /* TCP connection of the stack: session; the shadow is a placeholder */
+	SK_DGRAM,  /* UDP: session and shadow */
+	SK_LOST,   /* a connection of the parent's stack, in a forked child */
+};
+
+/* Why a socket (or one datagram's way) is the kernel's. */
+#define SOCK_REASONS(X) \
+	X(stack_not_running, "the stack could not start in this process: see the log") \
+	X(rule_kernel, "a rule gives this address to the kernel") \
+	X(no_route, "not reachable through an interface that the stack has, or a local address") \
+	X(port_owned_by_other, "another process's stack owns this port") \
+	X(claim_failed, "the steering program did not take the claim") \
+	X(stack_refused, "the stack refused the socket: out of sessions or memory") \
+	X(multicast_or_broadcast, "multicast and broadcast are served by the kernel") \
+	X(option, "an option in use that the stack does not have") \
+	X(kernel_client, "accepted from the kernel's listener: loopback, another interface") \
+	X(forked, "a connection of the parent's stack was used in a forked child") \
+	X(fd_too_large, "descriptor number past the table")
+enum sock_reason {
+#define X(n, help) SR_##n,
+	SOCK_REASONS(X)
+#undef X
+	SR_NR_
+};
+extern uint64_t sock_reasons[SR_NR_];   /* atomic counts */
+extern const char *const sock_reason_names[SR_NR_], *const sock_reason_help[SR_NR_];
+static inline void sock_reason(enum sock_reason r)
+{
+	__atomic_add_fetch(&sock_reasons[r], 1, __ATOMIC_RELAXED);
+}
+
+struct sock_wait; /* a thread that blocks in a call */
+
+#define SOCK_OPTS 32
+struct nsock {
+	struct nfile f; /* first */
+	struct worker_cmd cmd;
+	uint8_t family, proto;
+	uint8_t mode;        /* atomic: enum sock_mode */
+	uint8_t shut;        /* lock: SHUT_* bits, 1 = read, 2 = write */
+	bool bound, v6only, reuseport;
+	bool connecting;     /* lock: as SS_CONNECTING */
+	bool rejected;       /* lock: activation was refused in this process; not tried again */
+	bool port_held;      /* lock: we hold a claim for `held` */
+	bool broadcast;
+	uint8_t want_cmsg;   /* atomic: SOCK_CM_* */
+	int backlog;
+	struct nst_addr local;  /* as bound, when bound */
+	struct nst_addr held;
+	struct nst_addr remote; /* UDP: connected to, else AF_UNSPEC; lock */
+	struct shm_session *s; /* atomic; set once per connection */
+	struct fifo rx, tx;
+	pthread_mutex_t lock;    /* control: bind, listen, connect, options */
+	pthread_mutex_t rx_lock, tx_lock; /* one reader, one writer; not held while waiting */
+	pthread_mutex_t wait_lock;
+	struct sock_wait *waits; /* wait_lock */
+	uint32_t nwaits;         /* atomic */
+	uint64_t rcvtimeo, sndtimeo; /* ns, 0 = none */
+	uint32_t turn;           /* atomic: which half is asked first */
+	uint32_t rcvlowat;
+	uint32_t opt_set;        /* bits of STACK_OPT_*: to be replayed */
+	int opt[SOCK_OPTS];
+	char congestion[16];
+	int linger_s;            /* -1 = off */
+	/* UDP: the last decision for a destination */
+	struct nst_addr way_to;
+	uint64_t way_until, way_rules;
+	bool way_user;
+};
+#define SOCK_CM_PKTINFO 1u
+#define SOCK_CM_PKTINFO6 2u
+#define SOCK_CM_TTL 4u
+#define SOCK_CM_TOS 8u
+#define SOCK_CM_TSTAMP 16u
+#define SOCK_CM_TSTAMPNS 32u
+#define SOCK_CM_TTL6 64u
+#define SOCK_CM_TOS6 128u
+
+static inline struct nsock *nsock_of(struct nfile *f)
+{
+	return (struct nsock *)f;
+}
+static inline uint8_t nsock_mode(const struct nsock *ns)
+{
+	/* acquire: pairs sock.mode - session and FIFOs of the mode */
+	return __atomic_load_n(&ns->mode, __ATOMIC_ACQUIRE);
+}
+static inline struct shm_session *nsock_session(struct nsock *ns)
+{
+	return __atomic_load_n(&ns->s, __ATOMIC_ACQUIRE);
+}
+static inline bool nsock_nonblock(const struct nsock *ns)
+{
+	return __atomic_load_n(&ns->f.flags, __ATOMIC_RELAXED) & O_NONBLOCK;
+}
+/* --- sock.c ------------------------------------------------------------------------------- */
+
+/* A new one with one reference, or NULL. flags: O_NONBLOCK or 0. */
+struct nsock *nsock_new(int family, int proto, uint32_t flags);
+void nsock_set_mode(struct nsock *ns, enum sock_mode mode);
+/* Commands for the stack; they run at once or by whoever holds the worker lock. */
+#define SOCK_CMD_TX 1u
+#define SOCK_CMD_TX_MORE 2u
+#define SOCK_CMD_RX_FREED 4u
+#define SOCK_CMD_SHUT_RD 8u
+#define SOCK_CMD_SHUT_WR 16u
+#define SOCK_CMD_CLOSE 32u
+#define SOCK_CMD_TX_OOB 64u
+void nsock_post(struct nsock *ns, uint32_t bits);
+/* Under the worker lock: allocate, open, replay options. 0 or -errno (nothing left behind). */
+int nsock_session_open_locked(struct nsock *ns, struct shm_session **out);
+/* The session gets to be the socket's; its events come from here on. Under the worker lock. */
+void nsock_session_attach_locked(struct nsock *ns, struct shm_session *s);
+/* Give the session (and the claim) back. Under the worker lock. */
+void nsock_session_drop_locked(struct nsock *ns, int linger_s);
+/* The stack's events. */
+void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events);
+/* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
+ * -EINTR (a handler without SA_RESTART, or a time-out is set). */
+int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
+	       bool (*ready)(void *ns), bool restart);
+uint64_t nsock_deadline(uint64_t timeout_ns); /* 0 = for ever */
+/* Take the pending error: 0 or -errno. */
+int nsock_error(struct shm_session *s);
+/* Start serving a listener or a bound UDP socket by the stack, if it qualifies. */
+void nsock_activate(struct nsock *ns, int fd);
+/* The socket is served by the kernel for good. Under ns->lock. */
+void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
+
+/* --- ports.c: all under the worker lock ------------------------------------------------------ */
+
+/* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
+int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+void ports_release(uint8_t proto, const struct nst_addr *local);
+void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+/* A listener went: flows that remain are pinned, the port is free for others. */
+void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
+int ports_pin_flows(void); /* all flows; number of pins */
+void ports_after_fork_child(void);
+
+/* --- the rest, by file ------------------------------------------------------------------------ */
+
+int sock_socket(int domain, int type, int protocol);
+int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
+int sock_listen(struct nsock *ns, int fd, int backlog);
+int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
+int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int sock_shutdown(struct nsock *ns, int fd, int how);
+int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
+int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, socklen_t len);
+int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, socklen_t *len);
+int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg);
+ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
+ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags);
+ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
+ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
+ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
+ssize_t sock_dgram_recv(struct nsock *ns, int fd, struct msghdr *msg, int flags);
+ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n);
+/* Local port to use for a socket that is not bound: binds the shadow. */
+int sock_autobind(struct nsock *ns, int fd);
+bool sock_is_multicast(const struct nst_addr *a);
+void sock_addr_out(const struct nst_addr *a, int family, struct sockaddr *addr, socklen_t *len);
+
+bool sig_restart(void); /* sig.c: do all handlers of the program restart calls? */
+
+#endif

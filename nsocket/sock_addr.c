@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/sock_addr.c - socket, bind, listen, connect, accept, shutdown, names
+ *
+ * The kernel's half does everything first that it can do (so its errors are the kernel's own), and
+ * the stack joins in where the socket qualifies. connect() decides for good who serves a TCP
+ * socket; a listener is served by both.
+ *
+ * Threads: any; control calls of one socket are serialised by nsock.lock, which is not held while
+ * a call waits.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <rd/log.h>
+#include <rd/rules.h>
+#include <unistd.h>
+
+#define KERNEL_TURN 16 /* every so many accepts the kernel's half is asked first */
+
+bool sock_is_multicast(const struct nst_addr *a)
+{
+	if (a->family == AF_INET)
+		return IN_MULTICAST(ntohl(a->v4)) || a->v4 == INADDR_BROADCAST;
+	return a->v6[0] == 0xff;
+}
+
+void sock_addr_out(const struct nst_addr *a, int family, struct sockaddr *addr, socklen_t *len)
+{
+	struct sockaddr_storage ss;
+	socklen_t n;
+
+	if (!addr || !len)
+		return;
+	n = nst_addr_to_sockaddr(a, family, &ss);
+	memcpy(addr, &ss, n < *len ? n : *len);
+	*len = n;
+}
+
+/* --- socket, bind, listen ----------------------------------------------------------------------- */
+
+int sock_socket(int domain, int type, int protocol)
+{
+	int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), proto, fd;
+	struct nsock *ns;
+
+	fd = libc.socket(domain, type, protocol);
+	if (fd < 0)
+		return -errno;
+	if ((domain != AF_INET && domain != AF_INET6) ||
+	    (kind != SOCK_STREAM && kind != SOCK_DGRAM))
+		return fd;
+	proto = kind == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+	if (protocol && protocol != proto) /* MPTCP, UDP-Lite, ping sockets */
+		return fd;
+	ns = nsock_new(domain, proto, type & SOCK_NONBLOCK ? O_NONBLOCK : 0);
+	if (!ns)
+		return fd;
+	if (fd_install(fd, ns ? &ns->f : NULL))
+		sock_reason(SR_fd_too_large);
+	nfile_put(&ns->f);
+	return fd;
+}
+
+/* What the kernel bound the shadow to becomes the socket's address. */
+static int local_from_shadow(struct nsock *ns, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (libc.getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+		return -errno;
+	/* not through the v4-mapped translation only: [::] stays [::] */
+	return nst_addr_from_sockaddr(&ns->local, (struct sockaddr *)&ss, len);
+}
+
+int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int err = 0;
+
+	if (nsock_mode(ns) == SK_STREAM)
+		return -EINVAL;
+	if (libc.bind(fd, addr, len) < 0)
+		return -errno;
+	pthread_mutex_lock(&ns->lock);
+	if (local_from_shadow(ns, fd) == 0)
+		ns->bound = true;
+	pthread_mutex_unlock(&ns->lock);
+	return err;
+}
+
+int sock_autobind(struct nsock *ns, int fd)
+{
+	struct sockaddr_storage ss = { .ss_family = ns->family };
+	socklen_t len = ns->family == AF_INET ? sizeof(struct sockaddr_in) :
+						sizeof(struct sockaddr_in6);
+	int err;
+
+	if (ns->bound && ns->local.port)
+		return 0;
+	if (libc.bind(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINVAL)
+		return -errno;
+	err = local_from_shadow(ns, fd);
+	ns->bound = !err;
+	return err;
+}
+
+int sock_listen(struct nsock *ns, int fd, int backlog)
+{
+	uint8_t mode = nsock_mode(ns);
+	struct shm_session *s;
+
+	if (mode == SK_STREAM || mode == SK_LOST)
+		return -EINVAL;
+	if (libc.listen(fd, backlog) < 0)
+		return -errno;
+	if (ns->proto != IPPROTO_TCP)
+		return 0;
+	pthread_mutex_lock(&ns->lock);
+	ns->backlog = backlog < 0 || backlog > 4096 ? 4096 : backlog ? backlog : 1;
+	local_from_shadow(ns, fd); /* listen() binds an unbound one */
+	ns->bound = true;
+	s = ns->s;
+	if (mode == SK_LISTEN && s) {
+		worker_lock();
+		if (worker.st)
+			worker.ops->listen(worker.st, s, ns->backlog);
+		worker_unlock();
+	} else if (mode == SK_NEW) {
+		nsock_set_mode(ns, SK_LISTEN);
+	}
+	pthread_mutex_unlock(&ns->lock);
+	return 0;
+}
+
+/* --- connect -------------------------------------------------------------------------------------- */
+
+static bool connect_settled(void *p)
+{
+	struct shm_session *s = nsock_session(p);
+
+	return !s || shm_session_state(s) != SHM_S_CONNECTING;
+}
+
+/* May the stack serve a connection to remote? Fills the source address. SR_NR_: yes. */
+static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *remote,
+				    struct nst_addr *src, bool *drop)
+{
+	static const struct nst_addr none;
+	const struct nst_addr *local = ns->bound ? &ns->local : &none;
+	struct rd_verdict v;
+	int err;
+
+	*drop = false;
+	if (nst_addr_is_any(remote) || sock_is_multicast(remote))
+		return SR_multicast_or_broadcast;
+	v = rd_lookup(ns->proto, local, remote);
+	if (v.action == RD_KERNEL)
+		return SR_rule_kernel;
+	if (v.action == RD_DROP) {
+		*drop = true;
+		return SR_rule_kernel;
+	}
+	if (ns->bound && !nst_addr_is_any(&ns->local) && ns->local.family != remote->family)
+		return SR_no_route;
+	if (!worker_start())
+		return SR_stack_not_running;
+	worker_lock();
+	err = worker.ops->route(worker.st, remote,
+				ns->bound && !nst_addr_is_any(&ns->local) ? &ns->local : NULL, src);
+	worker_unlock();
+	return err ? SR_no_route : SR_NR_;
+}
+
+/* Under ns->lock: session, claim, SYN. */
+static int connect_start(struct nsock *ns, int fd, const struct nst_addr *remote,
+			 const struct nst_addr *src)
+{
+	bool v4too = ns->family == AF_INET6 && !ns->v6only;
+	struct nst_addr from = *src;
+	struct shm_session *s;
+	int err = sock_autobind(ns, fd);
+
+	if (err)
+		return err;
+	from.port = ns->local.port;
+	worker_lock();
+	err = ports_claim(ns->proto, &ns->local, v4too);
+	if (!err) {
+		ns->held = ns->local;
+		ns->port_held = true;
+		err = nsock_session_open_locked(ns, &s);
+	}
+	if (!err) {
+		nsock_session_attach_locked(ns, s);
+		s->app_flags = (ns->shut & 1 ? SHM_AF_RX_SHUT : 0) |
+			       (ns->shut & 2 ? SHM_AF_TX_SHUT : 0);
+		err = worker.ops->bind(worker.st, s, &from);
+		if (!err)
+			err = worker.ops->connect(worker.st, s, remote);
+		if (err == -EINPROGRESS)
+			err = 0;
+	}
+	if (err)
+		nsock_session_drop_locked(ns, 0);
+	worker_unlock();
+	return err;
+}
+
+/* The outcome of a connection attempt that has one. Under ns->lock. */
+static int connect_result(struct nsock *ns)
+{
+	struct shm_session *s = ns->s;
+	int err = nsock_error(s);
+
+	if (shm_session_state(s) != SHM_S_CLOSED || (!err && !(s->stack_flags & SHM_SF_RESET))) {
+		ns->connecting = false;
+		return 0;
+	}
+	/* failed: the socket may be used again */
+	worker_lock();
+	nsock_session_drop_locked(ns, 0);
+	worker_unlock();
+	ns->connecting = false;
+	nsock_set_mode(ns, SK_NEW);
+	return err ? err : -ECONNABORTED;
+}
+
+static int connect_wait(struct nsock *ns)
+{
+	int r;
+
+	r = nsock_wait(ns, -1, 0, nsock_deadline(ns->sndtimeo), connect_settled, true);
+	if (r == 0)
+		return -EINPROGRESS;
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&ns->lock);
+	r = ns->s && ns->connecting ? connect_result(ns) : 0;
+	pthread_mutex_unlock(&ns->lock);
+	return r;
+}
+
+/* connect() on a socket that has a connection. Under ns->lock, gives it up. */
+static int connect_again(struct nsock *ns)
+{
+	struct shm_session *s = ns->s;
+	int err;
+
+	if (!ns->connecting) {
+		pthread_mutex_unlock(&ns->lock);
+		return -EISCONN;
+	}
+	if (shm_session_state(s) == SHM_S_CONNECTING) {
+		pthread_mutex_unlock(&ns->lock);
+		worker_drive();
+		return nsock_nonblock(ns) ? -EALREADY : connect_wait(ns);
+	}
+	err = connect_result(ns);
+	pthread_mutex_unlock(&ns->lock);
+	return err;
+}
+
+static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	pthread_mutex_lock(&ns->lock);
+	if (nsock_mode(ns) == SK_STREAM) {
+		worker_lock();
+		nsock_session_drop_locked(ns, 0);
+		worker_unlock();
+		ns->connecting = false;
+		nsock_set_mode(ns, SK_NEW);
+		pthread_mutex_unlock(&ns->lock);
+		return 0;
+	}
+	if (ns->proto == IPPROTO_UDP) {
+		ns->remote.family = AF_UNSPEC;
+		if (ns->s) {
+			worker_lock();
+			worker.ops->disconnect(worker.st, ns->s);
+			worker_unlock();
+		}
+	}
+	pthread_mutex_unlock(&ns->lock);
+	return (int)libc_errno(libc.connect(fd, addr, len));
+}
+
+static int connect_kernel(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len,
+			  enum sock_reason why)
+{
+	int r = (int)libc_errno(libc.connect(fd, addr, len));
+
+	if (r == 0 || r == -EINPROGRESS || r == -EINTR) {
+		pthread_mutex_lock(&ns->lock);
+		nsock_to_kernel(ns, why);
+		pthread_mutex_unlock(&ns->lock);
+	}
+	return r;
+}
+
+static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remote,
+			  const struct sockaddr *addr, socklen_t len)
+{
+	enum sock_reason why;
+	struct nst_addr src;
+	bool drop;
+	int err;
+
+	why = connect_way(ns, remote, &src, &drop);
+	if (drop)
+		return -EHOSTUNREACH;
+	if (why != SR_NR_)
+		return connect_kernel(ns, fd, addr, len, why);
+	pthread_mutex_lock(&ns->lock);
+	if (nsock_mode(ns) != SK_NEW) { /* another thread was faster */
+		if (nsock_mode(ns) == SK_STREAM)
+			return connect_again(ns);
+		pthread_mutex_unlock(&ns->lock);
+		return (int)libc_errno(libc.connect(fd, addr, len));
+	}
+	err = connect_start(ns, fd, remote, &src);
+	if (!err) {
+		ns->connecting = true;
+		nsock_set_mode(ns, SK_STREAM);
+	}
+	pthread_mutex_unlock(&ns->lock);
+	if (err)
+		return connect_kernel(ns, fd, addr, len, err == -EADDRINUSE ?
+				      SR_port_owned_by_other : SR_stack_refused);
+	if (nsock_nonblock(ns))
+		return -EINPROGRESS;
+	return connect_wait(ns);
+}
+
+/* UDP: both halves are connected, so the kernel's takes nothing from strangers. */
+static int connect_dgram(struct nsock *ns, int fd, const struct nst_addr *remote,
+			 const struct sockaddr *addr, socklen_t len)
+{
+	struct nst_addr src, from;
+	enum sock_reason why;
+	bool drop;
+	int err;
+
+	if (libc.connect(fd, addr, len) < 0)
+		return -errno;
+	if (nsock_mode(ns) == SK_KERNEL)
+		return 0;
+	pthread_mutex_lock(&ns->lock);
+	ns->remote = *remote;
+	pthread_mutex_unlock(&ns->lock);
+	why = connect_way(ns, remote, &src, &drop);
+	pthread_mutex_lock(&ns->lock);
+	if (why != SR_NR_) {
+		if (!ns->s)
+			sock_reason(why);
+		pthread_mutex_unlock(&ns->lock);
+		return 0;
+	}
+	err = sock_autobind(ns, fd);
+	if (!err && !ns->s) {
+		struct nst_addr shadow = ns->local;
+
+		/* connect() gave the shadow a source address; claim by that one */
+		if (local_from_shadow(ns, fd) == 0 && !ns->local.port)
+			ns->local = shadow;
+		worker_lock();
+		err = ports_claim(ns->proto, &ns->local, false);
+		if (!err) {
+			struct shm_session *s;
+
+			ns->held = ns->local;
+			ns->port_held = true;
+			err = nsock_session_open_locked(ns, &s);
+			if (!err)
+				nsock_session_attach_locked(ns, s);
+		}
+		if (!err) {
+			from = src;
+			from.port = ns->local.port;
+			err = worker.ops->bind(worker.st, ns->s, &from);
+		}
+		if (err)
+			nsock_session_drop_locked(ns, 0);
+		worker_unlock();
+	}
+	if (!err) {
+		worker_lock();
+		err = worker.ops->connect(worker.st, ns->s, remote);
+		worker_unlock();
+	}
+	if (err)
+		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_stack_refused);
+	else if (nsock_mode(ns) == SK_NEW)
+		nsock_set_mode(ns, SK_DGRAM);
+	pthread_mutex_unlock(&ns->lock);
+	return 0;
+}
+
+int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct nst_addr remote;
+	uint8_t mode = nsock_mode(ns);
+
+	if (addr && len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC)
+		return connect_dissolve(ns, fd, addr, len);
+	if (mode == SK_STREAM) {
+		pthread_mutex_lock(&ns->lock);
+		if (ns->s)
+			return connect_again(ns);
+		pthread_mutex_unlock(&ns->lock);
+	}
+	if (mode == SK_LOST)
+		return -EISCONN;
+	if (mode == SK_KERNEL || mode == SK_LISTEN || !addr ||
+	    (ns->family == AF_INET6 && addr->sa_family != AF_INET6) ||
+	    nst_addr_from_sockaddr(&remote, addr, len))
+		return (int)libc_errno(libc.connect(fd, addr, len));
+	return ns->proto == IPPROTO_TCP ? connect_stream(ns, fd, &remote, addr, len) :
+					  connect_dgram(ns, fd, &remote, addr, len);
+}
+
+/* --- accept ----------------------------------------------------------------------------------------- */
+
+static bool accept_ready(void *p)
+{
+	struct nsock *ns = p;
+
+	return !nsock_session(ns) || fifo_used(&ns->rx) >= sizeof(uint32_t);
+}
+
+/* An id from the stack's queue, as a session; NULL: none. */
+static struct shm_session *accept_take(struct nsock *ns)
+{
+	struct shm_session *s = NULL;
+	uint32_t id;
+
+	if (fifo_used(&ns->rx) < sizeof(id))
+		return NULL;
+	pthread_mutex_lock(&ns->rx_lock);
+	while (!s && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
+		s = shm_session_get(worker.region, id);
+	pthread_mutex_unlock(&ns->rx_lock);
+	return s;
+}
+
+/* Give an accepted session a descriptor. */
+static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr *addr,
+		       socklen_t *len, int flags)
+{
+	int fd = libc.socket(ns->family, SOCK_STREAM | flags, 0), err = fd < 0 ? -errno : 0;
+	struct nsock *c = err ? NULL : nsock_new(ns->family, IPPROTO_TCP,
+						 flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
+
+	if (c) {
+		c->rcvtimeo = ns->rcvtimeo;
+		c->sndtimeo = ns->sndtimeo;
+		c->linger_s = ns->linger_s;
+		c->rcvlowat = ns->rcvlowat;
+		c->bound = true;
+		c->local = s->local;
+		nsock_session_attach_locked(c, s); /* the session is nobody else's: no lock needed */
+		c->mode = SK_STREAM;
+		err = fd_install(fd, &c->f);
+	} else if (!err) {
+		err = -ENOMEM;
+	}
+	if (err) {
+		if (fd >= 0)
+			libc.close(fd);
+		if (c) {
+			nfile_put(&c->f); /* closes the session */
+			return err;
+		}
+		worker_lock();
+		worker.ops->close(worker.st, s, 0);
+		worker_unlock();
+		return err;
+	}
+	sock_addr_out(&s->remote, ns->family, addr, len);
+	nfile_put(&c->f);
+	return fd;
+}
+
+static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int r;
+
+	if (libc.poll(&p, 1, 0) <= 0)
+		return -EAGAIN;
+	r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
+	if (r >= 0)
+		sock_reason(SR_kernel_client);
+	return r;
+}
+
+int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	uint64_t deadline = UINT64_MAX;
+	struct shm_session *s;
+	bool kernel_first;
+	int r;
+
+	if (nsock_mode(ns) == SK_LISTEN && !ns->s && !ns->rejected)
+		nsock_activate(ns, fd);
+	if (nsock_mode(ns) == SK_STREAM || nsock_mode(ns) == SK_LOST)
+		return -EINVAL;
+	if (nsock_mode(ns) != SK_LISTEN || !nsock_session(ns))
+		return (int)libc_errno(libc.accept4(fd, addr, len, flags));
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	if (ns->rcvtimeo)
+		deadline = nsock_deadline(ns->rcvtimeo);
+	for (;;) {
+		kernel_first = __atomic_add_fetch(&ns->turn, 1, __ATOMIC_RELAXED) % KERNEL_TURN == 0;
+		if (kernel_first) {
+			r = accept_kernel(ns, fd, addr, len, flags);
+			if (r != -EAGAIN)
+				return r;
+		}
+		s = accept_take(ns);
+		if (!s) {
+			worker_drive();
+			s = accept_take(ns);
+		}
+		if (s)
+			return accept_make(ns, s, addr, len, flags);
+		r = accept_kernel(ns, fd, addr, len, flags);
+		if (r != -EAGAIN || nsock_nonblock(ns))
+			return r;
+		r = nsock_wait(ns, fd, POLLIN, deadline, accept_ready, true);
+		if (r <= 0)
+			return r ? r : -EAGAIN;
+	}
+}
+
+/* --- shutdown, names ---------------------------------------------------------------------------------- */
+
+int sock_shutdown(struct nsock *ns, int fd, int how)
+{
+	struct shm_session *s = nsock_session(ns);
+	uint32_t af = 0, cmd = 0, state;
+
+	if (how < SHUT_RD || how > SHUT_RDWR)
+		return -EINVAL;
+	if (nsock_mode(ns) == SK_LOST)
+		return -ENOTCONN;
+	if (nsock_mode(ns) != SK_STREAM || !s) {
+		pthread_mutex_lock(&ns->lock);
+		ns->shut |= (uint8_t)(how + 1); /* the bits stick, as in Linux */
+		if (nsock_mode(ns) == SK_LISTEN && ns->s && how != SHUT_WR) {
+			worker_lock();
+			nsock_session_drop_locked(ns, -1);
+			worker_unlock();
+			ns->rejected = true;
+			watch_notify(&ns->f, NSOCK_EV_REWATCH);
+		}
+		pthread_mutex_unlock(&ns->lock);
+		return (int)libc_errno(libc.shutdown(fd, how));
+	}
+	state = shm_session_state(s);
+	if (state == SHM_S_CLOSED)
+		return -ENOTCONN;
+	if (how != SHUT_WR) {
+		af |= SHM_AF_RX_SHUT;
+		cmd |= SOCK_CMD_SHUT_RD;
+	}
+	if (how != SHUT_RD) {
+		af |= SHM_AF_TX_SHUT;
+		cmd |= SOCK_CMD_SHUT_WR;
+	}
+	/* a writer that is in the middle of a send ends before the FIN */
+	pthread_mutex_lock(&ns->tx_lock);
+	__atomic_or_fetch(&s->app_flags, af, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&ns->tx_lock);
+	nsock_post(ns, cmd);
+	watch_notify(&ns->f, STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP);
+	pthread_mutex_lock(&ns->wait_lock);
+	pthread_mutex_unlock(&ns->wait_lock);
+	nsock_stack_event(NULL, s, 0); /* those who block in other threads look again */
+	return 0;
+}
+
+int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer)
+{
+	struct shm_session *s = nsock_session(ns);
+	uint32_t state;
+
+	if (nsock_mode(ns) == SK_LOST)
+		return -ENOTCONN;
+	if (nsock_mode(ns) != SK_STREAM || !s)
+		return (int)libc_errno(peer ? libc.getpeername(fd, addr, len) :
+					      libc.getsockname(fd, addr, len));
+	if (!addr || !len)
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	state = shm_session_state(s);
+	if (peer && state != SHM_S_CONNECTED)
+		return -ENOTCONN;
+	sock_addr_out(peer ? &s->remote : &s->local, ns->family, addr, len);
+	return 0;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/sock_stream.c - TCP data: FIFOs in, FIFOs out
+ *
+ * A reader takes bytes from the receive FIFO and tells the stack only when the window is to be
+ * opened (rx_update_at); a writer stores bytes and posts a command. Nobody waits with a lock held,
+ * so other threads may use the socket meanwhile (as with the kernel, their bytes then lie between).
+ *
+ * Ordering sock.space: a writer sets tx_nospace, then looks at the space again; the stack frees
+ * space, then looks at tx_nospace.
+ *
+ * Threads: any.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- receive ------------------------------------------------------------------------------------- */
+
+static bool rx_over(const struct shm_session *s)
+{
+	/* acquire: what was published in rx before the end is seen by the look after this one */
+	return (__atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE) & SHM_SF_RX_EOF) ||
+	       (__atomic_load_n(&s->app_flags, __ATOMIC_ACQUIRE) & SHM_AF_RX_SHUT) ||
+	       __atomic_load_n(&s->error, __ATOMIC_ACQUIRE) ||
+	       shm_session_state(s) == SHM_S_CLOSED;
+}
+
+struct rx_want {
+	struct nsock *ns;
+	uint32_t bytes;
+};
+static __thread uint32_t rx_want; /* bytes that the reader of this thread waits for */
+
+static bool rx_ready(void *p)
+{
+	struct nsock *ns = p;
+	struct shm_session *s = nsock_session(ns);
+
+	return !s || (shm_session_state(s) != SHM_S_CONNECTING &&
+		      (fifo_used(&ns->rx) >= rx_want || rx_over(s)));
+}
+
+/* Copy out; MSG_TRUNC: only drop. Under rx_lock. */
+static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, size_t skip, int flags)
+{
+	uint32_t off = 0, got;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = iov[i].iov_len, from = skip < len ? skip : len;
+
+		skip -= from;
+		len -= from;
+		if (!len)
+			continue;
+		if (len > ns->rx.size)
+			len = ns->rx.size;
+		if (flags & MSG_TRUNC) {
+			uint32_t used = fifo_used(&ns->rx) - off;
+
+			got = used < len ? used : (uint32_t)len;
+		} else {
+			got = fifo_peek(&ns->rx, off, (char *)iov[i].iov_base + from, (uint32_t)len);
+		}
+		off += got;
+		if (got < iov[i].iov_len - from)
+			break;
+	}
+	if (!(flags & MSG_PEEK) && off) {
+		fifo_consume(&ns->rx, off);
+		/* relaxed: a value that is a little old only costs or saves one early update */
+		if (fifo_tail(&ns->rx) >= __atomic_load_n(&ns->s->rx_update_at, __ATOMIC_RELAXED))
+			nsock_post(ns, SOCK_CMD_RX_FREED);
+	}
+	return off;
+}
+
+/* Nothing to read and nothing will come: what does the call return? */
+static ssize_t rx_end(struct shm_session *s)
+{
+	int err = nsock_error(s);
+
+	return err ? err : 0;
+}
+
+static size_t iov_total(const struct iovec *iov, size_t n)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += iov[i].iov_len;
+	return sum;
+}
+
+ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
+{
+	struct shm_session *s = nsock_session(ns);
+	size_t want = iov_total(iov, n), done = 0;
+	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), driven = false;
+	uint64_t deadline = 0;
+	uint32_t low, got;
+	int r;
+
+	if (!s)
+		return -ENOTCONN;
+	if (flags & MSG_OOB)
+		return -EINVAL; /* urgent data always is in line */
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	if (shm_session_state(s) == SHM_S_CONNECTING && nonblock)
+		return -EAGAIN;
+	for (;;) {
+		bool over = rx_over(s); /* before the look at the FIFO */
+
+		pthread_mutex_lock(&ns->rx_lock);
+		got = rx_copy(ns, iov, n, done, flags);
+		pthread_mutex_unlock(&ns->rx_lock);
+		if (flags & MSG_PEEK)
+			done = got;
+		else
+			done += got;
+		if (done >= want && want)
+			return (ssize_t)done;
+		if (done && (!(flags & MSG_WAITALL) || nonblock))
+			return (ssize_t)done;
+		if (over && !got)
+			return done ? (ssize_t)done : rx_end(s);
+		if (over)
+			continue;
+		if (!want && fifo_used(&ns->rx))
+			return 0;
+		if (!driven) {
+			/* perhaps it lies in the ring already */
+			driven = true;
+			worker_drive();
+			continue;
+		}
+		if (nonblock)
+			return done ? (ssize_t)done : -EAGAIN;
+		if (!deadline)
+			deadline = nsock_deadline(ns->rcvtimeo);
+		low = s->rx_lowat ? s->rx_lowat : 1;
+		if (flags & MSG_WAITALL)
+			low = want - done < ns->rx.size / 2 ? (uint32_t)(want - done) : ns->rx.size / 2;
+		if ((flags & MSG_PEEK) && (flags & MSG_WAITALL))
+			low = want < ns->rx.size / 2 ? (uint32_t)want : ns->rx.size / 2;
+		if (low > s->rx_limit / 2)
+			low = s->rx_limit / 2;
+		rx_want = low ? low : 1;
+		r = nsock_wait(ns, -1, 0, deadline, rx_ready, !done);
+		if (r <= 0)
+			return done ? (ssize_t)done : r ? r : -EAGAIN;
+		if (nsock_session(ns) != s)
+			return -ENOTCONN;
+	}
+}
+
+/* --- send ---------------------------------------------------------------------------------------- */
+
+static bool tx_over(const struct shm_session *s)
+{
+	return (__atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE) & SHM_SF_TX_DEAD) ||
+	       (__atomic_load_n(&s->app_flags, __ATOMIC_ACQUIRE) & SHM_AF_TX_SHUT) ||
+	       shm_session_state(s) == SHM_S_CLOSED;
+}
+
+static uint32_t tx_space(struct nsock *ns, struct shm_session *s)
+{
+	uint32_t used = fifo_used(&ns->tx);
+
+	return used < s->tx_limit ? s->tx_limit - used : 0;
+}
+
+static bool tx_ready(void *p)
+{
+	struct nsock *ns = p;
+	struct shm_session *s = nsock_session(ns);
+
+	if (!s || tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
+		return true;
+	return shm_session_state(s) != SHM_S_CONNECTING &&
+	       fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3;
+}
+
+static ssize_t tx_fail(struct shm_session *s, int flags)
+{
+	int err = nsock_error(s);
+
+	if (err)
+		return err; /* as in Linux: the error first, without SIGPIPE; then EPIPE */
+	if (!(flags & MSG_NOSIGNAL))
+		raise(SIGPIPE);
+	return -EPIPE;
+}
+
+/* Store what fits of the iov from byte `skip` on. Under tx_lock. */
+static size_t tx_copy(struct nsock *ns, struct shm_session *s, const struct iovec *iov, size_t n,
+		      size_t skip)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = iov[i].iov_len, from = skip < len ? skip : len;
+		uint32_t space = tx_space(ns, s);
+
+		skip -= from;
+		len -= from;
+		if (!len)
+			continue;
+		if (!space)
+			break;
+		if (len > space)
+			len = space;
+		len = fifo_write(&ns->tx, (const char *)iov[i].iov_base + from, (uint32_t)len);
+		done += len;
+		if (len < iov[i].iov_len - from)
+			break;
+	}
+	return done;
+}
+
+ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
+{
+	struct shm_session *s = nsock_session(ns);
+	size_t total = iov_total(iov, n), done = 0, put;
+	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), more = flags & MSG_MORE;
+	bool driven = false;
+	uint64_t deadline = 0;
+	int r;
+
+	if (!s)
+		return -ENOTCONN;
+	for (;;) {
+		if (shm_session_state(s) != SHM_S_CONNECTING) {
+			pthread_mutex_lock(&ns->tx_lock);
+			if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
+				pthread_mutex_unlock(&ns->tx_lock);
+				return done ? (ssize_t)done : tx_fail(s, flags);
+			}
+			put = tx_copy(ns, s, iov, n, done);
+			if (!more || done + put < total)
+				s->push_pos = fifo_head(&ns->tx);
+			pthread_mutex_unlock(&ns->tx_lock);
+			done += put;
+			if (put)
+				nsock_post(ns, (flags & MSG_OOB) && done == total ?
+					   SOCK_CMD_TX | SOCK_CMD_TX_OOB :
+					   more && done == total ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
+			if (done == total)
+				return (ssize_t)done;
+			/* full: say so, then look again (sock.space) */
+			__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			if (tx_space(ns, s) && !driven) {
+				driven = true;
+				continue;
+			}
+			if (!driven) {
+				driven = true;
+				worker_drive(); /* acknowledgements may lie in the ring */
+				continue;
+			}
+		}
+		if (nonblock)
+			return done ? (ssize_t)done : -EAGAIN;
+		if (!deadline)
+			deadline = nsock_deadline(ns->sndtimeo);
+		r = nsock_wait(ns, -1, 0, deadline, tx_ready, !done);
+		if (r <= 0)
+			return done ? (ssize_t)done : r ? r : -EAGAIN;
+		if (nsock_session(ns) != s)
+			return -EPIPE;
+	}
+}
+
+/* --- sendfile: from a file into the FIFO ------------------------------------------------------------ */
+
+#define SENDFILE_CHUNK (256u << 10)
+
+/* Read from the file straight into the FIFO's free space. Under tx_lock. Bytes, 0 = end, -errno. */
+static ssize_t file_fill(struct nsock *ns, struct shm_session *s, int in, off64_t *off, size_t n)
+{
+	uint32_t space = tx_space(ns, s);
+	struct iovec v[2];
+	ssize_t r;
+	int nv;
+
+	if (n > space)
+		n = space;
+	if (n > SENDFILE_CHUNK)
+		n = SENDFILE_CHUNK;
+	fifo_rewind(&ns->tx);
+	nv = fifo_spans(&ns->tx, fifo_head(&ns->tx), (uint32_t)n, v);
+	r = off ? preadv64(in, v, nv, *off) : libc.readv(in, v, nv);
+	if (r < 0)
+		return -errno;
+	if (off)
+		*off += r;
+	fifo_publish(&ns->tx, (uint32_t)r);
+	s->push_pos = fifo_head(&ns->tx);
+	return r;
+}
+
+ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
+{
+	struct shm_session *s = nsock_session(ns);
+	uint64_t deadline = 0;
+	bool driven = false;
+	size_t done = 0;
+	ssize_t r;
+
+	if (nsock_mode(ns) != SK_STREAM || !s)
+		return libc_errno(libc.sendfile64(out, in, off, n));
+	if (fd_is_ours(in))
+		return -EINVAL;
+	while (done < n) {
+		if (shm_session_state(s) == SHM_S_CONNECTING || !tx_space(ns, s)) {
+			__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			if (!driven) {
+				driven = true;
+				worker_drive();
+				continue;
+			}
+			if (tx_space(ns, s) && shm_session_state(s) != SHM_S_CONNECTING)
+				goto fill;
+			if (nsock_nonblock(ns))
+				return done ? (ssize_t)done : -EAGAIN;
+			if (!deadline)
+				deadline = nsock_deadline(ns->sndtimeo);
+			r = nsock_wait(ns, -1, 0, deadline, tx_ready, !done);
+			if (r <= 0)
+				return done ? (ssize_t)done : r ? r : -EAGAIN;
+		}
+fill:
+		pthread_mutex_lock(&ns->tx_lock);
+		if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
+			pthread_mutex_unlock(&ns->tx_lock);
+			return done ? (ssize_t)done : tx_fail(s, 0);
+		}
+		r = tx_space(ns, s) ? file_fill(ns, s, in, off, n - done) : -EAGAIN;
+		pthread_mutex_unlock(&ns->tx_lock);
+		if (r == -EAGAIN)
+			continue;
+		if (r <= 0)
+			return done ? (ssize_t)done : r;
+		done += (size_t)r;
+		driven = false;
+		nsock_post(ns, SOCK_CMD_TX);
+	}
+	return (ssize_t)done;
+}

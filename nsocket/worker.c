@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/worker.c - the worker lock, waiting, and the helper thread
+ *
+ * Waiting goes round: drive the stack, look at one's own condition, spin, sleep. Sleepers share
+ * the work of watching the HAL: one is the leader and sleeps on the HAL's descriptors too, the
+ * others on their doorbells. A leader that goes while others sleep rings one of them, which comes
+ * round the loop and takes the role. The helper thread is a leader of last resort: it takes the
+ * role only while nobody else has it, and any thread takes it from it.
+ *
+ * Why no wake-up is lost.
+ *  - Events: an event is published (FIFO, session fields, a ready list) before waiter_ring(), which
+ *    has a full barrier before it looks at the waiter's state; a waiter stores SLEEPING, has a full
+ *    barrier, and looks at its condition again before it sleeps (ordering worker.sleep). One of the
+ *    two sees the other.
+ *  - Packets: HAL descriptors are level-triggered, so packets that arrive between the leader's
+ *    last round and its ppoll() end that ppoll().
+ *  - Commands: a poster pushes, then tries the lock; a holder unlocks, then looks at the queue
+ *    (both with full barriers: worker.cmds). Either the poster gets the lock or the holder sees the
+ *    command.
+ *  - The role: given up and taken under sleep_lock, under which also the list of followers is kept.
+ *    Whoever comes to sleep finds the role free and takes it, or is on the list when the leader
+ *    leaves.
+ *  - Time: a leader sleeps until the deadline that it saw. Somebody who makes the deadline earlier
+ *    wakes the helper, unless it is awake anyway: it ticks while there was activity in the last
+ *    ACTIVE_NS, and drives whenever a deadline has passed.
+ *
+ * Threads: any; the helper is the library's own.
+ */
+#define _GNU_SOURCE
+#include "nsocket/worker_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <nsocket/libc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_NS 4000000ull    /* helper, while there is activity */
+#define ACTIVE_NS 100000000ull
+#define SPIN_LOOK_NS 20000ull /* how often a spinner looks at kernel descriptors */
+#define POLL_STACK 80         /* descriptors that fit on the stack of a sleeper */
+
+enum { AWAKE, SLEEPING, RUNG };
+
+struct waiter {
+	int efd;              /* -1: not yet made */
+	uint32_t state;       /* atomic */
+	bool listed;          /* on the list of followers; sleep_lock */
+	struct waiter *prev, *next;
+	struct rcu_head rcu;
+};
+
+struct worker worker = {
+	.start_lock = PTHREAD_MUTEX_INITIALIZER,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.deadline = UINT64_MAX,
+};
+
+static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct waiter *leader;    /* sleep_lock (written); atomic (read) */
+static struct waiter *followers; /* sleep_lock */
+static uint64_t leader_until;    /* atomic: when the leader wakes by itself */
+static struct waiter helper_waiter = { .efd = -1 };
+static uint32_t helper_deep;     /* atomic: the helper sleeps without a tick */
+static bool helper_stop;         /* atomic */
+
+static __thread struct waiter *self_waiter;
+static pthread_key_t waiter_key;
+static pthread_once_t waiter_once = PTHREAD_ONCE_INIT;
+
+uint64_t worker_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* --- descriptors -------------------------------------------------------------------------- */
+
+int worker_fd_hide(int fd)
+{
+	struct rlimit rl;
+	int base = 900, high;
+
+	if (fd < 0)
+		return fd;
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < 2048)
+		base = (int)(rl.rlim_cur - rl.rlim_cur / 8);
+	high = libc.fcntl(fd, F_DUPFD_CLOEXEC, base);
+	if (high >= 0) {
+		libc.close(fd);
+		fd = high;
+	}
+	fd_protect(fd);
+	return fd;
+}
+
+/* --- waiters ------------------------------------------------------------------------------ */
+
+static void waiter_free_cb(struct rcu_head *head)
+{
+	struct waiter *w = caa_container_of(head, struct waiter, rcu);
+
+	if (w->efd >= 0) {
+		fd_unprotect(w->efd);
+		libc.close(w->efd);
+	}
+	free(w);
+}
+
+/* A ring may be late: others find waiters under RCU. */
+static void waiter_thread_exit(void *p)
+{
+	struct waiter *w = p;
+
+	self_waiter = NULL;
+	file_call_rcu(&w->rcu, waiter_free_cb);
+}
+
+static void waiter_key_make(void)
+{
+	pthread_key_create(&waiter_key, waiter_thread_exit);
+}
+
+struct waiter *waiter_self(void)
+{
+	static struct waiter spare = { .efd = -1 }; /* no memory: shared, sleeps are then short */
+	struct waiter *w = self_waiter;
+
+	if (w)
+		return w;
+	pthread_once(&waiter_once, waiter_key_make);
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return &spare;
+	w->efd = -1;
+	self_waiter = w;
+	pthread_setspecific(waiter_key, w);
+	return w;
+}
+
+/* The doorbell is made at the first sleep. */
+static int waiter_fd(struct waiter *w)
+{
+	if (w->efd < 0)
+		w->efd = worker_fd_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	return w->efd;
+}
+
+static void waiter_bell(struct waiter *w)
+{
+	static const uint64_t one = 1;
+
+	if (w->efd >= 0)
+		(void)!libc.write(w->efd, &one, sizeof(one));
+}
+
+void waiter_ring(struct waiter *w)
+{
+	uint32_t sleeping = SLEEPING;
+
+	/* full barrier: pairs worker.sleep - the event was published before we look at the state */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == SLEEPING &&
+	    __atomic_compare_exchange_n(&w->state, &sleeping, RUNG, false, __ATOMIC_SEQ_CST,
+					__ATOMIC_RELAXED))
+		waiter_bell(w);
+}
+
+static void waiter_awake(struct waiter *w)
+{
+	uint64_t n;
+
+	if (__atomic_exchange_n(&w->state, AWAKE, __ATOMIC_SEQ_CST) == RUNG && w->efd >= 0)
+		(void)!libc.read(w->efd, &n, sizeof(n));
+}
+
+/* --- the lock and commands ---------------------------------------------------------------- */
+
+static void cmds_run(void)
+{
+	const struct worker_cmd_ops *ops;
+	struct worker_cmd *c, *next;
+	uint32_t bits;
+
+	while (__atomic_load_n(&worker.cmds, __ATOMIC_RELAXED)) {
+		/* acquire: pairs worker.cmds - what the poster wrote */
+		c = __atomic_exchange_n(&worker.cmds, NULL, __ATOMIC_ACQ_REL);
+		for (; c; c = next) {
+			next = c->next;
+			ops = c->ops;
+			bits = __atomic_exchange_n(&c->bits, 0, __ATOMIC_ACQ_REL);
+			ops->run(c, bits);
+			ops->done(c, bits);
+		}
+	}
+}
+
+static void helper_wake(void)
+{
+	if (__atomic_load_n(&helper_deep, __ATOMIC_SEQ_CST) &&
+	    __atomic_exchange_n(&helper_deep, 0, __ATOMIC_SEQ_CST))
+		waiter_ring(&helper_waiter);
+}
+
+/* Before the lock is given back: when has somebody to come again at the latest? */
+static void deadline_update(void)
+{
+	uint64_t d = worker.ops ? worker.ops->deadline(worker.st) : UINT64_MAX;
+
+	__atomic_store_n(&worker.deadline, d, __ATOMIC_SEQ_CST);
+}
+
+void worker_lock(void)
+{
+	pthread_mutex_lock(&worker.lock);
+	cmds_run();
+}
+
+bool worker_trylock(void)
+{
+	return pthread_mutex_trylock(&worker.lock) == 0;
+}
+
+/* How long a deadline may wait without somebody being told: one that is further away is looked at
+ * again when the leader or the helper wakes, which is in time if it sleeps no longer. */
+void worker_unlock(void)
+{
+	uint64_t d;
+
+	do {
+		cmds_run();
+		if (worker.st)
+			deadline_update();
+		pthread_mutex_unlock(&worker.lock);
+		/* full barrier: pairs worker.cmds - free the lock, then look for commands */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	} while (__atomic_load_n(&worker.cmds, __ATOMIC_RELAXED) && worker_trylock());
+	d = __atomic_load_n(&worker.deadline, __ATOMIC_RELAXED);
+	if (d != UINT64_MAX && d < __atomic_load_n(&leader_until, __ATOMIC_SEQ_CST))
+		helper_wake();
+}
+
+void worker_post(struct worker_cmd *c, uint32_t bits)
+{
+	struct worker_cmd *head;
+
+	if (worker_trylock()) {
+		cmds_run();
+		c->ops->run(c, bits);
+		worker_unlock();
+		return;
+	}
+	__atomic_add_fetch(&worker.contended, 1, __ATOMIC_RELAXED);
+	if (__atomic_fetch_or(&c->bits, bits, __ATOMIC_ACQ_REL))
+		return; /* queued already; the holder takes these bits too */
+	c->ops->hold(c, bits);
+	head = __atomic_load_n(&worker.cmds, __ATOMIC_RELAXED);
+	do
+		c->next = head;
+	while (!__atomic_compare_exchange_n(&worker.cmds, &head, c, true, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED));
+	/* full barrier: pairs worker.cmds - push, then try the lock */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (worker_trylock())
+		worker_unlock();
+}
+
+uint32_t worker_round_locked(void)
+{
+	uint32_t n;
+
+	cmds_run();
+	n = worker.ops->poll(worker.st, worker_now());
+	__atomic_add_fetch(&worker.rounds, 1, __ATOMIC_RELAXED);
+	return n;
+}
+
+static uint32_t drive(void)
+{
+	uint32_t n;
+
+	if (!worker_running() || !worker_trylock())
+		return 0;
+	n = worker_round_locked();
+	worker_unlock();
+	return n;
+}
+
+void worker_drive(void)
+{
+	drive();
+}
+
+/* --- sleeping ----------------------------------------------------------------------------- */
+
+static void follower_add(struct waiter *w)
+{
+	w->prev = NULL;
+	w->next = followers;
+	if (followers)
+		followers->prev = w;
+	followers = w;
+	w->listed = true;
+}
+
+static void follower_del(struct waiter *w)
+{
+	if (w->prev)
+		w->prev->next = w->next;
+	else
+		followers = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+	w->listed = false;
+}
+
+/* True: w is the leader. weak: take the role only if nobody has it, and no place on the list. */
+static bool role_take(struct waiter *w, uint64_t until, bool weak)
+{
+	bool lead;
+
+	pthread_mutex_lock(&sleep_lock);
+	lead = !leader || (!weak && leader == &helper_waiter);
+	if (lead) {
+		__atomic_store_n(&leader, w, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&leader_until, until, __ATOMIC_SEQ_CST);
+	} else if (!weak) {
+		follower_add(w);
+	}
+	pthread_mutex_unlock(&sleep_lock);
+	return lead;
+}
+
+static void role_leave(struct waiter *w)
+{
+	struct waiter *heir = NULL;
+	bool led = false;
+
+	pthread_mutex_lock(&sleep_lock);
+	if (w->listed)
+		follower_del(w);
+	if (leader == w) {
+		led = true;
+		__atomic_store_n(&leader, NULL, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&leader_until, UINT64_MAX, __ATOMIC_SEQ_CST);
+		heir = followers;
+		if (heir)
+			waiter_ring(heir);
+	}
+	pthread_mutex_unlock(&sleep_lock);
+	if (led && !heir && w != &helper_waiter)
+		helper_wake();
+}
+
+static const struct timespec *remaining(uint64_t deadline, struct timespec *ts)
+{
+	uint64_t now, left;
+
+	if (deadline == UINT64_MAX)
+		return NULL;
+	now = worker_now();
+	left = deadline > now ? deadline - now : 0;
+	ts->tv_sec = (time_t)(left / 1000000000ull);
+	ts->tv_nsec = (long)(left % 1000000000ull);
+	return ts;
+}
+
+/* One ppoll on the doorbell, the caller's descriptors and, for the leader, the HAL's. Returns how
+ * many of kfds have events, or -errno. */
+static int sleep_poll(struct waiter *w, struct pollfd *kfds, unsigned nk, bool lead,
+		      uint64_t deadline, const sigset_t *sigmask)
+{
+	struct pollfd few[POLL_STACK], *p = few;
+	unsigned n = 0, total = 1 + nk + (lead ? worker.nfds : 0);
+	struct timespec ts;
+	int r, hits = 0;
+
+	if (total > POLL_STACK) {
+		p = malloc(total * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+	}
+	p[n++] = (struct pollfd){ .fd = waiter_fd(w), .events = POLLIN };
+	if (nk)
+		memcpy(p + n, kfds, nk * sizeof(*kfds));
+	n += nk;
+	for (uint32_t i = 0; lead && i < worker.nfds; i++)
+		p[n++] = (struct pollfd){ .fd = worker.fds[i], .events = POLLIN };
+	r = libc.ppoll(p, n, remaining(deadline, &ts), sigmask);
+	if (r < 0)
+		r = -errno;
+	for (unsigned i = 0; r > 0 && i < nk; i++) {
+		kfds[i].revents = p[1 + i].revents;
+		hits += !!kfds[i].revents;
+	}
+	if (p != few)
+		free(p);
+	return r < 0 ? r : hits;
+}
+
+/* Look at the kernel descriptors without waiting; also takes signals that sigmask lets in. */
+static int look(struct pollfd *kfds, unsigned nk, const sigset_t *sigmask)
+{
+	static const struct timespec zero;
+	int r;
+
+	if (!nk && !sigmask)
+		return 0;
+	r = libc.ppoll(kfds, nk, &zero, sigmask);
+	return r < 0 ? -errno : r;
+}
+
+static int sleep_once(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline,
+		      const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
+{
+	bool running = worker_running(), lead = false;
+	uint64_t until = deadline, stack_due;
+	int r = 0;
+
+	if (waiter_fd(w) < 0) /* no descriptor left: sleep in small pieces */
+		until = worker_now() + 1000000;
+	/* seq_cst: pairs worker.sleep - say that we sleep, then look again */
+	__atomic_store_n(&w->state, SLEEPING, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (running) {
+		stack_due = __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST);
+		lead = role_take(w, stack_due < until ? stack_due : until, false);
+		if (lead && stack_due < until)
+			until = stack_due;
+	}
+	if (!ready(arg))
+		r = sleep_poll(w, kfds, nk, lead, until, sigmask);
+	waiter_awake(w);
+	if (running)
+		role_leave(w);
+	return r;
+}
+
+int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
+		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
+{
+	uint64_t spin_end = 0, look_at = 0, now;
+	int r;
+
+	for (;;) {
+		drive();
+		if (ready(arg))
+			return 1;
+		if (deadline_ns == 0) {
+			r = look(kfds, nk, sigmask);
+			return r > 0 ? 1 : r;
+		}
+		now = worker_now();
+		if (worker.spin_ns && worker_running()) {
+			if (!spin_end)
+				spin_end = now + worker.spin_ns;
+			if (now < spin_end && now < deadline_ns) {
+				if (now >= look_at) {
+					look_at = now + SPIN_LOOK_NS;
+					r = look(kfds, nk, sigmask);
+					if (r)
+						return r > 0 ? 1 : r;
+				}
+				continue;
+			}
+		}
+		if (now >= deadline_ns) {
+			r = look(kfds, nk, sigmask);
+			return r > 0 ? 1 : r;
+		}
+		r = sleep_once(w, kfds, nk, deadline_ns, sigmask, ready, arg);
+		if (r)
+			return r > 0 ? 1 : r;
+	}
+}
+
+/* --- the helper thread ---------------------------------------------------------------------- */
+
+/* Sleep until `until`, on the own bell, the served descriptors and, leading, the HAL's. */
+static bool helper_sleep(uint64_t until, bool lead)
+{
+	struct pollfd k[WORKER_PORTS + 1];
+	uint32_t n = worker.nhelper_fds;
+
+	for (uint32_t i = 0; i < n; i++)
+		k[i] = (struct pollfd){ .fd = worker.helper_fds[i], .events = POLLIN };
+	return sleep_poll(&helper_waiter, k, n, lead, until, NULL) > 0;
+}
+
+/* Nothing was going on for a while. Leads if nobody does; true: somebody wants service. */
+static bool helper_deep_sleep(void)
+{
+	uint64_t due = __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST);
+	bool lead, served = false;
+
+	__atomic_store_n(&helper_waiter.state, SLEEPING, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&helper_deep, 1, __ATOMIC_SEQ_CST);
+	lead = role_take(&helper_waiter, due, true);
+	/* seq_cst: announced, then looked again: whoever made the deadline earlier since either
+	 * sees helper_deep or is seen here; the same for a leader that left */
+	if (due == __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST) &&
+	    (lead || __atomic_load_n(&leader, __ATOMIC_SEQ_CST)) &&
+	    __atomic_load_n(&helper_deep, __ATOMIC_SEQ_CST))
+		served = helper_sleep(due, lead);
+	__atomic_store_n(&helper_deep, 0, __ATOMIC_SEQ_CST);
+	waiter_awake(&helper_waiter);
+	role_leave(&helper_waiter);
+	return served;
+}
+
+static void *helper_main(void *arg)
+{
+	uint64_t rounds = 0, active = worker_now(), now, r;
+	bool served;
+
+	pthread_setname_np(pthread_self(), "nstack-helper");
+	while (!__atomic_load_n(&helper_stop, __ATOMIC_ACQUIRE)) {
+		now = worker_now();
+		r = __atomic_load_n(&worker.rounds, __ATOMIC_RELAXED);
+		if (r != rounds)
+			active = now;
+		/* nobody has driven since the last tick and nobody is about to: do it */
+		if ((r == rounds && !__atomic_load_n(&leader, __ATOMIC_SEQ_CST)) ||
+		    now >= __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST)) {
+			if (drive())
+				active = now;
+			r = __atomic_load_n(&worker.rounds, __ATOMIC_RELAXED);
+		}
+		rounds = r;
+		worker.ticks++;
+		if (now - active < ACTIVE_NS) {
+			__atomic_store_n(&helper_waiter.state, SLEEPING, __ATOMIC_SEQ_CST);
+			served = helper_sleep(now + TICK_NS, false);
+			waiter_awake(&helper_waiter);
+		} else {
+			served = helper_deep_sleep();
+			active = worker_now();
+		}
+		if (served && worker.helper_service)
+			worker.helper_service();
+	}
+	return NULL;
+}
+
+int worker_helper_start(void)
+{
+	sigset_t all, old;
+	int err;
+
+	__atomic_store_n(&helper_stop, false, __ATOMIC_RELEASE);
+	if (waiter_fd(&helper_waiter) < 0)
+		return -errno;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	err = pthread_create(&worker.helper, NULL, helper_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	worker.helper_made = err == 0;
+	return -err;
+}
+
+void worker_helper_stop(void)
+{
+	if (!worker.helper_made)
+		return;
+	__atomic_store_n(&helper_stop, true, __ATOMIC_RELEASE);
+	waiter_bell(&helper_waiter);
+	pthread_join(worker.helper, NULL);
+	worker.helper_made = false;
+}
+
+/* --- fork ----------------------------------------------------------------------------------- */
+
+void worker_after_fork_child(void)
+{
+	pthread_mutex_init(&worker.lock, NULL);
+	pthread_mutex_init(&worker.start_lock, NULL);
+	pthread_mutex_init(&sleep_lock, NULL);
+	worker.state = WORKER_NONE;
+	worker.cmds = NULL;
+	worker.st = NULL;
+	worker.ops = NULL;
+	worker.nfds = 0;
+	worker.nports = 0;
+	worker.nhelper_fds = 0;
+	worker.deadline = UINT64_MAX;
+	worker.helper_made = false;
+	leader = followers = NULL;
+	leader_until = UINT64_MAX;
+	helper_deep = 0;
+	helper_waiter = (struct waiter){ .efd = -1 };
+	if (self_waiter) {
+		self_waiter->efd = -1;
+		self_waiter->state = AWAKE;
+		self_waiter->listed = false;
+	}
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/worker_internal.h - the worker as the socket layer and start-up see it
+ *
+ * Lock order: start_lock - worker lock - (nsock.wait_lock, sleep_lock, port table). A thread that
+ * holds the worker lock never waits for anything.
+ */
+#ifndef NSOCKET_WORKER_INTERNAL_H
+#define NSOCKET_WORKER_INTERNAL_H
+
+#include <nsocket/file.h>
+#include <nsocket/worker.h>
+#include <nstack/hal.h>
+#include <nstack/stack.h>
+#include <pthread.h>
+#include <shm/session.h>
+
+#define WORKER_PORTS 16
+#define WORKER_FDS 128
+
+struct steer;
+
+/* One interface. */
+struct worker_port {
+	struct hal_port *hal;  /* what the stack uses: the driver or what wraps it; NULL: unused */
+	struct hal_port *base; /* the driver */
+	struct steer *steer;
+	unsigned ifindex, instance;
+	char ifname[IF_NAMESIZE];
+	char why_not[256];     /* not in use: why */
+};
+
+/* Something that has to be done under the worker lock, embedded in its object. bits are what; run()
+ * gets all that were posted since it ran last. hold() and done() bracket the time that the command
+ * is queued (not called when it runs at once): the object has to stay while it is. done() may not
+ * look into c if run() freed it. */
+struct worker_cmd {
+	struct worker_cmd *next;
+	uint32_t bits; /* atomic; 0 = not queued */
+	const struct worker_cmd_ops *ops;
+};
+struct worker_cmd_ops {
+	void (*run)(struct worker_cmd *c, uint32_t bits);
+	void (*hold)(struct worker_cmd *c, uint32_t bits);
+	void (*done)(struct worker_cmd *c, uint32_t bits);
+};
+
+enum worker_state { WORKER_NONE, WORKER_RUNNING, WORKER_FAILED };
+
+struct worker {
+	uint32_t state;      /* atomic: enum worker_state; RUNNING is published last */
+	pthread_mutex_t start_lock;
+	pthread_mutex_t lock; /* the worker lock */
+	struct worker_cmd *cmds; /* atomic: posted while the lock was held by somebody */
+	const struct stack_ops *ops;
+	struct stack *st;
+	struct stack_env env;
+	struct shm_region *region;
+	struct worker_port port[WORKER_PORTS];
+	uint32_t nports;
+	int fds[WORKER_FDS]; /* HAL's and the stack's, constant while it runs */
+	uint32_t nfds;
+	uint64_t spin_ns;
+	uint64_t started_ns;
+	uint64_t deadline;   /* atomic: the stack's, after the last round */
+	uint64_t rounds;     /* atomic: counts rounds of driving */
+	uint64_t contended;  /* atomic: commands that had to be queued */
+	/* The helper thread's: extra descriptors and what serves them. */
+	uint64_t ticks;
+	void (*helper_service)(void); /* called without the lock when one of them is readable */
+	int helper_fds[WORKER_PORTS + 1];
+	uint32_t nhelper_fds;
+	pthread_t helper;
+	bool helper_made;
+};
+extern struct worker worker;
+
+static inline bool worker_running(void)
+{
+	/* acquire: pairs worker.run - everything that start-up wrote */
+	return __atomic_load_n(&worker.state, __ATOMIC_ACQUIRE) == WORKER_RUNNING;
+}
+
+/* init.c: start it if that was not yet tried in this process. True: it runs. */
+bool worker_start(void);
+
+void worker_lock(void);
+bool worker_trylock(void);
+void worker_unlock(void);
+/* A bounded round; under the lock. */
+uint32_t worker_round_locked(void);
+/* Run the command now if the lock is free, else whoever has the lock does it before he goes. */
+void worker_post(struct worker_cmd *c, uint32_t bits);
+
+/* Threads of the library: all signals blocked. 0 or -errno. */
+int worker_helper_start(void);
+void worker_helper_stop(void);
+/* In a child: forget the parent's worker and waiters. */
+void worker_after_fork_child(void);
+
+/* Move an own descriptor out of the program's way, close-on-exec and protected; returns it. */
+int worker_fd_hide(int fd);
+
+#endif

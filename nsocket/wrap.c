@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/wrap.c - the intercepted calls, except those of events (ev_calls.c)
+ *
+ * Thin: a descriptor that is not in the table goes to libc at once; for one of ours the call takes
+ * a reference, does the work (sock_*.c), gives it back, and turns -errno into errno.
+ *
+ * Threads: any.
+ */
+#define _GNU_SOURCE
+#include "nsocket/sock.h"
+
+#include <limits.h>
+#include <linux/close_range.h>
+#include <nsocket/init.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+/* The socket behind fd with a reference, or NULL: libc's business. */
+static inline struct nsock *get(int fd)
+{
+	struct nfile *f;
+
+	if (__builtin_expect(!fd_is_ours(fd), 1))
+		return NULL;
+	f = fd_get(fd);
+	if (f && f->kind != NF_SOCK) {
+		nfile_put(f);
+		return NULL;
+	}
+	return (struct nsock *)f;
+}
+
+static long put(struct nsock *ns, long r)
+{
+	nfile_put(&ns->f);
+	return libc_result(r);
+}
+
+/* --- life of descriptors ------------------------------------------------------------------------ */
+
+NS_EXPORT int socket(int domain, int type, int protocol)
+{
+	if ((domain != AF_INET && domain != AF_INET6) || !init_ready())
+		return libc.socket(domain, type, protocol);
+	return (int)libc_result(sock_socket(domain, type, protocol));
+}
+
+NS_EXPORT int close(int fd)
+{
+	struct nfile *f;
+	int r, err;
+
+	if (!fd_is_ours(fd))
+		return libc.close(fd);
+	if (fd_is_protected(fd) && !init_inside()) {
+		errno = EBADF;
+		return -1;
+	}
+	f = fd_remove(fd);
+	r = libc.close(fd);
+	err = errno;
+	if (f)
+		nfile_put(f);
+	errno = err;
+	return r;
+}
+
+NS_EXPORT int fclose(FILE *file)
+{
+	int fd = file ? fileno(file) : -1, r, err;
+	struct nfile *f = fd >= 0 && fd_is_ours(fd) ? fd_remove(fd) : NULL;
+
+	r = libc.fclose(file);
+	err = errno;
+	if (f)
+		nfile_put(f);
+	errno = err;
+	return r;
+}
+
+/* Everything of ours in [first, last] goes; the library's own descriptors stay. */
+NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	unsigned from = first;
+	struct nfile *f;
+	int fd, r;
+
+	if (first > last || (flags & ~(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)))
+		return libc.close_range(first, last, flags);
+	if (flags & CLOSE_RANGE_CLOEXEC)
+		return libc.close_range(first, last, flags);
+	for (fd = first < NFILE_FDS ? fd_next((int)first) : -1; fd >= 0 && (unsigned)fd <= last;
+	     fd = fd_next(fd + 1)) {
+		if (!fd_is_protected(fd)) {
+			f = fd_remove(fd);
+			if (f)
+				nfile_put(f);
+			continue;
+		}
+		if ((unsigned)fd > from && (r = libc.close_range(from, (unsigned)fd - 1, flags)))
+			return r;
+		from = (unsigned)fd + 1;
+	}
+	return from <= last ? libc.close_range(from, last, flags) : 0;
+}
+
+NS_EXPORT void closefrom(int first)
+{
+	if (close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0))
+		libc.closefrom(first);
+}
+
+/* fd was duplicated to `to` by libc: the same for the table. */
+static int dup_done(int fd, int to)
+{
+	struct nfile *f = to >= 0 ? fd_get(fd) : NULL, *old;
+
+	if (to < 0)
+		return to;
+	old = fd_is_ours(to) && to != fd ? fd_remove(to) : NULL;
+	if (f) {
+		if (to != fd)
+			fd_install(to, f);
+		nfile_put(f);
+	}
+	if (old)
+		nfile_put(old);
+	return to;
+}
+
+NS_EXPORT int dup(int fd)
+{
+	int to = libc.dup(fd);
+
+	return fd_is_ours(fd) || fd_is_ours(to) ? dup_done(fd, to) : to;
+}
+
+NS_EXPORT int dup2(int fd, int to)
+{
+	if (fd_is_ours(to) && fd_is_protected(to)) {
+		errno = EBUSY;
+		return -1;
+	}
+	if (!fd_is_ours(fd) && !fd_is_ours(to))
+		return libc.dup2(fd, to);
+	return dup_done(fd, libc.dup2(fd, to));
+}
+
+NS_EXPORT int dup3(int fd, int to, int flags)
+{
+	if (fd_is_ours(to) && fd_is_protected(to)) {
+		errno = EBUSY;
+		return -1;
+	}
+	if (!fd_is_ours(fd) && !fd_is_ours(to))
+		return libc.dup3(fd, to, flags);
+	return dup_done(fd, libc.dup3(fd, to, flags));
+}
+
+/* Status flags live in the shadow's open file; the copy in nfile.flags is what our calls read. */
+static int fcntl_any(int fd, int cmd, long arg)
+{
+	struct nfile *f;
+	int r = libc.fcntl64(fd, cmd, arg);
+
+	if (r < 0 || (!fd_is_ours(fd) && !(cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)))
+		return r;
+	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+		return fd_is_ours(fd) || fd_is_ours(r) ? dup_done(fd, r) : r;
+	if (cmd == F_SETFL) {
+		f = fd_get(fd);
+		if (f) {
+			if (arg & O_NONBLOCK)
+				__atomic_or_fetch(&f->flags, O_NONBLOCK, __ATOMIC_RELAXED);
+			else
+				__atomic_and_fetch(&f->flags, ~(uint32_t)O_NONBLOCK,
+						   __ATOMIC_RELAXED);
+			nfile_put(f);
+		}
+	}
+	return r;
+}
+
+NS_EXPORT int fcntl(int fd, int cmd, ...)
+{
+	va_list ap;
+	long arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	return fcntl_any(fd, cmd, arg);
+}
+
+NS_EXPORT int fcntl64(int fd, int cmd, ...)
+{
+	va_list ap;
+	long arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	return fcntl_any(fd, cmd, arg);
+}
+
+NS_EXPORT int ioctl(int fd, unsigned long req, ...)
+{
+	struct nsock *ns;
+	va_list ap;
+	long arg;
+
+	va_start(ap, req);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	ns = get(fd);
+	return ns ? (int)put(ns, sock_ioctl(ns, fd, req, arg)) : libc.ioctl(fd, req, arg);
+}
+
+/* --- sockets ------------------------------------------------------------------------------------- */
+
+#define OURS_OR(fd, mine, theirs) \
+	struct nsock *ns = get(fd); \
+	return ns ? put(ns, mine) : (theirs)
+
+NS_EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	OURS_OR(fd, sock_bind(ns, fd, addr, len), libc.bind(fd, addr, len));
+}
+
+NS_EXPORT int listen(int fd, int backlog)
+{
+	OURS_OR(fd, sock_listen(ns, fd, backlog), libc.listen(fd, backlog));
+}
+
+NS_EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	OURS_OR(fd, sock_accept(ns, fd, addr, len, 0), libc.accept(fd, addr, len));
+}
+
+NS_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	OURS_OR(fd, sock_accept(ns, fd, addr, len, flags), libc.accept4(fd, addr, len, flags));
+}
+
+NS_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	OURS_OR(fd, sock_connect(ns, fd, addr, len), libc.connect(fd, addr, len));
+}
+
+NS_EXPORT int shutdown(int fd, int how)
+{
+	OURS_OR(fd, sock_shutdown(ns, fd, how), libc.shutdown(fd, how));
+}
+
+NS_EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	OURS_OR(fd, sock_name(ns, fd, addr, len, false), libc.getsockname(fd, addr, len));
+}
+
+NS_EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	OURS_OR(fd, sock_name(ns, fd, addr, len, true), libc.getpeername(fd, addr, len));
+}
+
+NS_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+{
+	OURS_OR(fd, sock_getopt(ns, fd, level, name, val, len),
+		libc.getsockopt(fd, level, name, val, len));
+}
+
+NS_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	OURS_OR(fd, sock_setopt(ns, fd, level, name, val, len),
+		libc.setsockopt(fd, level, name, val, len));
+}
+
+NS_EXPORT int sockatmark(int fd)
+{
+	int mark;
+
+	if (!fd_is_ours(fd))
+		return libc.sockatmark(fd);
+	return ioctl(fd, 0x8905 /* SIOCATMARK */, &mark) < 0 ? -1 : mark;
+}
+
+/* --- data ---------------------------------------------------------------------------------------- */
+
+/* A call with one buffer. */
+static ssize_t send_buf(struct nsock *ns, int fd, const void *buf, size_t n, int flags)
+{
+	struct iovec iov = { (void *)buf, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nsock_mode(ns) == SK_STREAM)
+		return sock_stream_send(ns, &iov, 1, flags);
+	return sock_sendmsg(ns, fd, &msg, flags);
+}
+
+static ssize_t recv_buf(struct nsock *ns, int fd, void *buf, size_t n, int flags)
+{
+	struct iovec iov = { buf, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nsock_mode(ns) == SK_STREAM)
+		return sock_stream_recv(ns, &iov, 1, flags);
+	return sock_recvmsg(ns, fd, &msg, flags);
+}
+
+ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags)
+{
+	switch (nsock_mode(ns)) {
+	case SK_STREAM:
+		if (msg->msg_iovlen > IOV_MAX)
+			return -EMSGSIZE;
+		return sock_stream_send(ns, msg->msg_iov, msg->msg_iovlen, flags);
+	case SK_LOST:
+		sock_reason(SR_forked);
+		return -ECONNRESET;
+	}
+	if (ns->proto == IPPROTO_UDP)
+		return sock_dgram_send(ns, fd, msg, flags);
+	return libc_errno(libc.sendmsg(fd, msg, flags));
+}
+
+ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t r;
+
+	switch (nsock_mode(ns)) {
+	case SK_STREAM:
+		if (msg->msg_iovlen > IOV_MAX)
+			return -EMSGSIZE;
+		r = sock_stream_recv(ns, msg->msg_iov, msg->msg_iovlen, flags);
+		if (r >= 0) {
+			msg->msg_namelen = 0;
+			msg->msg_controllen = 0;
+			msg->msg_flags = 0;
+		}
+		return r;
+	case SK_LOST:
+		sock_reason(SR_forked);
+		return -ECONNRESET;
+	}
+	if (ns->proto == IPPROTO_UDP)
+		return sock_dgram_recv(ns, fd, msg, flags);
+	return libc_errno(libc.recvmsg(fd, msg, flags));
+}
+
+NS_EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+	OURS_OR(fd, send_buf(ns, fd, buf, n, flags), libc.send(fd, buf, n, flags));
+}
+
+NS_EXPORT ssize_t write(int fd, const void *buf, size_t n)
+{
+	OURS_OR(fd, send_buf(ns, fd, buf, n, 0), libc.write(fd, buf, n));
+}
+
+NS_EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+	OURS_OR(fd, recv_buf(ns, fd, buf, n, flags), libc.recv(fd, buf, n, flags));
+}
+
+NS_EXPORT ssize_t read(int fd, void *buf, size_t n)
+{
+	OURS_OR(fd, recv_buf(ns, fd, buf, n, 0), libc.read(fd, buf, n));
+}
+
+static ssize_t sendto_ours(struct nsock *ns, int fd, const void *buf, size_t n, int flags,
+			   const struct sockaddr *addr, socklen_t len)
+{
+	struct iovec iov = { (void *)buf, n };
+	struct msghdr msg = { .msg_name = (void *)addr, .msg_namelen = addr ? len : 0,
+			      .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nsock_mode(ns) == SK_STREAM)
+		return sock_stream_send(ns, &iov, 1, flags); /* Linux ignores the address */
+	return sock_sendmsg(ns, fd, &msg, flags);
+}
+
+NS_EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags,
+			 const struct sockaddr *addr, socklen_t len)
+{
+	OURS_OR(fd, sendto_ours(ns, fd, buf, n, flags, addr, len),
+		libc.sendto(fd, buf, n, flags, addr, len));
+}
+
+static ssize_t recvfrom_ours(struct nsock *ns, int fd, void *buf, size_t n, int flags,
+			     struct sockaddr *addr, socklen_t *len)
+{
+	struct iovec iov = { buf, n };
+	struct msghdr msg = { .msg_name = addr, .msg_namelen = addr && len ? *len : 0,
+			      .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t r;
+
+	r = sock_recvmsg(ns, fd, &msg, flags);
+	if (r >= 0 && addr && len)
+		*len = msg.msg_namelen;
+	return r;
+}
+
+NS_EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+			   socklen_t *len)
+{
+	OURS_OR(fd, recvfrom_ours(ns, fd, buf, n, flags, addr, len),
+		libc.recvfrom(fd, buf, n, flags, addr, len));
+}
+
+NS_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	OURS_OR(fd, msg ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
+		libc.sendmsg(fd, msg, flags));
+}
+
+NS_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	OURS_OR(fd, msg ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
+		libc.recvmsg(fd, msg, flags));
+}
+
+static ssize_t writev_ours(struct nsock *ns, int fd, const struct iovec *iov, int n)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+
+	return n < 0 || n > IOV_MAX ? -EINVAL : sock_sendmsg(ns, fd, &msg, 0);
+}
+
+static ssize_t readv_ours(struct nsock *ns, int fd, const struct iovec *iov, int n)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+
+	return n < 0 || n > IOV_MAX ? -EINVAL : sock_recvmsg(ns, fd, &msg, 0);
+}
+
+NS_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+	OURS_OR(fd, writev_ours(ns, fd, iov, n), libc.writev(fd, iov, n));
+}
+
+NS_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+	OURS_OR(fd, readv_ours(ns, fd, iov, n), libc.readv(fd, iov, n));
+}
+
+static long sendmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags)
+{
+	ssize_t r = 0;
+	unsigned i;
+
+	for (i = 0; i < n && i < UIO_MAXIOV; i++) {
+		r = sock_sendmsg(ns, fd, &vec[i].msg_hdr, flags);
+		if (r < 0)
+			break;
+		vec[i].msg_len = (unsigned)r;
+	}
+	return i ? (long)i : r;
+}
+
+NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
+{
+	OURS_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
+}
+
+/* As in Linux the time-out is looked at after each message only. */
+static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags,
+			  const struct timespec *timeout)
+{
+	uint64_t end = timeout ? worker_now() + (uint64_t)timeout->tv_sec * 1000000000ull +
+				 (uint64_t)timeout->tv_nsec : UINT64_MAX;
+	int wait_one = flags & MSG_WAITFORONE, now = 0;
+	ssize_t r = 0;
+	unsigned i;
+
+	for (i = 0; i < n && i < UIO_MAXIOV; i++) {
+		r = sock_recvmsg(ns, fd, &vec[i].msg_hdr, (flags & ~MSG_WAITFORONE) | now);
+		if (r < 0)
+			break;
+		vec[i].msg_len = (unsigned)r;
+		if (wait_one)
+			now = MSG_DONTWAIT;
+		if (end != UINT64_MAX && worker_now() >= end)
+			return (long)i + 1;
+	}
+	return i ? (long)i : r;
+}
+
+NS_EXPORT int recvmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags,
+		       struct timespec *timeout)
+{
+	OURS_OR(fd, recvmmsg_ours(ns, fd, vec, n, flags, timeout),
+		libc.recvmmsg(fd, vec, n, flags, timeout));
+}
+
+NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
+{
+	OURS_OR(out, sock_sendfile(ns, out, in, off, n),
+		fd_is_ours(in) ? libc_result(-EINVAL) : libc.sendfile64(out, in, off, n));
+}
+
+NS_EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
+{
+	return sendfile64(out, in, (off64_t *)off, n); /* LP64 only */
+}
+
+/* Between a pipe and a socket, by copying. */
+#define SPLICE_CHUNK 65536u
+static long splice_ours(int in, int out, size_t n, unsigned flags, bool to_sock, struct nsock *ns)
+{
+	char *buf = malloc(SPLICE_CHUNK);
+	ssize_t r, w, done = 0;
+	int dont = flags & 2 /* SPLICE_F_NONBLOCK */ ? MSG_DONTWAIT : 0;
+
+	if (!buf)
+		return -ENOMEM;
+	if (n > SPLICE_CHUNK)
+		n = SPLICE_CHUNK;
+	if (to_sock) {
+		int avail = 0;
+
+		/* only what certainly fits may leave the pipe */
+		if (dont && libc.ioctl(in, FIONREAD, (long)&avail) == 0 && !avail) {
+			free(buf);
+			return -EAGAIN;
+		}
+		if (nsock_nonblock(ns) || dont) {
+			uint32_t used = fifo_used(&ns->tx), room = ns->s->tx_limit;
+
+			room = used < room ? room - used : 0;
+			if (!room) {
+				free(buf);
+				__atomic_store_n(&ns->s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+				return -EAGAIN;
+			}
+			if (n > room)
+				n = room;
+		}
+		r = libc_errno(libc.read(in, buf, n));
+		for (; r > done; done += w) {
+			w = sock_stream_send(ns, &(struct iovec){ buf + done, (size_t)(r - done) }, 1,
+					     0);
+			if (w < 0)
+				break;
+		}
+		free(buf);
+		return r <= 0 ? r : done;
+	}
+	/* look first; take only what the pipe took */
+	r = sock_stream_recv(ns, &(struct iovec){ buf, n }, 1, MSG_PEEK | dont);
+	w = r > 0 ? libc_errno(libc.write(out, buf, (size_t)r)) : r;
+	if (w > 0)
+		sock_stream_recv(ns, &(struct iovec){ buf, (size_t)w }, 1, MSG_TRUNC);
+	free(buf);
+	return w;
+}
+
+NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
+			 unsigned flags)
+{
+	struct nsock *a = get(in), *b = get(out);
+	long r;
+
+	if (a && nsock_mode(a) == SK_STREAM)
+		r = b || off_in ? -EINVAL : splice_ours(in, out, n, flags, false, a);
+	else if (b && nsock_mode(b) == SK_STREAM)
+		r = a || off_out ? -EINVAL : splice_ours(in, out, n, flags, true, b);
+	else
+		r = libc_errno(libc.splice(in, off_in, out, off_out, n, flags));
+	if (a)
+		nfile_put(&a->f);
+	if (b)
+		nfile_put(&b->f);
+	return libc_result(r);
+}
+
+/* Programs built with _FORTIFY_SOURCE; libc's own check aborts with its usual message. */
+NS_EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
+NS_EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
+{
+	return n > room || !fd_is_ours(fd) ? libc.__read_chk(fd, buf, n, room) : read(fd, buf, n);
+}
+
+NS_EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags);
+NS_EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags)
+{
+	return n > room || !fd_is_ours(fd) ? libc.__recv_chk(fd, buf, n, room, flags) :
+					     recv(fd, buf, n, flags);
+}
+
+NS_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags,
+				 struct sockaddr *addr, socklen_t *len);
+NS_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags,
+				 struct sockaddr *addr, socklen_t *len)
+{
+	return n > room || !fd_is_ours(fd) ?
+	       libc.__recvfrom_chk(fd, buf, n, room, flags, addr, len) :
+	       recvfrom(fd, buf, n, flags, addr, len);
+}
+
+/* --- the process ----------------------------------------------------------------------------------- */
+
+/* A vfork()ed child shares our memory: what it closes before exec would be closed in the parent's
+ * table. fork() is what POSIX allows instead. */
+NS_EXPORT pid_t vfork(void)
+{
+	return fork();
+}
+
+NS_EXPORT void _exit(int status)
+{
+	init_exit();
+	libc._exit(status);
+}
+
+NS_EXPORT void _Exit(int status)
+{
+	init_exit();
+	libc._Exit(status);
+}
