@@ -243,6 +243,25 @@ static void driver_of(const char *ifname, char driver[32])
 		close(fd);
 }
 
+/* Without libxdp: ours alone, and only where nothing is attached. */
+static int attach_alone(unsigned ifindex, enum xdp_attach_mode mode)
+{
+	struct steer_bpf *skel = steer_bpf__open_and_load();
+	__u32 flags = XDP_FLAGS_UPDATE_IF_NOEXIST |
+		      (mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	const struct bpf_program *prog;
+	int err;
+
+	if (!skel)
+		return errno ? -errno : -ENOMEM;
+	prog = bpf_object__find_program_by_name(skel->obj, STEER_PROG_NAME);
+	err = prog ? bpf_xdp_attach((int)ifindex, bpf_program__fd(prog), flags, NULL) : -ENOENT;
+	steer_bpf__destroy(skel);
+	return err;
+}
+
+/* Through libxdp. Its dispatcher needs a bpffs for its own records: where that (or anything but
+ * the program's right to be there) fails, ours goes alone. */
 static int attach_in(unsigned ifindex, enum xdp_attach_mode mode)
 {
 	struct steer_bpf *skel = steer_bpf__open();
@@ -259,6 +278,8 @@ static int attach_in(unsigned ifindex, enum xdp_attach_mode mode)
 		xdp_program__close(prog);
 	}
 	steer_bpf__destroy(skel);
+	if (err && err != -EPERM && err != -EBUSY && err != -EEXIST && !attach_alone(ifindex, mode))
+		err = 0;
 	return (int)err;
 }
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ static uint64_t start_time(pid_t pid)
 {
 	char path[64], line[1024], *p, state;
 	unsigned long long start;
+	long threads;
 	FILE *f;
 	size_t n;
 
@@ -42,9 +44,21 @@ static uint64_t start_time(pid_t pid)
 	/* "pid (any name) state ppid ...": the name may hold anything */
 	p = strrchr(line, ')');
 	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-			 "%*d %*d %llu", &state, &start) != 2)
+			 "%ld %*d %llu", &state, &threads, &start) != 3)
 		return 0;
-	return state == 'Z' || state == 'X' ? 0 : start;
+	/* a first thread that ended while others go on looks like a zombie, but is none */
+	return state == 'X' || (state == 'Z' && threads <= 1) ? 0 : start;
+}
+
+/* Bytes that the kernel draws anew at each exec; the same in a forked child, whose pid differs. */
+static uint64_t own_image(void)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint64_t v = 0;
+
+	if (random)
+		memcpy(&v, random, sizeof(v));
+	return v;
 }
 
 bool steer_instance_alive(const struct steer_instance *in)
@@ -54,6 +68,9 @@ bool steer_instance_alive(const struct steer_instance *in)
 	/* a process of another pid namespace can't be looked at: take it for alive */
 	if (in->pid_ns != pid_ns())
 		return true;
+	/* our own slot of before an exec serves nobody; others see that when we end */
+	if ((pid_t)in->pid == getpid() && in->image != own_image())
+		return false;
 	return start_time((pid_t)in->pid) == in->start_time;
 }
 
@@ -186,6 +203,7 @@ static int take_locked(struct steer *st, const char *stack)
 		steer_instance_clean(st, i);
 		in->kind = (uint32_t)kind;
 		in->pid_ns = pid_ns();
+		in->image = own_image();
 		in->start_time = start_time(getpid());
 		snprintf(in->stack, sizeof(in->stack), "%s", stack);
 		__atomic_store_n(&in->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);

@@ -22,7 +22,9 @@
 /* The program's name carries the version: a program of ours, of another version, is told apart
  * by name alone. At most 15 bytes, and the name of the function in steer.bpf.c. */
 #define STEER_PROG_PREFIX "nstack_steer_"
-#define STEER_PROG_NAME "nstack_steer_1"
+#define STEER_STR_(x) #x
+#define STEER_STR(x) STEER_STR_(x)
+#define STEER_PROG_NAME STEER_PROG_PREFIX STEER_STR(STEER_VERSION)
 
 /* Parse limits: a packet beyond one of them is passed to the kernel. */
 #define STEER_VLAN_MAX 2u      /* 802.1Q / 802.1ad tags */
@@ -143,9 +145,10 @@ struct steer_instance {
 	__u32 kind;       /* index in steer_meta.stacks */
 	__u64 start_time; /* of the process, clock ticks since boot: a pid may be reused */
 	__u64 pid_ns;     /* inode of the pid namespace that pid is valid in */
+	__u64 image;      /* differs after exec: same process, but the stack is gone */
 	char stack[STEER_STACK_NAME];
 };
-_Static_assert(sizeof(struct steer_instance) == 40, "map value");
+_Static_assert(sizeof(struct steer_instance) == 48, "map value");
 
 /* One per attached program, memory-mapped. */
 struct steer_meta {

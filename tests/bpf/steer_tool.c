@@ -7,6 +7,7 @@
  *	steer_tool session IFACE              reads commands from standard input, answers each with
  *		one line "0 ..." or "-ERRNO ...": take STACK; claim|claimnew|unclaim tcp|udp ADDR PORT;
  *		pin tcp|udp LADDR LPORT RADDR RPORT INSTANCE; pid INSTANCE; claims; pins; sweep;
+ *		exec (the program again, which takes "tcpip", claims TCP 80 and ends);
  *		xsk (a real AF_XDP socket on queue 0); recv SECONDS (length of a packet from it)
  *
  * Results: "0 text" or "-ERRNO text"; exit code 1 with an error.
@@ -175,6 +176,17 @@ static int cmd_recv(int seconds)
 	return len;
 }
 
+/* What a program under the preload library does when it execs: no orderly end. */
+static int cmd_exec(const char *ifname)
+{
+	char self[256] = "";
+
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return -errno;
+	execl(self, self, "again", ifname, NULL);
+	return -errno;
+}
+
 static void session_line(struct steer *st, const char *ifname, char *w[8], int n)
 {
 	char text[64] = "", stack[STEER_STACK_NAME] = "";
@@ -193,6 +205,8 @@ static void session_line(struct steer *st, const char *ifname, char *w[8], int n
 	} else if (!strcmp(w[0], "pins")) {
 		cmd_pins(st);
 		return;
+	} else if (!strcmp(w[0], "exec")) {
+		err = cmd_exec(ifname);
 	} else if (!strcmp(w[0], "xsk")) {
 		err = cmd_xsk(st, ifname);
 	} else if (!strcmp(w[0], "recv") && n == 2) {
@@ -212,6 +226,16 @@ static void session_line(struct steer *st, const char *ifname, char *w[8], int n
 		snprintf(text, sizeof(text), "%d", pid);
 	}
 	result(err, text);
+}
+
+static void cmd_again(struct steer *st)
+{
+	char *take[8] = { "take", "tcpip" }, *claim[8] = { "claim", "tcp", "0.0.0.0", "80" };
+
+	result(0, "ready");
+	session_line(st, NULL, take, 2);
+	session_line(st, NULL, claim, 4);
+	result(0, "end");
 }
 
 static void cmd_session(struct steer *st, const char *ifname)
@@ -259,6 +283,8 @@ int main(int argc, char **argv)
 		ret = cmd_claims(st);
 	else if (!strcmp(argv[1], "local"))
 		ret = cmd_local(st, argv + 3);
+	else if (!strcmp(argv[1], "again"))
+		cmd_again(st);
 	else if (!strcmp(argv[1], "session"))
 		cmd_session(st, argv[2]);
 	else

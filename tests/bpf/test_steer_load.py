@@ -394,3 +394,9 @@ def test_redirect_and_death(link, load):
     client.stdin.flush()
     assert client.stdout.readline() == "alive\n"
     assert link.counters()["pass_no_socket"] > 0
+
+
+def test_slot_of_before_exec(loaded):
+    """exec closes the sockets but keeps pid and start time: the new image takes over."""
+    r = loaded.run("a", TOOL, "session", "v0", input="take tcpip\nclaim tcp 0.0.0.0 80\nexec\n")
+    assert r.stdout.splitlines() == ["0 ready", "1 ", "0 0", "0 ready", "1 ", "0 0", "0 end"]
