@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/hal/redirect.h - attach and use redirect.bpf.c; for test and bench programs only */
+#ifndef TESTS_HAL_REDIRECT_H
+#define TESTS_HAL_REDIRECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct redirect {
+	unsigned ifindex;
+	int xsks, ports; /* map fds */
+};
+
+/* Uses the program that is attached, or attaches it; -errno. It stays attached. */
+int redirect_open(struct redirect *r, unsigned ifindex, bool native);
+/* Port (0 = everything) goes to XSK slots from `slot` on. */
+int redirect_port(struct redirect *r, uint32_t port, uint32_t slot);
+int redirect_xsk(struct redirect *r, uint32_t slot, int fd);
+
+#endif
