@@ -246,15 +246,17 @@ static void locals_sync(void)
 	free(list);
 }
 
-static void rules_install(void)
+/* The configuration's rules onto the interfaces, or theirs (set by the tool before) into the
+ * process. */
+static void rules_attach(const struct ns_config *c)
 {
-	struct rd_rules *r = malloc(sizeof(*r));
+	int err;
 
-	if (!r)
-		return;
-	rd_rules_current(r);
-	observe_rules_install(r);
-	free(r);
+	for (uint32_t i = 0; i < worker.nports; i++) {
+		err = worker.port[i].steer ? rd_steer_attach(worker.port[i].steer, c) : 0;
+		if (err)
+			ns_log(NS_WAR, NS_M_RD, "%s: rules: %s", worker.port[i].ifname, strerror(-err));
+	}
 }
 
 /* --- the helper thread's other work ------------------------------------------------------------ */
@@ -332,7 +334,7 @@ static int start(void)
 	fds_collect();
 	local_gen = 0;
 	locals_sync();
-	rules_install();
+	rules_attach(c);
 	return 0;
 }
 
