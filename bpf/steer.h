@@ -23,6 +23,8 @@
 
 #include <bpf/steer_shared.h>
 
+#ifdef STEER_LD16 /* without the look-ups there is nothing to compile */
+
 #define STEER_INLINE static inline __attribute__((always_inline))
 
 /* Not from headers that exist for only one of the two compilers. */
@@ -581,4 +583,5 @@ STEER_INLINE struct steer_result steer_decide(const struct steer_tables *t, cons
 }
 
 #undef STEER_OUT
+#endif /* STEER_LD16 */
 #endif
