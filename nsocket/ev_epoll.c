@@ -127,10 +127,10 @@ static int ctl_add(struct ev_set *s, int epfd, struct nfile *f, int fd,
 		s->nested++;
 	} else {
 		r = ev_khalf_sync(s, epfd, it);
-		if (r) {
+		if (r < 0)
 			ev_item_remove(s, it);
-			return r;
-		}
+		if (r)
+			return r < 0 ? r : 0;
 	}
 	item_look(it);
 	if (__atomic_load_n(&s->raw_waiters, __ATOMIC_SEQ_CST)) /* pairs ev.raw */
@@ -156,7 +156,7 @@ static int ctl_mod(struct ev_set *s, int epfd, struct ev_item *it, const struct 
 	if (it->khalf != EV_K_OUTER) {
 		r = ev_khalf_mod(s, epfd, it);
 		if (r)
-			return r;
+			return r < 0 ? r : 0;
 	}
 	item_look(it);
 	return 0;
@@ -173,6 +173,26 @@ static void ctl_del(struct ev_set *s, int epfd, struct ev_item *it)
 	ev_item_remove(s, it);
 }
 
+/* A member that is the kernel's for good; it may have an item from before it was. s->lock. */
+static int ctl_kernel_only(struct ev_set *s, int epfd, int op, struct nfile *f, int fd,
+			   const struct epoll_event *ev)
+{
+	struct ev_item *it = ev_item_find(s, f, fd);
+
+	if (it && !ev_item_to_kernel(s, epfd, it)) {
+		if (op == EPOLL_CTL_ADD)
+			return -EEXIST;
+		/* disarmed: it comes back by MOD */
+		ev_khalf_drop(s, it);
+		ev_item_remove(s, it);
+		if (op != EPOLL_CTL_MOD)
+			return 0;
+		op = EPOLL_CTL_ADD;
+	}
+	__atomic_store_n(&s->kernel, true, __ATOMIC_RELAXED);
+	return (int)libc_errno(libc.epoll_ctl(epfd, op, fd, (struct epoll_event *)ev));
+}
+
 static int ctl_ours(struct ev_set *s, int epfd, int op, struct nfile *f, int fd,
 		    const struct epoll_event *ev)
 {
@@ -186,6 +206,11 @@ static int ctl_ours(struct ev_set *s, int epfd, int op, struct nfile *f, int fd,
 	pthread_mutex_lock(&s->lock);
 	if (s->resync)
 		ev_kernel_resync(s, epfd);
+	if (ev_sock_kernel_only(f)) {
+		r = ctl_kernel_only(s, epfd, op, f, fd, ev);
+		pthread_mutex_unlock(&s->lock);
+		return r;
+	}
 	it = op == EPOLL_CTL_ADD ? NULL : ev_item_find(s, f, fd);
 	if (op == EPOLL_CTL_ADD)
 		r = ctl_add(s, epfd, f, fd, ev);

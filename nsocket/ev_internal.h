@@ -165,10 +165,17 @@ static inline uint32_t ev_file_poll(struct nfile *f)
 	return nsock_poll(f);
 }
 
+/* Is this socket the kernel's for good? (ev_sock.c; sets and sockets that may change: no.) */
+bool ev_sock_kernel_only(struct nfile *f);
+
 /* --- ev_kernel.c: kernel halves ----------------------------------------------------------- */
 
-/* Make the registration of the item's kernel half what it has to be now. s->lock. 0 or -errno
- * (the item is then as before, without a kernel half). */
+/* The member is the kernel's for good: put it into the outer under the program's own data and
+ * remove the item, so that it costs no more than a member that never was ours. False: not now
+ * (disarmed, or its number was closed). s->lock. */
+bool ev_item_to_kernel(struct ev_set *s, int epfd, struct ev_item *it);
+/* Make the registration of the item's kernel half what it has to be now. s->lock. 0, 1 (the item
+ * is gone: ev_item_to_kernel()), or -errno (as before, without a kernel half). */
 int ev_khalf_sync(struct ev_set *s, int epfd, struct ev_item *it);
 /* The item's interest changed (MOD). s->lock. */
 int ev_khalf_mod(struct ev_set *s, int epfd, struct ev_item *it);
@@ -181,13 +188,18 @@ int ev_kernel_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int m
 int ev_kernel_strip(struct ev_set *s, struct epoll_event *evs, int n, bool *inner);
 /* End the waits inside libc's epoll_wait on this set. s->lock. */
 int ev_bell_ring(struct ev_set *s, int epfd);
-/* After fork, in the child: inner and bell belong to the parent. */
-void ev_kernel_forget(struct ev_set *s);
+/* Close inner and bell; they are made anew when needed. */
+void ev_kernel_close(struct ev_set *s);
 /* First use in the child: kernel halves of all items anew. s->lock. */
 void ev_kernel_resync(struct ev_set *s, int epfd);
 /* A descriptor of ours: to a high number, out of the program's way, and protected. */
 int ev_fd_private(int fd);
 void ev_fd_private_close(int fd);
+
+/* --- ev_poll.c ---------------------------------------------------------------------------- */
+
+/* In a forked child: drop the watches of poll() calls that other threads of the parent are in. */
+void ev_poll_forget(struct nfile *f);
 
 /* --- time --------------------------------------------------------------------------------- */
 

@@ -85,9 +85,8 @@ static int inner_open(struct ev_set *s, int epfd)
 	return 0;
 }
 
-void ev_kernel_forget(struct ev_set *s)
+void ev_kernel_close(struct ev_set *s)
 {
-	/* In a child these are the parent's objects: closing our descriptors leaves them alone. */
 	ev_fd_private_close(s->bell);
 	ev_fd_private_close(s->inner);
 	s->bell = -1;
@@ -123,7 +122,7 @@ static void inner_rebuild(struct ev_set *s, int epfd)
 {
 	struct ev_item *it;
 
-	ev_kernel_forget(s);
+	ev_kernel_close(s);
 	cds_list_for_each_entry(it, &s->items, member) {
 		if (it->khalf != EV_K_INNER)
 			continue;
@@ -135,16 +134,32 @@ static void inner_rebuild(struct ev_set *s, int epfd)
 
 void ev_kernel_resync(struct ev_set *s, int epfd)
 {
-	struct ev_item *it;
+	struct ev_item *it, *next;
 
 	s->resync = false;
-	cds_list_for_each_entry(it, &s->items, member) {
-		ev_khalf_sync(s, epfd, it);
-		ev_item_queue(it);
-	}
+	cds_list_for_each_entry_safe(it, next, &s->items, member)
+		if (ev_khalf_sync(s, epfd, it) <= 0)
+			ev_item_queue(it);
 }
 
 /* --- kernel halves of items --------------------------------------------------------------- */
+
+bool ev_item_to_kernel(struct ev_set *s, int epfd, struct ev_item *it)
+{
+	int r;
+
+	if (!(it->events & ~EV_FLAGS) || !fd_still(it))
+		return false;
+	r = kernel_ctl(epfd, EPOLL_CTL_ADD, it->fd, it->events, it->data);
+	if (r == -EEXIST)
+		r = kernel_ctl(epfd, EPOLL_CTL_MOD, it->fd, it->events, it->data);
+	if (r)
+		return false;
+	__atomic_store_n(&s->kernel, true, __ATOMIC_RELAXED);
+	ev_khalf_drop(s, it);
+	ev_item_remove(s, it);
+	return true;
+}
 
 int ev_khalf_sync(struct ev_set *s, int epfd, struct ev_item *it)
 {
@@ -152,6 +167,8 @@ int ev_khalf_sync(struct ev_set *s, int epfd, struct ev_item *it)
 
 	if (it->f->kind == NF_EPOLL)
 		return 0; /* registered in the outer by ev_epoll.c, for good */
+	if (ev_sock_kernel_only(it->f) && ev_item_to_kernel(s, epfd, it))
+		return 1;
 	want = (it->events & ~EV_FLAGS) && nsock_kernel_half(it->f);
 	if (want == (it->khalf == EV_K_INNER))
 		return 0;

@@ -146,6 +146,16 @@ static void block_unwatch(struct poll_block *b)
 	block_retire(b);
 }
 
+void ev_poll_forget(struct nfile *f)
+{
+	struct watch *w, *next;
+
+	/* nobody else is here; the blocks are lost to us, once per fork and thread */
+	cds_list_for_each_entry_safe(w, next, &f->watches, node)
+		if (w->notify == poll_notify)
+			cds_list_del(&w->node);
+}
+
 static bool block_fired(void *arg)
 {
 	/* acquire: pairs ev.fired */

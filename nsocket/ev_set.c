@@ -348,7 +348,10 @@ int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int ma
 		}
 		if (__atomic_load_n(&it->rewatch, __ATOMIC_RELAXED)) {
 			__atomic_store_n(&it->rewatch, 0, __ATOMIC_RELAXED);
-			ev_khalf_sync(s, epfd, it);
+			if (ev_khalf_sync(s, epfd, it) > 0) {
+				ready_bury(s, it);
+				continue;
+			}
 		}
 		n += ready_serve(s, it, &evs[n], &again);
 		if (again) {
@@ -546,7 +549,7 @@ static void set_release(struct nfile *f)
 	pthread_mutex_unlock(&s->lock);
 	cds_list_del(&s->all);
 	pthread_mutex_unlock(&ev_global);
-	ev_kernel_forget(s);
+	ev_kernel_close(s);
 	file_call_rcu(&f->rcu, set_free_cb);
 }
 
@@ -621,10 +624,14 @@ static void set_fork_child(struct ev_set *s)
 	struct ev_sleepers *c;
 	struct ev_item *it;
 
-	ev_kernel_forget(s);
+	/* The parent's objects; our descriptors of them were closed with all protected ones. */
+	s->inner = -1;
+	s->bell = -1;
 	s->forked = true;
 	s->kernel = true;
 	s->resync = true;
+	pthread_mutex_init(&s->nf.watch_lock, NULL); /* another thread may have had it */
+	ev_poll_forget(&s->nf);
 	s->raw_waiters = 0;
 	s->sleeping = 0;
 	for (c = &s->sleepers; c; c = c->next)
@@ -647,7 +654,15 @@ static void set_fork_child(struct ev_set *s)
 void ev_fork_child(void)
 {
 	struct ev_set *s;
+	struct nfile *f;
 
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_get(fd);
+		if (f && f->kind == NF_SOCK)
+			ev_poll_forget(f);
+		if (f)
+			nfile_put(f);
+	}
 	cds_list_for_each_entry(s, &ev_sets, all) {
 		set_fork_child(s);
 		pthread_mutex_unlock(&s->lock);

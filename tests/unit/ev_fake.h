@@ -35,6 +35,12 @@ static int failures __attribute__((unused));
 		} \
 	} while (0)
 
+static bool fake_kernel_only(struct nfile *f);
+bool ev_sock_kernel_only(struct nfile *f)
+{
+	return fake_kernel_only(f);
+}
+
 #ifdef EV_FAKE_POLL /* the includer has its own idea of readiness */
 static uint32_t stub_poll(struct nfile *f);
 uint32_t nsock_poll(struct nfile *f)
@@ -43,6 +49,11 @@ uint32_t nsock_poll(struct nfile *f)
 }
 
 static bool user;
+static bool fake_kernel_only(struct nfile *f)
+{
+	return false;
+}
+
 bool nsock_kernel_half(struct nfile *f)
 {
 	return !user;
@@ -51,7 +62,7 @@ bool nsock_kernel_half(struct nfile *f)
 struct fake {
 	struct nfile nf;
 	uint32_t ready;  /* atomic */
-	uint32_t khalf;  /* atomic */
+	uint32_t khalf;  /* atomic; 2: the kernel's for good */
 	uint32_t polls;  /* atomic: how often it was asked */
 	uint32_t closed; /* atomic: after that nobody may ask */
 };
@@ -66,6 +77,12 @@ uint32_t nsock_poll(struct nfile *f)
 	}
 	__atomic_add_fetch(&s->polls, 1, __ATOMIC_RELAXED);
 	return __atomic_load_n(&s->ready, __ATOMIC_SEQ_CST);
+}
+
+static bool fake_kernel_only(struct nfile *f)
+{
+	return f->kind == NF_SOCK &&
+	       __atomic_load_n(&((struct fake *)f)->khalf, __ATOMIC_SEQ_CST) == 2;
 }
 
 bool nsock_kernel_half(struct nfile *f)

@@ -243,6 +243,49 @@ static void test_kernel_half(void)
 	fake_close(ep);
 }
 
+/* A socket that turns out to be the kernel's for good: its item goes, its events come as before. */
+static void test_to_kernel(void)
+{
+	int ep = ev_epoll_create1(0), fd;
+	struct epoll_event ev[4];
+	uint64_t v = 1;
+	struct fake *s;
+
+	fd = fake_open(&s, true);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN, 9), 0);
+	CHECK_EQ(write(fd, &v, sizeof(v)), 8);
+	__atomic_store_n(&s->khalf, 2, __ATOMIC_SEQ_CST);
+	watch_notify(&s->nf, NSOCK_EV_REWATCH);
+	CHECK_EQ(wait_ms(ep, ev, 4, 1000), 1);
+	CHECK_EQ(ev[0].data.u64, 9);
+	CHECK(cds_list_empty(&s->nf.watches));
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN, 9), -EEXIST);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_MOD, fd, EPOLLIN, 10), 0);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev[0].data.u64, 10);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_DEL, fd, 0, 0), 0);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_DEL, fd, 0, 0), -ENOENT);
+	CHECK_EQ(wait0(ep, ev, 4), 0);
+	fake_close(fd);
+
+	/* disarmed at that moment: armed again by MOD */
+	fd = fake_open(&s, true);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, 9), 0);
+	CHECK_EQ(write(fd, &v, sizeof(v)), 8);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	__atomic_store_n(&s->khalf, 2, __ATOMIC_SEQ_CST);
+	watch_notify(&s->nf, NSOCK_EV_REWATCH);
+	CHECK_EQ(wait0(ep, ev, 4), 0);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN, 1), -EEXIST);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT, 11), 0);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev[0].data.u64, 11);
+	CHECK_EQ(wait0(ep, ev, 4), 0);
+	fake_close(fd);
+	fake_close(ep);
+}
+
 /* A kernel half that is kept open elsewhere (a fork child) after our close: no events of it, no
  * busy loop. */
 static void test_leftover(void)
@@ -631,6 +674,7 @@ int main(void)
 	test_fairness();
 	test_dup();
 	test_kernel_half();
+	test_to_kernel();
 	test_leftover();
 	test_nested();
 	test_sleep();
