@@ -108,7 +108,7 @@ bool netcfg_is_local(const struct netcfg *nc, const struct nst_addr *a);
 
 /* The way to remote. bound: source address the socket is bound to, NULL or any = choose one;
  * oif: device it must leave by, 0 = any (a link-local remote gives its scope_id instead).
- * 0, -ENETUNREACH, -EHOSTUNREACH, -EACCES (prohibited), -EINVAL (bound is not ours), or what else
+ * 0, -ENETUNREACH (also: bound is not ours), -EHOSTUNREACH, -EACCES (prohibited), or what else
  * the kernel said. Errors are cached too. */
 int netcfg_route(struct netcfg *nc, uint64_t now, const struct nst_addr *remote,
 		 const struct nst_addr *bound, unsigned oif, struct netcfg_route *out);

@@ -206,7 +206,6 @@ static int ask_kernel(struct netcfg *nc, const struct nst_addr *remote,
 
 	rtm->rtm_family = remote->family;
 	rtm->rtm_dst_len = bits;
-	rtm->rtm_flags = RTM_F_LOOKUP_TABLE;
 	put_addr(nlh, RTA_DST, remote);
 	if (bound) {
 		rtm->rtm_src_len = bits;
@@ -254,7 +253,7 @@ static int ask_static(struct netcfg *nc, const struct nst_addr *remote,
 					       : remote->v6[0] == 0xff;
 
 	if (bound && !netcfg_is_local(nc, bound))
-		return -EINVAL;
+		return -ENETUNREACH; /* as the kernel says */
 	for (uint32_t i = 0; i < nc->nsroutes; i++) {
 		const struct nc_static_route *r = &nc->sroutes[i];
 

@@ -66,7 +66,7 @@ struct icmp; /* icmp.c, may stay unused */
 	X(tcp_bad_options)                                                                         \
 	/* UDP */                                                                                  \
 	X(udp_in) X(udp_out) X(udp_no_socket) X(udp_rx_full) X(udp_bad_csum) X(udp_bad_length)     \
-	X(udp_tx_errors) X(udp_tx_too_big) X(udp_icmp_errors) X(udp_fragments_out)                 \
+	X(udp_tx_errors) X(udp_tx_too_big) X(udp_icmp_errors) X(udp_fragments_out) X(udp_rx_train) \
 	/* ICMP */                                                                                 \
 	X(icmp_in) X(icmp_out) X(icmp_bad) X(icmp_ignored) X(icmp_limited)
 

@@ -94,7 +94,7 @@ static void test_routes(struct netcfg *nc)
 	CHECK(rt.gateway && rt.mtu == 1400);
 	CHECK(!netcfg_route(nc, S, &own, NULL, 0, &rt) && rt.type == NETCFG_RT_LOCAL);
 	CHECK(!netcfg_route(nc, S, &other, &own, 0, &rt) && rt.ifindex == 7 && rt.mtu == 9000);
-	CHECK(netcfg_route(nc, S, &other, &none, 0, &rt) == -EINVAL);
+	CHECK(netcfg_route(nc, S, &other, &none, 0, &rt) == -ENETUNREACH);
 	CHECK(!netcfg_route(nc, S, &mc, NULL, 7, &rt) && rt.type == NETCFG_RT_MULTICAST);
 	CHECK(!netcfg_route(nc, S, &bc, NULL, 0, &rt) && rt.type == NETCFG_RT_BROADCAST);
 	netcfg_stats(nc, &st);
