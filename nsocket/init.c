@@ -25,6 +25,7 @@
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/rules.h>
+#include <rd/sys.h>
 #include <stacks/tcpip/netcfg.h>
 #include <stacks/tcpip/tcpip.h>
 #include <stdlib.h>
@@ -80,6 +81,24 @@ static int port_steer(struct worker_port *p, const struct ns_config *c)
 	return 0;
 }
 
+/* Capture from the start. Several ports: a file each, with the interface's name behind it. */
+static int port_capture(struct worker_port *p, const struct ns_config *c)
+{
+	struct hal_pcap_config pc = { .snaplen = 0 };
+	struct hal_port *lower = p->hal;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s%s%s", c->dump, p == worker.port ? "" : ".",
+		 p == worker.port ? "" : p->ifname);
+	pc.fd = sys_fd_high(sys_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0640));
+	if (pc.fd < 0) {
+		ns_log(NS_ERR, NS_M_NSOCKET, "%s: %s (no capture)", path, strerror(-pc.fd));
+		return 0; /* the program matters more than its capture */
+	}
+	fd_protect(pc.fd);
+	return hal_pcap_wrap(&p->hal, lower, &pc);
+}
+
 static int port_hal(struct worker_port *p, const struct ns_config *c)
 {
 	struct hal_xdp_config hc = {
@@ -105,6 +124,8 @@ static int port_hal(struct worker_port *p, const struct ns_config *c)
 		if (!err)
 			err = hal_fault_wrap(&p->hal, p->base, &fc);
 	}
+	if (!err && c->dump)
+		err = port_capture(p, c);
 	return err;
 }
 
@@ -426,6 +447,11 @@ void init_exit(void)
 			break;
 		worker_wait(waiter_self(), NULL, 0, worker_now() + 2000000, NULL, never, NULL);
 	}
+	worker_lock();
+	for (uint32_t i = 0; i < worker.nports; i++)
+		if (worker.port[i].hal && worker.port[i].hal != worker.port[i].base)
+			hal_arm(worker.port[i].hal, 0); /* a capture writes what it holds back */
+	worker_unlock();
 }
 
 __attribute__((destructor)) static void init_destructor(void)

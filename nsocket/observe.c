@@ -206,8 +206,10 @@ static int dump_state(void *arg, uint64_t *packets, uint64_t *lost)
 
 	worker_lock();
 	running = captured != NULL;
-	if (captured)
+	if (captured) {
+		hal_arm(captured, 0); /* whoever asks wants to see what is there */
 		hal_pcap_stats(captured, &st);
+	}
 	worker_unlock();
 	*packets = st.packets;
 	*lost = st.dropped;
