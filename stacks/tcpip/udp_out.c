@@ -205,8 +205,10 @@ static int send_train(const struct job *j)
 
 	if (size > udp_max_whole(j->u, j->d))
 		return -EINVAL;
-	if (j->d->port && j->d->port->hal && j->d->port->hal->caps & HAL_CAP_SUPERFRAME &&
-	    j->d->mac_ok) {
+	err = ip_dst_check(j->u->t, j->d);
+	if (err)
+		return err;
+	if (j->d->mac_ok && j->d->port->hal->caps & HAL_CAP_SUPERFRAME) {
 		err = send_super(j);
 		if (!err || err == -EAGAIN)
 			return err;
