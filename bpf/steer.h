@@ -166,12 +166,12 @@ STEER_INLINE int steer_rule_find(const struct steer_tables *t, const struct stee
 
 /* The rules' word on a packet whose port `instance` has claimed. */
 STEER_INLINE struct steer_result steer_rule(const struct steer_tables *t,
-					    const struct steer_meta *m, __u32 instance,
+					    __u32 gen, __u32 instance,
 					    const struct steer_flow *f)
 {
-	__u32 gen = *(const volatile __u32 *)&m->gen & 1, action;
 	const struct steer_rules_head *h = steer_t_rules(t, gen);
 	const struct steer_instance *in;
+	__u32 action;
 	int i;
 
 	if (!h)
@@ -234,7 +234,7 @@ STEER_INLINE struct steer_result steer_flow_decide(const struct steer_tables *t,
 {
 	struct steer_flow f = { .family = pkt->family, .proto = pkt->proto,
 				.lport = pkt->lport, .rport = pkt->rport };
-	__u32 instance = STEER_TO_KERNEL;
+	__u32 instance = STEER_TO_KERNEL, rules;
 	const __u32 *found;
 	int group;
 
@@ -278,9 +278,11 @@ STEER_INLINE struct steer_result steer_flow_decide(const struct steer_tables *t,
 		instance = f.family == STEER_AF_INET ? STEER_CLAIM_V4(claim) : STEER_CLAIM_V6(claim);
 	if (instance == STEER_TO_KERNEL)
 		STEER_OUT(PASS_UNCLAIMED);
-	if (!m->rules_on)
+	/* acquire: pairs steer.rules - what is read next is found by this value */
+	rules = *(const volatile __u32 *)&m->rules;
+	if (!rules)
 		return STEER_RESULT(STEER_C_STACK_CLAIM, instance);
-	return steer_rule(t, m, instance, &f);
+	return steer_rule(t, (rules - 1) & 1, instance, &f);
 }
 
 STEER_INLINE struct steer_result steer_classify(const struct steer_tables *t,
@@ -293,6 +295,7 @@ STEER_INLINE struct steer_result steer_classify(const struct steer_tables *t,
 
 	if (!claim)
 		STEER_OUT(PASS_INTERNAL);
+	/* acquire: pairs steer.claim - the one word is all that is read of it */
 	w = *(const volatile __u64 *)claim;
 	if (!w)
 		STEER_OUT(PASS_UNCLAIMED);

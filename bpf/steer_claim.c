@@ -48,7 +48,7 @@ static int claim_every(struct steer *st, uint64_t *word, bool v4, bool v6, pid_t
 			new = (new & ~(0xffull << STEER_CLAIM_V4_SHIFT)) | me << STEER_CLAIM_V4_SHIFT;
 		if (v6)
 			new = (new & ~(0xffull << STEER_CLAIM_V6_SHIFT)) | me << STEER_CLAIM_V6_SHIFT;
-		/* release: what the instance prepared for this port is there before packets come */
+		/* release: pairs steer.claim - what the instance prepared for the port comes first */
 	} while (!__atomic_compare_exchange_n(word, &old, new, false, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
 	return 0;

@@ -63,7 +63,8 @@ static uint64_t own_image(void)
 
 bool steer_instance_alive(const struct steer_instance *in)
 {
-	if (!in->pid)
+	/* acquire: pairs steer.slot */
+	if (!__atomic_load_n(&in->pid, __ATOMIC_ACQUIRE))
 		return false;
 	/* a process of another pid namespace can't be looked at: take it for alive */
 	if (in->pid_ns != pid_ns())
@@ -164,7 +165,7 @@ void steer_instance_clean(struct steer *st, unsigned instance)
 	if (st->meta->own)
 		(void)steer_map_each(st->map[STEER_M_LOCAL], sizeof(struct steer_local_key),
 				     STEER_LOCAL_MAX, &local, clean_local, &c);
-	/* last: whoever finds the slot free finds it clean */
+	/* release: pairs steer.slot - whoever finds the slot free finds it clean */
 	memset(st->instances[instance].stack, 0, STEER_STACK_NAME);
 	__atomic_store_n(&st->instances[instance].pid, 0, __ATOMIC_RELEASE);
 }
@@ -206,6 +207,7 @@ static int take_locked(struct steer *st, const char *stack)
 		in->image = own_image();
 		in->start_time = start_time(getpid());
 		snprintf(in->stack, sizeof(in->stack), "%s", stack);
+		/* release: pairs steer.slot - who sees the pid sees whose it is */
 		__atomic_store_n(&in->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
 		st->instance = i;
 		st->instance_pid = getpid();

@@ -277,7 +277,7 @@ void steer_native_free(struct steer_tables *t)
 void steer_native_rules(struct steer_tables *t, const struct steer_rules *rules)
 {
 	t->rules = rules;
-	t->meta.rules_on = steer_rules_matter(rules);
+	t->meta.rules = steer_rules_matter(rules); /* generation 0 */
 	if (rules)
 		steer_rules_head_fill(&t->head, rules);
 }

@@ -167,11 +167,11 @@ static void packets_wait(void)
 
 static int set_locked(struct steer *st, struct port_maps *p, const struct steer_rules *r)
 {
-	uint32_t gen = (__atomic_load_n(&st->meta->gen, __ATOMIC_RELAXED) & 1) ^ 1;
+	uint32_t gen = st->meta->rules == 1; /* the idle one; the lock keeps it so */
 	int err;
 
 	if (!steer_rules_matter(r)) {
-		__atomic_store_n(&st->meta->rules_on, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&st->meta->rules, 0, __ATOMIC_RELAXED); /* nothing follows it */
 		return 0;
 	}
 	packets_wait();
@@ -181,8 +181,8 @@ static int set_locked(struct steer *st, struct port_maps *p, const struct steer_
 	if (err)
 		return err; /* the set in force is untouched */
 	ports_write(p, gen, r);
-	__atomic_store_n(&st->meta->gen, gen, __ATOMIC_RELEASE);
-	__atomic_store_n(&st->meta->rules_on, 1, __ATOMIC_RELEASE);
+	/* release: pairs steer.rules - the generation's tables are whole */
+	__atomic_store_n(&st->meta->rules, 1 + gen, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -271,9 +271,11 @@ static void ports_read(struct port_maps *p, uint32_t gen, struct steer_rules *ou
 
 static int get_locked(struct steer *st, struct port_maps *p, struct steer_rules *out)
 {
-	uint32_t gen = st->meta->gen & 1;
+	uint32_t gen = st->meta->rules == 2;
 	struct steer_rules_head head;
 
+	if (!st->meta->rules)
+		return 0;
 	if (bpf_map_lookup_elem(st->map[STEER_M_RULES], &gen, &head))
 		return -errno;
 	out->nrules = head.nrules;
@@ -292,8 +294,6 @@ int steer_rules_get(struct steer *st, struct steer_rules *out)
 
 	memset(out, 0, sizeof(*out));
 	out->nlport = out->nrport = 1;
-	if (!st->meta->rules_on)
-		return 0;
 	err = port_maps_open(st, &p);
 	if (err)
 		return err;

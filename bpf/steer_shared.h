@@ -152,8 +152,8 @@ _Static_assert(sizeof(struct steer_instance) == 48, "map value");
 
 /* One per attached program, memory-mapped. */
 struct steer_meta {
-	__u32 gen;        /* rule generation in force: 0 or 1 */
-	__u32 rules_on;   /* 0: no rules, every claim holds */
+	__u32 rules;      /* 0: no rules, every claim holds; else 1 + the generation in force */
+	__u32 pad;
 	__u32 own;        /* number of local entries with an owner */
 	__u32 steer_vlan; /* 1: tagged packets are steered as if untagged */
 	char stacks[STEER_STACKS][STEER_STACK_NAME]; /* kinds, by first come */
@@ -214,7 +214,8 @@ struct steer_rules {
 	__u16 rport_class[65536];
 };
 
-/* The same in maps. Everything is there twice, by generation; meta.gen says which is in force. */
+/* The same in maps. Everything is there twice, by generation (0, 1); meta.rules says which is in
+ * force. */
 struct steer_rules_head { /* rules[gen] */
 	__u32 nrules;
 	__u32 default_action;
