@@ -405,6 +405,42 @@ def test_server_killed_among_three(net):
     assert st[0]["rx_fill"] + sum(x["rx_held"] for x in st) == st[0]["rx_total"], st
 
 
+def test_killed_under_load(net):
+    """Deaths at any instruction, the shared locks included: the survivor keeps every frame."""
+    keeper = net.peer(7000, 0)
+    s = net.socket()
+    stop = threading.Event()
+
+    def flood(port):
+        f = net.socket()
+        while not stop.is_set():
+            for _ in range(50):
+                f.sendto(b"x" * 64, (B, port))
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    f.recv(100, socket.MSG_DONTWAIT)
+
+    threads = [threading.Thread(target=flood, args=(port,)) for port in (7000, 7001)]
+    for t in threads:
+        t.start()
+    try:
+        for i in range(12):
+            p = net.peer(7001, 1)
+            assert p.first["event"] == "ready", p.first
+            time.sleep(0.01 * i)  # the moment of death varies
+            p.kill()
+            until("the death to be noticed", lambda: keeper.stats()["members"] == 1)
+        until("the sweep", lambda: not keeper.stats()["sweeping"], 30)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    echo(s, 7000, 100)
+    st = keeper.stats()
+    assert st["rx_fill"] + st["rx_held"] == st["rx_total"], st
+    assert st["rx_fill"] <= st["rx_total"] and st["tx_free"] + st["tx_sent"] == st["tx_total"]
+
+
 def test_stopped_server_is_named(net):
     p1 = net.peer(7001, 0)
     pid = p1.first["pid"]

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Forwarding over veth by hal_xdp and by a minimal libxdp loop, alternately; medians and ratio.
+
+    source fwd_hal gen, cpu1 --> va ==== veth ==== vb --> fwd_hal or fwd_raw, cpu0 --> back to va
+
+The source's MAC is nobody's, so va's kernel drops the frames that come back. Usage:
+    fwd.py [--build DIR] [--rounds N] [--seconds S] [--size BYTES] [--json]
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+
+def sh(cmd):
+    return subprocess.run(cmd, shell=True, check=True, capture_output=True, text=True).stdout
+
+
+def one(args, a, b, bmac, program):
+    src = subprocess.Popen(
+        ["ip", "netns", "exec", a, "taskset", "-c", "1", f"{args.build}/tests/bench/fwd_hal", "gen",
+         "va", bmac, str(args.seconds + 1), str(args.size)], stdout=subprocess.PIPE, text=True)
+    try:
+        out = sh(f"ip netns exec {b} taskset -c 0 {args.build}/tests/bench/{program} vb {args.seconds}")
+    finally:
+        gen = src.communicate(timeout=args.seconds + 10)[0]
+    result = json.loads(out)
+    result["source_pps"] = json.loads(gen)["pps"]
+    return result
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    here = os.path.dirname(os.path.abspath(__file__))
+    ap.add_argument("--build", default=os.path.join(here, "..", "..", "build"))
+    ap.add_argument("--rounds", type=int, default=7)
+    ap.add_argument("--seconds", type=float, default=2)
+    ap.add_argument("--size", type=int, default=64)
+    ap.add_argument("--json", action="store_true")
+    args = ap.parse_args()
+    a, b = f"nsfwd-{os.getpid()}-a", f"nsfwd-{os.getpid()}-b"
+    runs = {"fwd_raw": [], "fwd_hal": []}
+    try:
+        sh(f"ip netns add {a}; ip netns add {b}; ip -n {a} link add va type veth peer name vb netns {b};"
+           f"ip -n {a} link set va up; ip -n {b} link set vb up")
+        bmac = sh(f"ip netns exec {b} cat /sys/class/net/vb/address").strip()
+        for i in range(args.rounds):
+            order = list(runs) if i % 2 == 0 else list(runs)[::-1]
+            for program in order:
+                runs[program].append(one(args, a, b, bmac, program))
+    finally:
+        subprocess.run(f"ip netns del {a}; ip netns del {b}", shell=True, capture_output=True)
+    med = {p: statistics.median(r["pps"] for r in v) for p, v in runs.items()}
+    out = {"size": args.size, "median_pps": med, "ratio": med["fwd_hal"] / med["fwd_raw"],
+           "paired_ratio": statistics.median(h["pps"] / r["pps"] for h, r in
+                                             zip(runs["fwd_hal"], runs["fwd_raw"])),
+           "runs": {p: [r["pps"] for r in v] for p, v in runs.items()},
+           "last": {p: v[-1] for p, v in runs.items()}}
+    if args.json:
+        json.dump(out, sys.stdout)
+        print()
+        return
+    for p, v in runs.items():
+        pps = [r["pps"] for r in v]
+        print(f"{p}: median {med[p] / 1e6:.3f} Mpps [{min(pps) / 1e6:.3f}..{max(pps) / 1e6:.3f}] "
+              f"n={len(pps)}, {v[-1]['packets'] / max(v[-1]['kicks'], 1):.1f} packets a kick")
+    print(f"hal/raw: {out['ratio']:.3f} (median of pairs {out['paired_ratio']:.3f})")
+
+
+if __name__ == "__main__":
+    main()
