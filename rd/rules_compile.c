@@ -239,6 +239,26 @@ int rd_init(const struct ns_config *c, char err[RD_ERR])
 	return ret;
 }
 
+/* Two sets that are the same but for priorities and lines? By their printed form, after both went
+ * through the compiled one. */
+static bool same_in_force(const struct rd_rules *r, const struct rd_rules *in_force,
+			  struct steer_rules *scratch)
+{
+	struct rd_rules *mine = malloc(sizeof(*mine));
+	char *a = NULL, *b = NULL;
+	bool same = false;
+
+	if (mine && !rd_rules_compile(r, scratch) && !rd_rules_decompile(scratch, mine)) {
+		a = rd_rules_text(mine);
+		b = rd_rules_text(in_force);
+		same = a && b && !strcmp(a, b);
+	}
+	free(a);
+	free(b);
+	free(mine);
+	return same;
+}
+
 int rd_steer_attach(struct steer *st, const struct ns_config *c)
 {
 	struct steer_rules *compiled = malloc(sizeof(*compiled));
@@ -247,17 +267,19 @@ int rd_steer_attach(struct steer *st, const struct ns_config *c)
 
 	if (!compiled || !r)
 		goto out;
-	if (c && c->rules) {
-		ret = rd_rules_compile(c->rules, compiled);
-		if (!ret)
-			ret = steer_rules_set(st, compiled);
-		goto out;
-	}
 	ret = steer_rules_get(st, compiled);
 	if (!ret)
 		ret = rd_rules_decompile(compiled, r);
-	if (!ret && (r->n || r->default_action != RD_STACK || r->default_stack))
+	if (c && c->rules) {
+		/* the usual case of a second worker: nothing to do, no packet sees a change */
+		if (!ret && same_in_force(c->rules, r, compiled))
+			goto out;
+		ret = rd_rules_compile(c->rules, compiled);
+		if (!ret)
+			ret = steer_rules_set(st, compiled);
+	} else if (!ret && (r->n || r->default_action != RD_STACK || r->default_stack)) {
 		ret = rd_rules_publish(r);
+	}
 out:
 	free(compiled);
 	free(r);

@@ -2,13 +2,17 @@
 /* tools/verb_dump.c - nstack dump: capture what a process's stack receives and sends
  *
  * The file is opened here, with the caller's rights, and its descriptor passed on; the process
- * writes pcapng blocks into it until told to stop, or until this connection ends.
+ * writes pcapng blocks into it until told to stop, or until this connection ends. With a number of
+ * packets or a filter the process writes into a memfd instead, and the wanted blocks are copied
+ * from there (dump_filter.c).
  */
 #define _GNU_SOURCE
 #include "tool.h"
+#include "dump_filter.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,17 +27,17 @@ static void on_stop(int sig)
 }
 
 /* "port 80", "tcp", "udp", a pid; in any order */
-static int read_words(int n, char **argv, cJSON *q, const char **pid)
+static int read_words(int n, char **argv, struct dump_filter *f, const char **pid)
 {
 	for (int i = 1; i <= n; i++) {
 		if (!strcmp(argv[i], "tcp") || !strcmp(argv[i], "udp")) {
-			cJSON_AddStringToObject(q, "proto", argv[i]);
+			f->proto = !strcmp(argv[i], "tcp") ? IPPROTO_TCP : IPPROTO_UDP;
 		} else if (!strcmp(argv[i], "port") && i < n) {
 			long long port = number(argv[++i], 1, 65535);
 
 			if (port < 0)
 				return usage_error(&verb_dump, "a port is 1 to 65535");
-			put_u64(q, "port", (uint64_t)port);
+			f->port = (uint16_t)port;
 		} else if (number(argv[i], 1, 1 << 30) > 0 && !*pid) {
 			*pid = argv[i];
 		} else {
@@ -44,7 +48,7 @@ static int read_words(int n, char **argv, cJSON *q, const char **pid)
 }
 
 /* Until the bound is reached, a signal comes, or the process is gone. */
-static void wait_for_end(int fd)
+static void wait_for_end(int fd, struct dump_filter *f)
 {
 	struct timespec nap = { 0, 100000000 };
 	char why[256];
@@ -59,24 +63,30 @@ static void wait_for_end(int fd)
 		r = ctl_call(fd, ctl_request_new("dump_state"), -1, why);
 		running = r && flag(r, "running");
 		cJSON_Delete(r);
+		if (f && dump_filter_run(f))
+			return;
 	}
 }
 
-static int capture(int fd, pid_t pid, int out, cJSON *q, const char *path)
+/* f NULL: the process writes into the file itself. */
+static int capture(int fd, pid_t pid, int out, cJSON *q, const char *path, struct dump_filter *f)
 {
 	char why[256] = "";
-	cJSON *r = ctl_call(fd, q, out, why);
+	cJSON *r = ctl_call(fd, q, f ? f->in : out, why);
+	double packets;
 
-	close(out);
 	if (!r)
 		return fail("pid %d: %s", (int)pid, why);
 	cJSON_Delete(r);
 	fprintf(stderr, "nstack: capturing pid %d into %s; stop with ctrl-c\n", (int)pid, path);
-	wait_for_end(fd);
+	wait_for_end(fd, f);
 	r = ctl_call(fd, ctl_request_new("dump_stop"), -1, why);
+	if (f && dump_filter_run(f) < 0)
+		return fail("%s: %s", path, strerror(errno));
 	if (!r)
 		return fail("pid %d: %s", (int)pid, why);
-	fprintf(stderr, "nstack: %.0f packets captured, %.0f lost\n", num(r, "packets"), num(r, "lost"));
+	packets = f ? (double)f->packets : num(r, "packets");
+	fprintf(stderr, "nstack: %.0f packets captured, %.0f lost\n", packets, num(r, "lost"));
 	cJSON_Delete(r);
 	return 0;
 }
@@ -90,6 +100,7 @@ static int dump_run(int argc, char **argv)
 	};
 	int n = opts_parse(&verb_dump, opts, true, argc, argv), fd, out, ret;
 	struct sigaction sa = { .sa_handler = on_stop };
+	struct dump_filter f = { .in = -1, .out = -1 };
 	cJSON *q;
 	pid_t pid;
 
@@ -100,15 +111,14 @@ static int dump_run(int argc, char **argv)
 	if ((count && number(count, 1, 1ll << 40) < 0) || (snap && number(snap, 64, 65535) < 0))
 		return usage_error(&verb_dump, "-c is a number of packets, -s 64 to 65535 bytes");
 	q = ctl_request_new("dump_start");
-	ret = read_words(n, argv, q, &pid_arg);
+	ret = read_words(n, argv, &f, &pid_arg);
 	if (!ret)
 		ret = ctl_pick(pid_arg, &pid);
 	if (ret) {
 		cJSON_Delete(q);
 		return ret;
 	}
-	if (count)
-		put_u64(q, "packets", (uint64_t)atoll(count));
+	f.max_packets = count ? (uint64_t)atoll(count) : 0;
 	if (snap)
 		put_u64(q, "snaplen", (uint64_t)atoll(snap));
 	if (ifname)
@@ -124,7 +134,14 @@ static int dump_run(int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	ret = capture(fd, pid, out, q, file);
+	if ((f.max_packets || f.port || f.proto) && dump_filter_open(&f, out)) {
+		cJSON_Delete(q);
+		ret = fail("no memory file: %s", strerror(errno));
+	} else {
+		ret = capture(fd, pid, out, q, file, f.in >= 0 ? &f : NULL);
+	}
+	dump_filter_close(&f);
+	close(out);
 	close(fd);
 	return ret;
 }
