@@ -318,13 +318,14 @@ static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int 
 	if (s->resync)
 		ev_kernel_resync(s, epfd);
 	s->round++;
+	ev_ready_rewatch(s, epfd);
 	ask = kernel_side(s);
 	if (ask && kernel_due(s)) {
 		kernel = ev_kernel_collect(s, epfd, evs, ev_ready_empty(s) ? max : (max + 1) / 2);
 		n = kernel > 0 ? kernel : 0;
 		ask = false;
 	}
-	n += ev_ready_collect(s, epfd, evs + n, max - n);
+	n += ev_ready_collect(s, evs + n, max - n);
 	if (!n && ask) /* the list had nothing true */
 		n = kernel = ev_kernel_collect(s, epfd, evs, max);
 	pthread_mutex_unlock(&s->lock);

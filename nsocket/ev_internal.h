@@ -85,6 +85,7 @@ struct ev_set {
 	uint32_t nested;             /* members that are sets themselves */
 	uint32_t ndead;              /* dead items that may still be on the ready list */
 	uint32_t round;              /* counts collections */
+	uint32_t rewatch;            /* atomic: an item on the ready list has its flag set */
 	uint32_t raw_waiters;        /* atomic: threads inside libc's epoll_wait */
 	struct cds_list_head items;
 
@@ -144,7 +145,10 @@ uint32_t ev_item_ready(struct ev_item *it);
 /* Write the event out, unless the round has it; handles one-shot. Returns 1, or 0. s->lock. */
 int ev_item_deliver(struct ev_item *it, uint32_t events, bool by_kernel, struct epoll_event *out);
 /* Serve the ready list. s->lock. */
-int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max);
+int ev_ready_collect(struct ev_set *s, struct epoll_event *evs, int max);
+/* Look again at the kernel halves of items that were told to; before the kernel is asked, or an
+ * edge could be reported twice. s->lock. */
+void ev_ready_rewatch(struct ev_set *s, int epfd);
 static inline bool ev_ready_empty(struct ev_set *s)
 {
 	return cds_wfcq_empty(__cds_wfcq_head_cast(&s->ready_head), &s->ready_tail);

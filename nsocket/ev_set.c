@@ -94,10 +94,13 @@ static void item_notify(struct watch *w, struct nfile *f, uint32_t events)
 	/* relaxed: who collects looks again under the lock; this only saves work */
 	if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED))
 		return;
-	if (events & NSOCK_EV_REWATCH)
-		__atomic_store_n(&it->rewatch, 1, __ATOMIC_RELAXED); /* published by queued */
-	else if (!(ev_expand(events) & interest & ~EV_FLAGS))
+	if (events & NSOCK_EV_REWATCH) {
+		__atomic_store_n(&it->rewatch, 1, __ATOMIC_RELAXED); /* published by the set's */
+		/* release: pairs ev.rewatch */
+		__atomic_store_n(&it->set->rewatch, 1, __ATOMIC_RELEASE);
+	} else if (!(ev_expand(events) & interest & ~EV_FLAGS)) {
 		return;
+	}
 	ev_item_queue(it);
 }
 
@@ -334,7 +337,33 @@ static int ready_serve(struct ev_set *s, struct ev_item *it, struct epoll_event 
 	return 1;
 }
 
-int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max)
+void ev_ready_rewatch(struct ev_set *s, int epfd)
+{
+	struct ev_item *it, *first = NULL;
+
+	/* acquire: pairs ev.rewatch. An item that has its flag but is not yet on the list is met by
+	 * ev_ready_collect(). */
+	if (!__atomic_exchange_n(&s->rewatch, 0, __ATOMIC_ACQUIRE))
+		return;
+	while ((it = ready_take(s))) {
+		if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED)) {
+			ready_bury(s, it);
+			continue;
+		}
+		if (__atomic_exchange_n(&it->rewatch, 0, __ATOMIC_RELAXED) &&
+		    ev_khalf_sync(s, epfd, it) > 0) {
+			ready_bury(s, it);
+			continue;
+		}
+		ready_return(s, it);
+		if (it == first)
+			break; /* once round */
+		if (!first)
+			first = it;
+	}
+}
+
+int ev_ready_collect(struct ev_set *s, struct epoll_event *evs, int max)
 {
 	struct cds_wfcq_node *back = NULL, **tail = &back, *next;
 	struct ev_item *it;
@@ -346,14 +375,11 @@ int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int ma
 			ready_bury(s, it);
 			continue;
 		}
-		if (__atomic_load_n(&it->rewatch, __ATOMIC_RELAXED)) {
-			__atomic_store_n(&it->rewatch, 0, __ATOMIC_RELAXED);
-			if (ev_khalf_sync(s, epfd, it) > 0) {
-				ready_bury(s, it);
-				continue;
-			}
-		}
-		n += ready_serve(s, it, &evs[n], &again);
+		again = __atomic_load_n(&it->rewatch, __ATOMIC_RELAXED);
+		if (again)
+			__atomic_store_n(&s->rewatch, 1, __ATOMIC_RELAXED); /* next time, first */
+		else
+			n += ready_serve(s, it, &evs[n], &again);
 		if (again) {
 			/* chained through the node, which is off the list */
 			*tail = &it->ready;
@@ -370,7 +396,7 @@ int ev_ready_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int ma
 
 bool ev_set_poll(struct ev_set *s)
 {
-	struct ev_item *it;
+	struct ev_item *it, *first = NULL;
 	bool ready = false;
 
 	if (ev_ready_empty(s))
@@ -381,8 +407,14 @@ bool ev_set_poll(struct ev_set *s)
 			ready_bury(s, it);
 			continue;
 		}
-		/* a pending look at its kernel half needs a wait on the set, so it stays */
-		if (ready_confirm(it)) {
+		if (__atomic_load_n(&it->rewatch, __ATOMIC_RELAXED)) {
+			/* that needs a wait on the set, so it stays */
+			ready_return(s, it);
+			if (it == first)
+				break; /* once round */
+			if (!first)
+				first = it;
+		} else if (ready_confirm(it)) {
 			ready_return(s, it);
 			ready = true;
 		}
