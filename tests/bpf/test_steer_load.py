@@ -20,6 +20,7 @@ BUILD = os.path.abspath(os.environ.get(
     "NSTACK_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build")))
 TOOL = os.path.join(BUILD, "tests/bpf/steer_tool")
 PACKETS = os.path.join(BUILD, "tests/bpf/steer_packets")
+RULESETS = os.path.join(BUILD, "tests/bpf/steer_rulesets")
 FOREIGN = os.path.join(BUILD, "tests/bpf/foreign.bpf.o")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -161,6 +162,11 @@ def test_packets(link):
     for dev in ("q0", "q1"):
         link.run("a", "ip", "link", "set", dev, "up")
     r = link.run("a", PACKETS, 20000, "q0", check=False)
+    assert r.returncode == 0, r.stdout[-3000:] + r.stderr[-3000:]
+
+
+def test_rule_sets(link):
+    r = link.run("a", RULESETS, check=False)
     assert r.returncode == 0, r.stdout[-3000:] + r.stderr[-3000:]
 
 
