@@ -75,11 +75,14 @@ static int find_library(char *out, size_t size)
 static void set_preload(const char *lib)
 {
 	const char *old = getenv("LD_PRELOAD");
+	bool others = old && old[0], runtime = others && strstr(old, "san.so");
 	char *value;
 
-	if (old && strstr(old, lib))
+	if (others && strstr(old, lib))
 		return;
-	if (asprintf(&value, "%s%s%s", lib, old && old[0] ? ":" : "", old ? old : "") < 0)
+	/* ours first, as calls that others wrap must reach us; but a sanitizer's runtime before all */
+	if (asprintf(&value, "%s%s%s", runtime ? old : lib, others ? ":" : "",
+		     runtime ? lib : others ? old : "") < 0)
 		return;
 	setenv("LD_PRELOAD", value, 1);
 	free(value);
