@@ -37,6 +37,7 @@ int ev_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int ev_epoll_wait(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
 		  const sigset_t *sigmask);
 
+/* fds is not NULL. */
 int ev_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *sigmask);
 /* Is a descriptor of ours in the sets? If not, libc is to be called. */
 bool ev_select_ours(int n, const fd_set *rd, const fd_set *wr, const fd_set *ex);

@@ -246,7 +246,8 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 	return n ? n : r;
 }
 
-/* Take the files and the memory that the call needs, and wait. */
+/* Take the files and the memory that the call needs, and wait. -EAGAIN: none of them is ours after
+ * all (a descriptor of the library's own, or one that was just closed): libc is to be called. */
 static int call_run(struct pollfd *fds, unsigned n, bool (*counts)(const struct pollfd *),
 		    const struct timespec *timeout, const sigset_t *mask)
 {
@@ -270,7 +271,7 @@ static int call_run(struct pollfd *fds, unsigned n, bool (*counts)(const struct 
 		c.files[i] = fds[i].fd >= 0 ? fd_get(fds[i].fd) : NULL;
 		c.ours += c.files[i] != NULL;
 	}
-	r = call_wait(&c, timeout, mask);
+	r = c.ours ? call_wait(&c, timeout, mask) : -EAGAIN;
 	for (unsigned i = 0; i < n; i++)
 		if (c.files[i])
 			nfile_put(c.files[i]);
@@ -288,17 +289,14 @@ static bool poll_counts(const struct pollfd *p)
 int ev_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct rlimit lim;
-	bool ours = false;
+	int r;
 
-	for (nfds_t i = 0; fds && i < n && !ours; i++)
-		ours = fd_is_ours(fds[i].fd);
-	if (!ours)
-		return (int)libc_errno(libc.ppoll(fds, n, timeout, mask));
 	if (!ev_timeout_valid(timeout))
 		return -EINVAL;
 	if (n > ON_STACK && (n > INT32_MAX || (!getrlimit(RLIMIT_NOFILE, &lim) && n > lim.rlim_cur)))
 		return -EINVAL;
-	return call_run(fds, (unsigned)n, poll_counts, timeout, mask);
+	r = call_run(fds, (unsigned)n, poll_counts, timeout, mask);
+	return r == -EAGAIN ? (int)libc_errno(libc.ppoll(fds, n, timeout, mask)) : r;
 }
 
 /* --- select ------------------------------------------------------------------------------- */
@@ -414,7 +412,9 @@ static int select_ours(unsigned n, unsigned count, fd_set *rd, fd_set *wr, fd_se
 	}
 	select_list(n, rd, wr, ex, p, &ours);
 	r = call_run(p, count, select_counts, timeout, mask);
-	if (r >= 0)
+	if (r == -EAGAIN)
+		r = (int)libc_errno(libc.pselect((int)n, rd, wr, ex, timeout, mask));
+	else if (r >= 0)
 		r = select_answer(p, count, n, rd, wr, ex);
 	if (p != on_stack)
 		free(p);
