@@ -164,6 +164,14 @@ static int full_set(struct steer_rules *r, uint8_t action, unsigned slices)
 	return steer_rules_compile(r, list, slices, NULL);
 }
 
+static bool both_seen(struct scene_ctx *s, const uint64_t before[STEER_C_NR_])
+{
+	uint64_t now[STEER_C_NR_];
+
+	return !steer_counters(&s->st, now) && now[STEER_C_DROP_RULE] > before[STEER_C_DROP_RULE] &&
+	       now[STEER_C_PASS_RULE] > before[STEER_C_PASS_RULE];
+}
+
 static void test_exchange(struct scene_ctx *s)
 {
 	struct exchange x = { .s = s, .set = { calloc(1, sizeof(*x.set[0])), calloc(1, sizeof(*x.set[0])) } };
@@ -178,11 +186,15 @@ static void test_exchange(struct scene_ctx *s)
 		return fail("exchange", "can't be set up", "set up");
 	steer_counters(&s->st, before);
 	pthread_create(&thread, NULL, exchange, &x);
-	while (time(NULL) < end) {
-		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = p, .data_size_in = len, .repeat = 5000);
+	/* exchanges wait for runs, so runs of one length would keep step with them */
+	while (time(NULL) < end || (!both_seen(s, before) && time(NULL) < end + 20)) {
+		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = p, .data_size_in = len,
+			    .repeat = (int)(1 + rnd(3000)));
 
-		if (bpf_prog_test_run_opts(s->prog, &opts))
+		if (bpf_prog_test_run_opts(s->prog, &opts)) {
 			fail("test run", strerror(errno), "done");
+			break;
+		}
 	}
 	__atomic_store_n(&x.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
