@@ -103,18 +103,20 @@ static struct shm_session *slot(const struct shm_region *r, uint32_t id)
 	return (struct shm_session *)(void *)(r->base + HEADER + (size_t)id * SLOT);
 }
 
+/* By its place: the id in the session is within the program's reach. */
+static uint32_t index_of(const struct shm_region *r, const struct shm_session *s)
+{
+	return (uint32_t)((size_t)((const uint8_t *)s - (r->base + HEADER)) / SLOT);
+}
+
 struct fifo shm_session_rx(const struct shm_region *r, struct shm_session *s)
 {
-	size_t id = (size_t)((uint8_t *)s - (r->base + HEADER)) / SLOT;
-
-	return (struct fifo){ &s->rx, r->rx0 + id * r->rx_size, r->rx_size };
+	return (struct fifo){ &s->rx, r->rx0 + (size_t)index_of(r, s) * r->rx_size, r->rx_size };
 }
 
 struct fifo shm_session_tx(const struct shm_region *r, struct shm_session *s)
 {
-	size_t id = (size_t)((uint8_t *)s - (r->base + HEADER)) / SLOT;
-
-	return (struct fifo){ &s->tx, r->tx0 + id * r->tx_size, r->tx_size };
+	return (struct fifo){ &s->tx, r->tx0 + (size_t)index_of(r, s) * r->tx_size, r->tx_size };
 }
 
 struct shm_session *shm_session_alloc(struct shm_region *r, uint8_t family, uint8_t proto)
@@ -167,7 +169,7 @@ void shm_session_free(struct shm_region *r, struct shm_session *s)
 	shm_session_set_state(s, SHM_S_FREE);
 	give_back(r, rx.data, rx_touched > rx.size ? rx.size : rx_touched);
 	give_back(r, tx.data, tx_touched > tx.size ? tx.size : tx_touched);
-	r->free_ids[r->nfree++] = s->id;
+	r->free_ids[r->nfree++] = index_of(r, s);
 	r->st.frees++;
 	r->st.used--;
 }
