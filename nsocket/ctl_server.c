@@ -204,7 +204,7 @@ static ssize_t client_receive(struct ctl_server *s, struct ctl_client *c, int *f
 		memcpy(fds, CMSG_DATA(cm), (count > 8 ? 8 : count) * sizeof(int));
 		for (size_t i = 0; i < count && i < 8; i++) {
 			if (*fd < 0)
-				*fd = fds[i];
+				*fd = sys_fd_high(fds[i]);
 			else
 				sys_close(fds[i]);
 		}

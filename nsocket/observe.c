@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 static struct hal_port *captured; /* the wrapper, while a capture runs; worker lock */
+static struct hal_port *captured_lower; /* what it wraps */
 static unsigned captured_port;
 
 static void status(void *arg, struct ctl_status *out)
@@ -186,6 +187,7 @@ static int dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[25
 	if (!p || captured) {
 		close(fd);
 	} else {
+		captured_lower = p->hal;
 		err = hal_pcap_wrap(&captured, p->hal, &pc);
 		if (!err) {
 			p->hal = captured;
@@ -228,9 +230,10 @@ static int dump_stop(void *arg, uint64_t *packets, uint64_t *lost)
 	hal_pcap_stats(captured, &st);
 	*packets = st.packets;
 	*lost = st.dropped;
-	worker.port[captured_port].hal = hal_pcap_unwrap(captured);
-	worker.ops->set_port(worker.st, worker.port[captured_port].ifindex,
-			     worker.port[captured_port].hal);
+	/* the stack flushes the port that it gives up: the wrapper must still be there */
+	worker.port[captured_port].hal = captured_lower;
+	worker.ops->set_port(worker.st, worker.port[captured_port].ifindex, captured_lower);
+	hal_pcap_unwrap(captured);
 	captured = NULL;
 	worker_unlock();
 	return 0;
