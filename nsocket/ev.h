@@ -33,6 +33,9 @@ struct nfile;
 
 int ev_epoll_create1(int flags); /* the new descriptor, or -errno */
 int ev_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+/* May a wait on this set go straight to libc? A set without members of ours, if nobody else can
+ * add one meanwhile; blocks: the wait may sleep. Cheap; false is always right. */
+bool ev_epoll_plain(int epfd, bool blocks);
 /* timeout: NULL = for ever. sigmask: NULL = leave. Returns the number of events or -errno. */
 int ev_epoll_wait(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
 		  const sigset_t *sigmask);

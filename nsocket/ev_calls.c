@@ -51,7 +51,7 @@ NS_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int n, int timeout)
 {
 	struct timespec t;
 
-	if (!fd_is_ours(epfd))
+	if (!fd_is_ours(epfd) || ev_epoll_plain(epfd, timeout != 0))
 		return libc.epoll_wait(epfd, ev, n, timeout);
 	return (int)libc_result(ev_epoll_wait(epfd, ev, n, from_ms(timeout, &t), NULL));
 }
@@ -61,7 +61,7 @@ NS_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int n, int timeout,
 {
 	struct timespec t;
 
-	if (!fd_is_ours(epfd))
+	if (!fd_is_ours(epfd) || ev_epoll_plain(epfd, timeout != 0))
 		return libc.epoll_pwait(epfd, ev, n, timeout, mask);
 	return (int)libc_result(ev_epoll_wait(epfd, ev, n, from_ms(timeout, &t), mask));
 }

@@ -20,6 +20,7 @@
 
 #include <limits.h>
 #include <sys/eventfd.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -409,6 +410,24 @@ leave:
 	if (!ev_timeout_zero(timeout))
 		__atomic_sub_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
 	return n == 0 && ours ? -EAGAIN : n;
+}
+
+bool ev_epoll_plain(int epfd, bool blocks)
+{
+	bool single = __libc_single_threaded, plain;
+	struct nfile *f;
+
+	if (blocks && !single)
+		return false;
+	if (!single)
+		rcu_read_lock();
+	f = (unsigned)epfd < NFILE_FDS ? rcu_dereference(nfile_table[epfd]) : NULL;
+	plain = f && f->kind == NF_EPOLL &&
+		!__atomic_load_n(&ev_set_of(f)->nitems, __ATOMIC_RELAXED) &&
+		__atomic_load_n(&ev_set_of(f)->inner, __ATOMIC_RELAXED) < 0;
+	if (!single)
+		rcu_read_unlock();
+	return plain;
 }
 
 int ev_epoll_wait(int epfd, struct epoll_event *evs, int max, const struct timespec *timeout,
