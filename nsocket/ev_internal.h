@@ -60,6 +60,7 @@ struct ev_item {
 	uint32_t slot, gen;          /* name of the item inside the inner epoll */
 	uint32_t round;              /* last collection that delivered it */
 	uint8_t khalf;               /* enum ev_khalf */
+	uint32_t kevents;            /* EV_K_INNER: what the kernel half is registered for */
 	struct cds_list_head member; /* in set->items */
 	struct rcu_head rcu;
 };
@@ -171,6 +172,8 @@ static inline uint32_t ev_file_poll(struct nfile *f)
 
 /* Is this socket the kernel's for good? (ev_sock.c; sets and sockets that may change: no.) */
 bool ev_sock_kernel_only(struct nfile *f);
+/* Which events of the kernel half count while there is one. */
+uint32_t ev_sock_kernel_bits(struct nfile *f);
 
 /* --- ev_kernel.c: kernel halves ----------------------------------------------------------- */
 

@@ -100,6 +100,12 @@ static bool fd_still(const struct ev_item *it)
 	       __atomic_load_n(&nfile_table[it->fd], __ATOMIC_RELAXED) == it->f;
 }
 
+/* What to register the kernel half for. */
+static uint32_t khalf_events(const struct ev_item *it)
+{
+	return it->events & (ev_sock_kernel_bits(it->f) | EV_FLAGS);
+}
+
 static int inner_add(struct ev_set *s, int epfd, struct ev_item *it)
 {
 	int r;
@@ -109,9 +115,10 @@ static int inner_add(struct ev_set *s, int epfd, struct ev_item *it)
 	r = inner_open(s, epfd);
 	if (r)
 		return r;
-	r = kernel_ctl(s->inner, EPOLL_CTL_ADD, it->fd, it->events, ev_item_name(it));
+	it->kevents = khalf_events(it);
+	r = kernel_ctl(s->inner, EPOLL_CTL_ADD, it->fd, it->kevents, ev_item_name(it));
 	if (r == -EEXIST)
-		r = kernel_ctl(s->inner, EPOLL_CTL_MOD, it->fd, it->events, ev_item_name(it));
+		r = kernel_ctl(s->inner, EPOLL_CTL_MOD, it->fd, it->kevents, ev_item_name(it));
 	if (!r)
 		it->khalf = EV_K_INNER;
 	return r;
@@ -170,6 +177,8 @@ int ev_khalf_sync(struct ev_set *s, int epfd, struct ev_item *it)
 	if (ev_sock_kernel_only(it->f) && ev_item_to_kernel(s, epfd, it))
 		return 1;
 	want = (it->events & ~EV_FLAGS) && nsock_kernel_half(it->f);
+	if (want && it->khalf == EV_K_INNER && it->kevents != khalf_events(it))
+		ev_khalf_drop(s, it); /* anew, with the events that count now */
 	if (want == (it->khalf == EV_K_INNER))
 		return 0;
 	if (want)
@@ -183,7 +192,8 @@ int ev_khalf_mod(struct ev_set *s, int epfd, struct ev_item *it)
 	int r = 0;
 
 	if (it->khalf == EV_K_INNER && fd_still(it) && nsock_kernel_half(it->f)) {
-		r = kernel_ctl(s->inner, EPOLL_CTL_MOD, it->fd, it->events, ev_item_name(it));
+		it->kevents = khalf_events(it);
+		r = kernel_ctl(s->inner, EPOLL_CTL_MOD, it->fd, it->kevents, ev_item_name(it));
 		if (r != -ENOENT)
 			return r;
 		it->khalf = EV_K_NONE;
@@ -246,7 +256,9 @@ static int inner_event(struct ev_set *s, int epfd, const struct epoll_event *ev,
 		ev_khalf_drop(s, it);
 		return 0;
 	}
-	events = ev->events | ev_item_ready(it);
+	events = (ev->events & ev_sock_kernel_bits(it->f)) | ev_item_ready(it);
+	if (!events)
+		return 0;
 	return ev_item_deliver(it, events, true, out);
 }
 

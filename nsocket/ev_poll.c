@@ -166,7 +166,11 @@ static bool block_fired(void *arg)
 
 static void kfd_add(struct poll_call *c, unsigned i)
 {
-	c->kfds[c->nk] = (struct pollfd){ .fd = c->fds[i].fd, .events = c->fds[i].events };
+	uint32_t events = (uint16_t)c->fds[i].events;
+
+	if (c->files[i])
+		events &= ev_sock_kernel_bits(c->files[i]);
+	c->kfds[c->nk] = (struct pollfd){ .fd = c->fds[i].fd, .events = (short)events };
 	c->kidx[c->nk++] = i;
 }
 

@@ -41,11 +41,22 @@ bool ev_sock_kernel_only(struct nfile *f)
 	return fake_kernel_only(f);
 }
 
+static uint32_t fake_kernel_bits(struct nfile *f);
+uint32_t ev_sock_kernel_bits(struct nfile *f)
+{
+	return fake_kernel_bits(f);
+}
+
 #ifdef EV_FAKE_POLL /* the includer has its own idea of readiness */
 static uint32_t stub_poll(struct nfile *f);
 uint32_t nsock_poll(struct nfile *f)
 {
 	return stub_poll(f);
+}
+
+static uint32_t fake_kernel_bits(struct nfile *f)
+{
+	return UINT32_MAX;
 }
 
 static bool user;
@@ -62,7 +73,7 @@ bool nsock_kernel_half(struct nfile *f)
 struct fake {
 	struct nfile nf;
 	uint32_t ready;  /* atomic */
-	uint32_t khalf;  /* atomic; 2: the kernel's for good */
+	uint32_t khalf;  /* atomic; 2: the kernel's for good; 3: its OUT does not count */
 	uint32_t polls;  /* atomic: how often it was asked */
 	uint32_t closed; /* atomic: after that nobody may ask */
 };
@@ -77,6 +88,12 @@ uint32_t nsock_poll(struct nfile *f)
 	}
 	__atomic_add_fetch(&s->polls, 1, __ATOMIC_RELAXED);
 	return __atomic_load_n(&s->ready, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t fake_kernel_bits(struct nfile *f)
+{
+	return f->kind == NF_SOCK && ((struct fake *)f)->khalf == 3 ? ~(uint32_t)EPOLLOUT :
+								     UINT32_MAX;
 }
 
 static bool fake_kernel_only(struct nfile *f)

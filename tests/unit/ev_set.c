@@ -243,6 +243,38 @@ static void test_kernel_half(void)
 	fake_close(ep);
 }
 
+/* A UDP socket that becomes the stack's: that the shadow could send no longer counts. */
+static void test_kernel_bits(void)
+{
+	int ep = ev_epoll_create1(0), fd;
+	struct pollfd p = { .events = POLLIN | POLLOUT };
+	struct epoll_event ev[4];
+	unsigned long before;
+	uint64_t v = 1;
+	struct fake *s;
+
+	p.fd = fd = fake_open(&s, true);
+	CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT, 9), 0);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev[0].events, EPOLLOUT);
+	__atomic_store_n(&s->khalf, 3, __ATOMIC_SEQ_CST);
+	watch_notify(&s->nf, NSOCK_EV_REWATCH);
+	before = sleeps;
+	CHECK_EQ(wait_ms(ep, ev, 4, 10), 0);
+	CHECK(sleeps - before < 4);
+	CHECK_EQ(ev_poll(&p, 1, &ZERO, NULL), 0);
+	fake_event(s, EPOLLOUT);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev_poll(&p, 1, &ZERO, NULL), 1);
+	CHECK_EQ(p.revents, POLLOUT);
+	fake_consume(s, EPOLLOUT);
+	CHECK_EQ(write(fd, &v, sizeof(v)), 8);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev[0].events, EPOLLIN);
+	fake_close(fd);
+	fake_close(ep);
+}
+
 /* A socket that turns out to be the kernel's for good: its item goes, its events come as before. */
 static void test_to_kernel(void)
 {
@@ -674,6 +706,7 @@ int main(void)
 	test_fairness();
 	test_dup();
 	test_kernel_half();
+	test_kernel_bits();
 	test_to_kernel();
 	test_leftover();
 	test_nested();
