@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forwarding over veth by hal_xdp and by a minimal libxdp loop, alternately; medians and ratio.
 
-    source fwd_hal gen, cpu1 --> va ==== veth ==== vb --> fwd_hal or fwd_raw, cpu0 --> back to va
+    source, cpu1 --> va ==== veth ==== vb --> fwd_hal or fwd_raw, cpu0 --> back to va
 
-The source's MAC is nobody's, so va's kernel drops the frames that come back. Usage:
-    fwd.py [--build DIR] [--rounds N] [--seconds S] [--size BYTES] [--json]
+Generic mode: the source is an AF_XDP sender, which may be the limit (then packets a kick are
+few, and the ratio says little). Native mode (default): XDP live frames, several times what
+anybody can forward. The source's MAC is nobody's, so va's kernel drops the frames that come back. Usage:
+    fwd.py [--build DIR] [--rounds N] [--seconds S] [--size BYTES] [--mode MODE] [--json]
 """
 import argparse
 import json
@@ -21,10 +23,12 @@ def sh(cmd):
 
 def one(args, a, b, bmac, program):
     src = subprocess.Popen(
-        ["ip", "netns", "exec", a, "taskset", "-c", "1", f"{args.build}/tests/bench/fwd_hal", "gen",
+        ["ip", "netns", "exec", a, "taskset", "-c", "1", f"{args.build}/tests/bench/fwd_hal",
+         "gen" if args.mode == "generic" else "live",
          "va", bmac, str(args.seconds + 1), str(args.size)], stdout=subprocess.PIPE, text=True)
     try:
-        out = sh(f"ip netns exec {b} taskset -c 0 {args.build}/tests/bench/{program} vb {args.seconds}")
+        out = sh(f"ip netns exec {b} taskset -c 0 {args.build}/tests/bench/{program} vb {args.seconds} "
+                 f"{args.mode}")
     finally:
         gen = src.communicate(timeout=args.seconds + 10)[0]
     result = json.loads(out)
@@ -39,6 +43,7 @@ def main():
     ap.add_argument("--rounds", type=int, default=7)
     ap.add_argument("--seconds", type=float, default=2)
     ap.add_argument("--size", type=int, default=64)
+    ap.add_argument("--mode", choices=("native", "generic"), default="native")
     ap.add_argument("--json", action="store_true")
     args = ap.parse_args()
     a, b = f"nsfwd-{os.getpid()}-a", f"nsfwd-{os.getpid()}-b"
@@ -54,7 +59,7 @@ def main():
     finally:
         subprocess.run(f"ip netns del {a}; ip netns del {b}", shell=True, capture_output=True)
     med = {p: statistics.median(r["pps"] for r in v) for p, v in runs.items()}
-    out = {"size": args.size, "median_pps": med, "ratio": med["fwd_hal"] / med["fwd_raw"],
+    out = {"size": args.size, "mode": args.mode, "median_pps": med, "ratio": med["fwd_hal"] / med["fwd_raw"],
            "paired_ratio": statistics.median(h["pps"] / r["pps"] for h, r in
                                              zip(runs["fwd_hal"], runs["fwd_raw"])),
            "runs": {p: [r["pps"] for r in v] for p, v in runs.items()},
@@ -66,7 +71,8 @@ def main():
     for p, v in runs.items():
         pps = [r["pps"] for r in v]
         print(f"{p}: median {med[p] / 1e6:.3f} Mpps [{min(pps) / 1e6:.3f}..{max(pps) / 1e6:.3f}] "
-              f"n={len(pps)}, {v[-1]['packets'] / max(v[-1]['kicks'], 1):.1f} packets a kick")
+              f"n={len(pps)}, {v[-1]['packets'] / max(v[-1]['kicks'], 1):.1f} packets a kick, "
+              f"source {v[-1]['source_pps'] / 1e6:.2f} Mpps")
     print(f"hal/raw: {out['ratio']:.3f} (median of pairs {out['paired_ratio']:.3f})")
 
 

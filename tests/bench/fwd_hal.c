@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tests/bench/fwd_hal.c - forward every frame back, MACs swapped: through hal.h over hal_xdp
  *
- *   fwd_hal IFNAME SECONDS            one core, spinning; prints packets per second
+ *   fwd_hal IFNAME SECONDS [native]   one core, spinning; prints packets per second
  *   fwd_hal gen IFNAME DMAC SECONDS SIZE   sends frames as fast as it can
+ *   fwd_hal live IFNAME DMAC SECONDS SIZE  the same by XDP live frames, to a native peer
  *   fwd_hal super IFNAME DMAC SECONDS SIZE super-frames (UDP, 1472 bytes each) instead
  *
  * Received frames go back to the fill ring and sent ones come from the transmit pool, so hal.h
@@ -118,6 +119,19 @@ static int run_gen(struct hal_port *p, const char *dmac, double seconds, uint32_
 	return 0;
 }
 
+static int run_live(const char *ifname, const char *dmac, double seconds, uint32_t size)
+{
+	uint8_t pkt[2048];
+	double pps;
+
+	template(pkt, dmac, size);
+	pps = redirect_source(if_nametoindex(ifname), pkt, size, seconds);
+	if (pps < 0)
+		fprintf(stderr, "fwd_hal: live frames: %s\n", strerror((int)-pps));
+	printf("{\"pps\":%.0f}\n", pps);
+	return pps < 0;
+}
+
 static int run_super(struct hal_port *p, const char *dmac, double seconds, uint32_t size)
 {
 	double end = now_s() + seconds, start = now_s();
@@ -152,11 +166,14 @@ int main(int argc, char **argv)
 	struct hal_port *p;
 	int e = 0;
 
+	if (argc > 5 && !strcmp(argv[1], "live") && atoi(argv[5]) >= 60 && atoi(argv[5]) <= 1514)
+		return run_live(argv[2], argv[3], atof(argv[4]), atoi(argv[5]));
 	if (argc < 3 || (gen && (size < 60 || size > 2000)) || (sup && (size < 100 || size > 65000)))
 		return 2;
 	cfg.ifname = argv[gen || sup ? 2 : 1];
 	if (!gen && !sup) {
-		e = redirect_open(&red, if_nametoindex(cfg.ifname), false);
+		e = redirect_open(&red, if_nametoindex(cfg.ifname),
+				  argc > 3 && !strcmp(argv[3], "native"));
 		if (!e)
 			e = redirect_port(&red, 0, 0);
 		cfg.publish = publish;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tests/bench/fwd_raw.c - forward every frame back, MACs swapped: minimal libxdp loop
  *
- *   fwd_raw IFNAME SECONDS     one core, spinning; prints packets per second
+ *   fwd_raw IFNAME SECONDS [native]     one core, spinning; prints packets per second
  */
 #include "tests/bench/fwd_xsk.h"
 
@@ -19,7 +19,7 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 2;
-	e = raw_open(&r, argv[1], false);
+	e = raw_open(&r, argv[1], argc > 3 && !strcmp(argv[3], "native"));
 	if (e) {
 		fprintf(stderr, "fwd_raw: %s: %s\n", argv[1], strerror(-e));
 		return 1;

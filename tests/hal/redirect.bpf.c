@@ -52,4 +52,12 @@ int redirect(struct xdp_md *ctx)
 	return r >= 0 ? r : XDP_PASS;
 }
 
+/* Source of packets for benches, run by BPF_PROG_TEST_RUN with live frames: out by `out_if`. */
+const volatile __u32 out_if;
+SEC("xdp")
+int source(struct xdp_md *ctx)
+{
+	return bpf_redirect(out_if, 0);
+}
+
 const char license_text[] SEC("license") = "Dual BSD/GPL";

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <string.h>
+#include <time.h>
 
 static int maps_of(struct redirect *r, uint32_t prog_id)
 {
@@ -67,4 +68,32 @@ int redirect_port(struct redirect *r, uint32_t port, uint32_t slot)
 int redirect_xsk(struct redirect *r, uint32_t slot, int fd)
 {
 	return bpf_map_update_elem(r->xsks, &slot, &fd, BPF_ANY) ? -errno : 0;
+}
+
+static double now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+double redirect_source(unsigned ifindex, const void *frame, uint32_t len, double seconds)
+{
+	struct redirect_bpf *skel = redirect_bpf__open();
+	struct xdp_md ctx = { .data_end = len };
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = len, .ctx_in = &ctx,
+		    .ctx_size_in = sizeof(ctx), .repeat = 100000,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64);
+	double start = now_s(), packets = 0;
+	int err = skel ? 0 : -errno;
+
+	if (!err) {
+		skel->rodata->out_if = ifindex;
+		err = redirect_bpf__load(skel);
+	}
+	for (; !err && now_s() < start + seconds; packets += o.repeat)
+		err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.source), &o);
+	redirect_bpf__destroy(skel);
+	return err ? err : packets / (now_s() - start);
 }
