@@ -28,16 +28,8 @@ enum ns_xdp_mode { NS_MODE_AUTO, NS_MODE_GENERIC, NS_MODE_NATIVE };
 enum ns_zero_copy { NS_ZC_AUTO, NS_ZC_OFF };
 
 struct ns_tcp_config {
-	uint32_t init_cwnd;       /* segments */
-	uint32_t min_rto_ms, max_rto_ms;
-	uint32_t delayed_ack_ms;  /* 0 = acknowledge at once */
-	uint32_t syn_retries;     /* SYNs after the first */
-	uint32_t retries;         /* retransmissions of data before giving up */
-	uint32_t time_wait_ms;
-	uint32_t fin_timeout_ms;  /* FIN_WAIT_2 of an orphan */
-	uint32_t keepalive_s, keepalive_interval_s, keepalive_probes; /* when SO_KEEPALIVE is set */
-	uint32_t mss_max;         /* 0 = from the MTU */
-	bool sack, timestamps, window_scaling, syn_cookies;
+	uint32_t time_wait_max;   /* connections in TIME_WAIT; 0 = the stack's default */
+	bool syn_cookies;
 };
 
 struct ns_config {

@@ -347,7 +347,7 @@ const struct verb verb_run = {
 	"attached; nstack unload), and runs PROGRAM with libnsocket.so preloaded. Where something is\n"
 	"missing the program runs on the kernel, and one line says why.\n\n"
 	"  -c, --config FILE  configuration (JSON; comments and trailing commas are accepted)\n"
-	"      --set KEY=VAL  set one key of the configuration, such as --set tcp.sack=false\n"
+	"      --set KEY=VAL  set one key of the configuration, such as --set spin_us=50\n"
 	"      --spin US      the same as --set spin_us=US\n"
 	"      --log LEVEL    the same as --set log.level=LEVEL\n"
 	"  -q, --quiet        don't say that the program runs on the kernel\n",

@@ -2,6 +2,7 @@
 /* tools/verb_status.c - nstack status: interfaces, and the processes on them */
 #include "tool.h"
 
+#include <arpa/inet.h>
 #include <bpf/steer_ctl.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static void put_claims(cJSON *o, struct steer *st)
 	uint64_t stale = 0;
 
 	for (int i = 0; i < n && i < (int)CLAIMS_MAX; i++) {
-		char addr[NST_ADDRSTRLEN];
+		char addr[INET6_ADDRSTRLEN] = "*";
 		cJSON *item;
 
 		if (!pid_alive(info[i].pid)) {
@@ -48,8 +49,9 @@ static void put_claims(cJSON *o, struct steer *st)
 		item = cJSON_CreateObject();
 		cJSON_AddStringToObject(item, "proto", info[i].proto == IPPROTO_TCP ? "tcp" : "udp");
 		put_u64(item, "port", ntohs(info[i].local.port));
-		cJSON_AddStringToObject(item, "local", info[i].local.family ?
-					nst_addr_str(&info[i].local, addr) : "*");
+		if (info[i].local.family && !nst_addr_is_any(&info[i].local))
+			inet_ntop(info[i].local.family, info[i].local.v6, addr, sizeof(addr));
+		cJSON_AddStringToObject(item, "local", addr);
 		put_u64(item, "instance", info[i].instance);
 		put_u64(item, "pid", (uint64_t)info[i].pid);
 		cJSON_AddItemToArray(list, item);
