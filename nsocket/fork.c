@@ -5,8 +5,9 @@
  * control socket) stays the parent's: the child forgets it without touching anything shared.
  * Sockets that were not decided, listeners and UDP sockets start anew: they are activated again at
  * first use, by a stack of the child's own (a forked nginx worker), or stay with the kernel while
- * the parent owns the port. A connection of the parent's stack can't be used in the child; calls
- * on it answer ECONNRESET, closing it leaves the parent's alone.
+ * the parent owns the port. A connection of the parent's stack stays usable in the child through
+ * the parent (share.c); in a child's child calls on it answer ECONNRESET, closing it leaves the
+ * parent's alone.
  *
  * Runs by pthread_atfork, so daemon() and forkpty() are covered too.
  */
@@ -22,7 +23,8 @@ static void prepare(void)
 {
 	ev_fork_prepare();
 	pthread_mutex_lock(&worker.start_lock);
-	pthread_mutex_lock(&worker.lock);
+	worker_lock();
+	share_fork_prepare();
 	call_rcu_before_fork();
 	urcu_bp_before_fork();
 }
@@ -31,7 +33,8 @@ static void parent(void)
 {
 	urcu_bp_after_fork_parent();
 	call_rcu_after_fork_parent();
-	pthread_mutex_unlock(&worker.lock);
+	share_fork_parent();
+	worker_unlock();
 	pthread_mutex_unlock(&worker.start_lock);
 	ev_fork_parent();
 }
@@ -48,6 +51,8 @@ static void socket_forget(struct nsock *ns)
 	ns->cmd.bits = 0;
 	ns->port_held = false;
 	ns->way_until = 0;
+	if (ns->remote)
+		return; /* goes on by the parent's stack */
 	if (ns->mode == SK_STREAM && ns->s)
 		ns->mode = SK_LOST;
 	else if (ns->mode == SK_DGRAM)
@@ -55,6 +60,20 @@ static void socket_forget(struct nsock *ns)
 	ns->s = NULL;
 	if (ns->mode == SK_NEW || ns->mode == SK_LISTEN)
 		ns->rejected = false;
+}
+
+/* What was shared with a grandparent can't be passed on. */
+static void remote_forget(void)
+{
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		struct nfile *f = fd_is_protected(fd) ? NULL : nfile_table[fd];
+
+		if (f && f->kind == NF_SOCK && nsock_of(f)->remote) {
+			nsock_of(f)->remote = false;
+			nsock_of(f)->s = NULL;
+			nsock_of(f)->mode = SK_LOST;
+		}
+	}
 }
 
 static void child(void)
@@ -65,6 +84,8 @@ static void child(void)
 	call_rcu_after_fork_child();
 	worker_after_fork_child();
 	ports_after_fork_child();
+	remote_forget();
+	share_fork_child();
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		if (fd_is_protected(fd)) {
 			fd_unprotect(fd);

@@ -209,6 +209,8 @@ static int stack_make(const struct ns_config *c)
 {
 	struct shm_region_config rc = { .sessions = c->max_sockets, .rx_size = c->rcvbuf,
 					.tx_size = c->sndbuf };
+	struct tcpip_config tc = { .max_timewait = c->tcp.time_wait_max,
+				   .no_syncookies = !c->tcp.syn_cookies };
 	int err = shm_region_create(&worker.region, &rc);
 
 	if (err)
@@ -218,7 +220,7 @@ static int stack_make(const struct ns_config *c)
 	worker.env.port_release = ports_release_cb;
 	worker.env.region = worker.region;
 	worker.ops = &tcpip_stack_ops;
-	err = worker.ops->create(&worker.st, &worker.env, NULL);
+	err = worker.ops->create(&worker.st, &worker.env, &tc);
 	for (uint32_t i = 0; !err && i < worker.nports; i++)
 		if (worker.port[i].hal)
 			err = worker.ops->add_port(worker.st, worker.port[i].hal);
@@ -290,6 +292,8 @@ static void helper_service(void)
 			hal_xdp_service(worker.port[i].base);
 	locals_sync();
 	worker_unlock();
+	if (share_fd() >= 0)
+		share_run();
 	if (ctl)
 		ctl_server_run(ctl);
 }

@@ -53,7 +53,7 @@ static void claim_undo(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4
 			steer_unclaim(worker.port[i].steer, proto, a, v6_takes_v4);
 }
 
-static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4)
+static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, bool fresh)
 {
 	pid_t owner = 0;
 	int err;
@@ -61,7 +61,9 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4)
 	for (uint32_t i = 0; i < worker.nports; i++) {
 		if (!worker.port[i].steer)
 			continue;
-		err = steer_claim(worker.port[i].steer, proto, a, v6_takes_v4, &owner);
+		err = fresh ?
+		      steer_claim_new(worker.port[i].steer, proto, a, v6_takes_v4, &owner) :
+		      steer_claim(worker.port[i].steer, proto, a, v6_takes_v4, &owner);
 		if (!err)
 			continue;
 		claim_undo(proto, a, v6_takes_v4, i);
@@ -72,7 +74,7 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4)
 	return 0;
 }
 
-int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh)
 {
 	struct claim *c = claim_find(proto, local);
 	int err;
@@ -81,7 +83,7 @@ int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
 		c = calloc(1, sizeof(*c));
 		if (!c)
 			return -ENOMEM;
-		err = claim_make(proto, local, v6_takes_v4);
+		err = claim_make(proto, local, v6_takes_v4, fresh);
 		if (err) {
 			free(c);
 			return err;
@@ -94,6 +96,16 @@ int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
 	c->users++;
 	held[idx(proto)][local->port]++;
 	return 0;
+}
+
+int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	return claim(proto, local, v6_takes_v4, false);
+}
+
+int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	return claim(proto, local, v6_takes_v4, true);
 }
 
 static void claims_end(uint8_t proto, uint16_t port, bool unused_only)

@@ -62,7 +62,7 @@ static void cmd_run(struct worker_cmd *c, uint32_t bits)
 	struct nsock *ns = caa_container_of(c, struct nsock, cmd);
 	struct shm_session *s = ns->s;
 
-	if (s && worker.st) {
+	if (s && worker.st && !ns->remote) {
 		if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE | SOCK_CMD_TX_OOB))
 			worker.ops->tx_ready(worker.st, s,
 				(bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE) |
@@ -94,7 +94,10 @@ static const struct worker_cmd_ops cmd_ops = { cmd_run, cmd_hold, cmd_done };
 
 void nsock_post(struct nsock *ns, uint32_t bits)
 {
-	worker_post(&ns->cmd, bits);
+	if (ns->remote)
+		share_post(ns, bits);
+	else
+		worker_post(&ns->cmd, bits);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -104,7 +107,7 @@ static void nsock_release(struct nfile *f)
 	struct nsock *ns = nsock_of(f);
 
 	ev_file_release(f);
-	if (ns->s)
+	if (ns->s && !ns->remote)
 		worker_post(&ns->cmd, SOCK_CMD_CLOSE);
 	else
 		cmd_close(ns);
@@ -183,6 +186,9 @@ int nsock_session_open_locked(struct nsock *ns, struct shm_session **out)
 		shm_session_free(worker.region, s);
 		return err;
 	}
+	if (ns->proto == IPPROTO_TCP && worker.ops->setopt)
+		worker.ops->setopt(worker.st, s, STACK_OPT_CONGESTION, rd_config()->congestion,
+				   (uint32_t)strlen(rd_config()->congestion));
 	options_replay(ns, s);
 	*out = s;
 	return 0;
@@ -202,11 +208,17 @@ void nsock_session_drop_locked(struct nsock *ns, int linger_s)
 {
 	struct shm_session *s = ns->s;
 
-	if (s && worker.st) {
+	if (ns->remote) {
+		share_post(ns, SOCK_CMD_CLOSE);
+		ns->port_held = false;
+	} else if (s && share_parent_gone(ns)) {
+		ns->port_held = false;
+	} else if (s && worker.st) {
 		s->user = 0;
 		worker.ops->close(worker.st, s, linger_s);
 	}
 	__atomic_store_n(&ns->s, NULL, __ATOMIC_RELEASE);
+	ns->remote = false;
 	if (ns->port_held && worker.st)
 		ports_release(ns->proto, &ns->held);
 	ns->port_held = false;
@@ -221,16 +233,9 @@ int nsock_error(struct shm_session *s)
 
 /* --- events and waiting ------------------------------------------------------------------------ */
 
-void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events)
+void nsock_wake(struct nsock *ns, uint32_t events)
 {
-	struct nsock *ns;
-
-	/* full barrier: pairs sock.wait and session attach */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	ns = (struct nsock *)(uintptr_t)s->user;
-	if (!ns)
-		return;
-	if (__atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED)) {
+	if (__atomic_load_n(&ns->nwaits, __ATOMIC_SEQ_CST)) {
 		pthread_mutex_lock(&ns->wait_lock);
 		for (struct sock_wait *w = ns->waits; w; w = w->next)
 			waiter_ring(w->w);
@@ -238,6 +243,20 @@ void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t ev
 	}
 	if (!cds_list_empty(&ns->f.watches))
 		watch_notify(&ns->f, events);
+}
+
+void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events)
+{
+	struct nsock *ns;
+	uintptr_t user;
+
+	/* full barrier: pairs sock.wait and session attach */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	user = (uintptr_t)s->user;
+	ns = user & 1 ? share_event((struct share *)(user & ~(uintptr_t)1), events) :
+			(struct nsock *)user;
+	if (ns)
+		nsock_wake(ns, events);
 }
 
 uint64_t nsock_deadline(uint64_t timeout_ns)
@@ -264,6 +283,8 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	struct pollfd k = { .fd = kfd, .events = kevents };
 	int r;
 
+	if (ns->remote)
+		share_listen();
 	pthread_mutex_lock(&ns->wait_lock);
 	me.next = ns->waits;
 	ns->waits = &me;
@@ -333,6 +354,8 @@ uint32_t nsock_poll(struct nfile *f)
 
 	if (f->kind != NF_SOCK)
 		return 0;
+	if (ns->remote)
+		share_listen();
 	if (!nsock_session(ns) && !ns->rejected)
 		nsock_activate(ns, -1);
 	s = nsock_session(ns);

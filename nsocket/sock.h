@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <nsocket/file.h>
 #include <nsocket/libc.h>
+#include <nsocket/share.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/addr.h>
 #include <shm/session.h>
@@ -71,12 +72,14 @@ struct nsock {
 	bool connecting;     /* lock: as SS_CONNECTING */
 	bool rejected;       /* lock: activation was refused in this process; not tried again */
 	bool port_held;      /* lock: we hold a claim for `held` */
-	bool broadcast;
+	bool remote;         /* the session is that of the parent's stack (share.c) */
+	uint32_t slot;       /* its place in the link */
+	struct share *share; /* parent: children have it too; worker lock */
 	uint8_t want_cmsg;   /* atomic: SOCK_CM_* */
 	int backlog;
 	struct nst_addr local;  /* as bound, when bound */
 	struct nst_addr held;
-	struct nst_addr remote; /* UDP: connected to, else AF_UNSPEC; lock */
+	struct nst_addr peer;   /* UDP: connected to, else AF_UNSPEC; lock */
 	struct shm_session *s; /* atomic; set once per connection */
 	struct fifo rx, tx;
 	pthread_mutex_t lock;    /* control: bind, listen, connect, options */
@@ -142,6 +145,8 @@ int nsock_session_open_locked(struct nsock *ns, struct shm_session **out);
 void nsock_session_attach_locked(struct nsock *ns, struct shm_session *s);
 /* Give the session (and the claim) back. Under the worker lock. */
 void nsock_session_drop_locked(struct nsock *ns, int linger_s);
+/* Wake those who block on it or watch it. Any thread; the socket must stay meanwhile. */
+void nsock_wake(struct nsock *ns, uint32_t events);
 /* The stack's events. */
 void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
@@ -160,6 +165,8 @@ void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
 
 /* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
 int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+/* The same for a port that was just chosen for a client. */
+int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 void ports_release(uint8_t proto, const struct nst_addr *local);
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);

@@ -178,13 +178,15 @@ static int connect_start(struct nsock *ns, int fd, const struct nst_addr *remote
 	bool v4too = ns->family == AF_INET6 && !ns->v6only;
 	struct nst_addr from = *src;
 	struct shm_session *s;
+	bool was_bound = ns->bound;
 	int err = sock_autobind(ns, fd);
 
 	if (err)
 		return err;
 	from.port = ns->local.port;
 	worker_lock();
-	err = ports_claim(ns->proto, &ns->local, v4too);
+	err = was_bound ? ports_claim(ns->proto, &ns->local, v4too) :
+			  ports_claim_new(ns->proto, &ns->local, v4too);
 	if (!err) {
 		ns->held = ns->local;
 		ns->port_held = true;
@@ -273,7 +275,7 @@ static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *add
 		return 0;
 	}
 	if (ns->proto == IPPROTO_UDP) {
-		ns->remote.family = AF_UNSPEC;
+		ns->peer.family = AF_UNSPEC;
 		if (ns->s) {
 			worker_lock();
 			worker.ops->disconnect(worker.st, ns->s);
@@ -345,7 +347,7 @@ static int connect_dgram(struct nsock *ns, int fd, const struct nst_addr *remote
 	if (nsock_mode(ns) == SK_KERNEL)
 		return 0;
 	pthread_mutex_lock(&ns->lock);
-	ns->remote = *remote;
+	ns->peer = *remote;
 	pthread_mutex_unlock(&ns->lock);
 	why = connect_way(ns, remote, &src, &drop);
 	pthread_mutex_lock(&ns->lock);
@@ -363,7 +365,7 @@ static int connect_dgram(struct nsock *ns, int fd, const struct nst_addr *remote
 		if (local_from_shadow(ns, fd) == 0 && !ns->local.port)
 			ns->local = shadow;
 		worker_lock();
-		err = ports_claim(ns->proto, &ns->local, false);
+		err = ports_claim_new(ns->proto, &ns->local, false);
 		if (!err) {
 			struct shm_session *s;
 
@@ -574,9 +576,7 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 	pthread_mutex_unlock(&ns->tx_lock);
 	nsock_post(ns, cmd);
 	watch_notify(&ns->f, STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP);
-	pthread_mutex_lock(&ns->wait_lock);
-	pthread_mutex_unlock(&ns->wait_lock);
-	nsock_stack_event(NULL, s, 0); /* those who block in other threads look again */
+	nsock_wake(ns, 0); /* those who block in other threads look again */
 	return 0;
 }
 

@@ -229,7 +229,7 @@ ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int 
 			goto kernel; /* the kernel knows the right error */
 		d.peer = to;
 	} else {
-		to = ns->remote;
+		to = ns->peer;
 		if (to.family == AF_UNSPEC)
 			goto kernel;
 	}

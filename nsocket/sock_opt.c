@@ -65,7 +65,7 @@ static void opt_keep(struct nsock *ns, int opt, int v)
 {
 	ns->opt[opt] = v;
 	ns->opt_set |= 1u << opt;
-	if (!ns->s)
+	if (!ns->s || ns->remote)
 		return;
 	worker_lock();
 	if (worker.st && ns->s)
@@ -120,7 +120,7 @@ static void opt_congestion(struct nsock *ns, const void *val, socklen_t len)
 	memset(ns->congestion, 0, sizeof(ns->congestion));
 	memcpy(ns->congestion, val, len < 15 ? len : 15);
 	ns->opt_set |= 1u << STACK_OPT_CONGESTION;
-	if (!ns->s)
+	if (!ns->s || ns->remote)
 		return;
 	worker_lock();
 	if (worker.st && ns->s)
@@ -200,7 +200,7 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 		if (v || mode == SK_STREAM)
 			return opt_out(&v, sizeof(v), val, len);
 	}
-	if (s && mode == SK_STREAM && level == IPPROTO_TCP) {
+	if (s && mode == SK_STREAM && level == IPPROTO_TCP && !ns->remote) {
 		if (name == TCP_INFO)
 			return opt_tcp_info(ns, val, len);
 		if (name == TCP_MAXSEG) {

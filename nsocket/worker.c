@@ -176,7 +176,8 @@ static void waiter_awake(struct waiter *w)
 {
 	uint64_t n;
 
-	if (__atomic_exchange_n(&w->state, AWAKE, __ATOMIC_SEQ_CST) == RUNG && w->efd >= 0)
+	if ((__atomic_exchange_n(&w->state, AWAKE, __ATOMIC_SEQ_CST) == RUNG ||
+	     w == &helper_waiter) && w->efd >= 0)
 		(void)!libc.read(w->efd, &n, sizeof(n));
 }
 
@@ -485,8 +486,8 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 /* Sleep until `until`, on the own bell, the served descriptors and, leading, the HAL's. */
 static bool helper_sleep(uint64_t until, bool lead)
 {
-	struct pollfd k[WORKER_PORTS + 1];
-	uint32_t n = worker.nhelper_fds;
+	struct pollfd k[WORKER_PORTS + 2];
+	uint32_t n = __atomic_load_n(&worker.nhelper_fds, __ATOMIC_ACQUIRE);
 
 	for (uint32_t i = 0; i < n; i++)
 		k[i] = (struct pollfd){ .fd = worker.helper_fds[i], .events = POLLIN };
@@ -562,6 +563,20 @@ int worker_helper_start(void)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	worker.helper_made = err == 0;
 	return -err;
+}
+
+void worker_helper_fd(int fd)
+{
+	uint32_t n = worker.nhelper_fds;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (worker.helper_fds[i] == fd)
+			return;
+	if (n == sizeof(worker.helper_fds) / sizeof(worker.helper_fds[0]))
+		return;
+	worker.helper_fds[n] = fd;
+	__atomic_store_n(&worker.nhelper_fds, n + 1, __ATOMIC_RELEASE);
+	waiter_bell(&helper_waiter);
 }
 
 void worker_helper_stop(void)

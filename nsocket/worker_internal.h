@@ -67,8 +67,8 @@ struct worker {
 	/* The helper thread's: extra descriptors and what serves them. */
 	uint64_t ticks;
 	void (*helper_service)(void); /* called without the lock when one of them is readable */
-	int helper_fds[WORKER_PORTS + 1];
-	uint32_t nhelper_fds;
+	int helper_fds[WORKER_PORTS + 2];
+	uint32_t nhelper_fds; /* atomic: only grows while the helper runs */
 	pthread_t helper;
 	bool helper_made;
 };
@@ -94,6 +94,8 @@ void worker_post(struct worker_cmd *c, uint32_t bits);
 /* Threads of the library: all signals blocked. 0 or -errno. */
 int worker_helper_start(void);
 void worker_helper_stop(void);
+/* One more descriptor for it; under the worker lock. Known ones are left alone. */
+void worker_helper_fd(int fd);
 /* In a child: forget the parent's worker and waiters. */
 void worker_after_fork_child(void);
 

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/share.c - connections that a forked child shares with its parent's stack
+ *
+ * A session lives in shared memory that the child inherits, so both can read and write its FIFOs;
+ * only the stack is the parent's. For each fork with live connections there is a link: a shared
+ * page with one slot per connection and a socketpair that carries doorbells and, by its end of
+ * file, the news that the other side is gone (exit, crash or exec).
+ *
+ *   child -> parent: command bits in the slot, one byte; the parent's helper thread executes them.
+ *   parent -> child: event bits in the slot, one byte; a thread of the child, made at its first
+ *   wait, hands them to the child's own waiters.
+ *
+ * A session ends when the parent and every child have closed it. If the parent ends first, the
+ * child's connections answer ECONNRESET. A child of the child can't use them. Parent and child may
+ * not read (or write) the same connection at the same time; with fork that is rare and, for
+ * streams, without meaning.
+ *
+ * Threads: parent's side under the worker lock; child's side as said at each function.
+ */
+#define _GNU_SOURCE
+#include "nsocket/share.h"
+
+#include <nsocket/sock.h>
+#include <rd/log.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct slot {
+	uint32_t cmd;    /* atomic: SOCK_CMD_*, child to parent */
+	uint32_t events; /* atomic: STACK_EV_*, parent to child */
+};
+
+struct link_shm {
+	uint32_t n;
+	uint32_t to_parent, to_child; /* atomic: a bell is on its way */
+	struct slot slot[];
+};
+
+struct share_ref {
+	struct share_ref *next;
+	struct link *link;
+	uint32_t idx;
+};
+
+/* A session that at least one child has or had. Worker lock. */
+struct share {
+	struct nsock *ns;      /* the parent's, NULL = closed */
+	struct shm_session *s;
+	struct share_ref *refs;
+	int linger_s;
+	bool port_held;
+	struct nst_addr held;
+	uint8_t proto;
+};
+
+/* Parent's side of a link. Worker lock. */
+struct link {
+	struct link *next;
+	struct link_shm *shm;
+	size_t size;
+	int sock;
+	struct share **share; /* by slot; NULL: the child closed it */
+};
+
+static struct link *links;
+static struct link *fresh;      /* between prepare and parent */
+static int fresh_child = -1;    /* the child's end meanwhile */
+static int links_ep = -1;
+
+/* Child's side. */
+static struct link_shm *up;     /* NULL: no parent to talk to */
+static int up_sock = -1;
+static struct nsock **up_socks; /* by slot; up_lock */
+static pthread_mutex_t up_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool up_thread, up_lost;
+
+static void bell(int sock, uint32_t *flag)
+{
+	/* seq_cst: the slot was written before; who clears the flag looks at the slots after */
+	if (!__atomic_exchange_n(flag, 1, __ATOMIC_SEQ_CST))
+		libc.send(sock, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* --- parent --------------------------------------------------------------------------------- */
+
+static struct nsock *shareable(int fd)
+{
+	struct nfile *f = fd_is_protected(fd) ? NULL : nfile_table[fd];
+
+	if (!f || f->kind != NF_SOCK || nsock_mode(nsock_of(f)) != SK_STREAM ||
+	    !nsock_of(f)->s || nsock_of(f)->remote)
+		return NULL;
+	return nsock_of(f);
+}
+
+static void share_free(struct share *sh)
+{
+	sh->s->user = 0;
+	worker.ops->close(worker.st, sh->s, sh->linger_s);
+	if (sh->port_held)
+		ports_release(sh->proto, &sh->held);
+	free(sh);
+}
+
+static void ref_drop(struct link *l, uint32_t idx)
+{
+	struct share *sh = l->share[idx];
+	struct share_ref **pp, *r;
+
+	if (!sh)
+		return;
+	l->share[idx] = NULL;
+	for (pp = &sh->refs; (r = *pp); pp = &r->next)
+		if (r->link == l && r->idx == idx) {
+			*pp = r->next;
+			free(r);
+			break;
+		}
+	if (!sh->refs && !sh->ns)
+		share_free(sh);
+}
+
+static void link_free(struct link *l)
+{
+	struct link **pp;
+
+	for (pp = &links; *pp && *pp != l; pp = &(*pp)->next)
+		;
+	if (*pp)
+		*pp = l->next;
+	for (uint32_t i = 0; l->share && i < l->shm->n; i++)
+		ref_drop(l, i);
+	if (l->sock >= 0) {
+		fd_unprotect(l->sock);
+		libc.close(l->sock);
+	}
+	if (l->shm)
+		munmap(l->shm, l->size);
+	free(l->share);
+	free(l);
+}
+
+static int slot_add(struct link *l, struct nsock *ns)
+{
+	struct share_ref *r = malloc(sizeof(*r));
+	uint32_t i = l->shm->n;
+	struct share *sh = ns->share;
+
+	if (r && !sh) {
+		sh = calloc(1, sizeof(*sh));
+		if (sh) {
+			sh->ns = ns;
+			sh->s = ns->s;
+			sh->proto = ns->proto;
+			ns->share = sh;
+			ns->s->user = (uintptr_t)sh | 1;
+		}
+	}
+	if (!r || !sh) {
+		free(r);
+		return -ENOMEM;
+	}
+	*r = (struct share_ref){ .next = sh->refs, .link = l, .idx = i };
+	sh->refs = r;
+	l->share[i] = sh;
+	ns->slot = i;
+	l->shm->n++;
+	return 0;
+}
+
+static struct link *link_new(uint32_t n)
+{
+	struct link *l = calloc(1, sizeof(*l));
+	int sv[2];
+
+	if (!l)
+		return NULL;
+	l->sock = -1;
+	l->size = sizeof(*l->shm) + n * sizeof(struct slot);
+	l->share = calloc(n, sizeof(*l->share));
+	l->shm = mmap(NULL, l->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (l->shm == MAP_FAILED)
+		l->shm = NULL;
+	if (!l->share || !l->shm ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv)) {
+		free(l->share);
+		l->share = NULL;
+		link_free(l);
+		return NULL;
+	}
+	l->sock = worker_fd_hide(sv[0]);
+	fresh_child = worker_fd_hide(sv[1]);
+	return l;
+}
+
+/* Open connections among the descriptors get slots; mark says which were seen (dup). */
+void share_fork_prepare(void)
+{
+	struct nsock *ns;
+	uint32_t n = 0;
+
+	fresh = NULL;
+	if (!worker_running())
+		return;
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		ns = shareable(fd);
+		if (ns) {
+			ns->slot = UINT32_MAX;
+			n++;
+		}
+	}
+	if (!n)
+		return;
+	fresh = link_new(n);
+	for (int fd = fd_next(0); fresh && fd >= 0; fd = fd_next(fd + 1)) {
+		ns = shareable(fd);
+		if (ns && ns->slot == UINT32_MAX && slot_add(fresh, ns))
+			break;
+	}
+}
+
+void share_fork_parent(void)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = fresh };
+
+	if (!fresh)
+		return;
+	fd_unprotect(fresh_child);
+	libc.close(fresh_child);
+	fresh_child = -1;
+	if (links_ep < 0)
+		links_ep = worker_fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
+	fresh->next = links;
+	links = fresh;
+	if (links_ep < 0 || libc.epoll_ctl(links_ep, EPOLL_CTL_ADD, fresh->sock, &ev))
+		link_free(fresh);
+	else
+		worker_helper_fd(links_ep);
+	fresh = NULL;
+}
+
+int share_fd(void)
+{
+	return links_ep;
+}
+
+static void slot_run(struct link *l, uint32_t i)
+{
+	uint32_t bits = __atomic_exchange_n(&l->shm->slot[i].cmd, 0, __ATOMIC_SEQ_CST);
+	struct share *sh = l->share[i];
+
+	if (!bits || !sh)
+		return;
+	if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE | SOCK_CMD_TX_OOB))
+		worker.ops->tx_ready(worker.st, sh->s, bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE);
+	if (bits & SOCK_CMD_RX_FREED)
+		worker.ops->rx_freed(worker.st, sh->s);
+	if (bits & SOCK_CMD_SHUT_RD)
+		worker.ops->shutdown(worker.st, sh->s, SHUT_RD);
+	if (bits & SOCK_CMD_SHUT_WR)
+		worker.ops->shutdown(worker.st, sh->s, SHUT_WR);
+	if (bits & SOCK_CMD_CLOSE)
+		ref_drop(l, i);
+}
+
+static void link_run(struct link *l)
+{
+	char buf[64];
+	ssize_t r;
+
+	do
+		r = libc.recv(l->sock, buf, sizeof(buf), MSG_DONTWAIT);
+	while (r == sizeof(buf));
+	__atomic_store_n(&l->shm->to_parent, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t i = 0; i < l->shm->n; i++)
+		slot_run(l, i);
+	if (r == 0) /* the child ended or became another program */
+		link_free(l);
+}
+
+void share_run(void)
+{
+	struct epoll_event ev[16];
+	int n = libc.epoll_wait(links_ep, ev, 16, 0);
+
+	if (n <= 0)
+		return;
+	worker_lock();
+	for (int i = 0; worker.st && i < n; i++)
+		link_run(ev[i].data.ptr);
+	worker_unlock();
+}
+
+struct nsock *share_event(struct share *sh, uint32_t events)
+{
+	for (struct share_ref *r = sh->refs; r; r = r->next) {
+		__atomic_or_fetch(&r->link->shm->slot[r->idx].events, events | STACK_EV_IN,
+				  __ATOMIC_SEQ_CST);
+		bell(r->link->sock, &r->link->shm->to_child);
+	}
+	return sh->ns;
+}
+
+bool share_parent_gone(struct nsock *ns)
+{
+	struct share *sh = ns->share;
+
+	if (!sh)
+		return false;
+	ns->share = NULL;
+	if (!sh->refs) {
+		free(sh);
+		return false;
+	}
+	sh->ns = NULL;
+	sh->linger_s = ns->linger_s;
+	sh->port_held = ns->port_held;
+	sh->held = ns->held;
+	return true;
+}
+
+/* --- child ----------------------------------------------------------------------------------- */
+
+/* In the atfork handler: the forking thread is alone. */
+void share_fork_child(void)
+{
+	struct nsock *ns;
+
+	/* the parent's links to other children; their descriptors are closed with the protected ones */
+	links = NULL;
+	links_ep = -1;
+	up_thread = up_lost = false;
+	up_socks = NULL;
+	up = NULL;
+	up_sock = -1;
+	pthread_mutex_init(&up_lock, NULL);
+	if (!fresh)
+		return;
+	up_socks = calloc(fresh->shm->n, sizeof(*up_socks));
+	up_sock = libc.dup(fresh_child); /* the protected numbers go */
+	if (up_sock >= 0)
+		up_sock = libc.fcntl(up_sock, F_SETFD, FD_CLOEXEC) < 0 ? -1 : up_sock;
+	if (up_socks && up_sock >= 0)
+		up = fresh->shm;
+	for (int fd = fd_next(0); up && fd >= 0; fd = fd_next(fd + 1)) {
+		ns = shareable(fd);
+		if (!ns || ns->slot >= up->n)
+			continue;
+		ns->remote = true;
+		ns->share = NULL;
+		up_socks[ns->slot] = ns;
+	}
+	fresh = NULL;
+	fresh_child = -1;
+}
+
+void share_post(struct nsock *ns, uint32_t bits)
+{
+	if (bits & SOCK_CMD_CLOSE) {
+		pthread_mutex_lock(&up_lock);
+		if (up_socks)
+			up_socks[ns->slot] = NULL;
+		pthread_mutex_unlock(&up_lock);
+	}
+	if (!up || up_lost)
+		return;
+	__atomic_or_fetch(&up->slot[ns->slot].cmd, bits, __ATOMIC_SEQ_CST);
+	bell(up_sock, &up->to_parent);
+}
+
+static void child_events(bool lost)
+{
+	for (uint32_t i = 0; i < up->n; i++) {
+		uint32_t ev = __atomic_exchange_n(&up->slot[i].events, 0, __ATOMIC_SEQ_CST);
+
+		pthread_mutex_lock(&up_lock);
+		if (up_socks[i] && lost) {
+			sock_reason(SR_forked);
+			nsock_set_mode(up_socks[i], SK_LOST);
+			ev = STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN;
+		}
+		if (up_socks[i] && ev)
+			nsock_wake(up_socks[i], ev);
+		pthread_mutex_unlock(&up_lock);
+	}
+}
+
+static void *child_main(void *arg)
+{
+	struct pollfd p = { .fd = up_sock, .events = POLLIN };
+	char buf[64];
+	ssize_t r = 1;
+
+	pthread_setname_np(pthread_self(), "nstack-share");
+	while (r) {
+		libc.poll(&p, 1, -1);
+		r = libc.recv(up_sock, buf, sizeof(buf), MSG_DONTWAIT);
+		__atomic_store_n(&up->to_child, 0, __ATOMIC_SEQ_CST);
+		if (!r)
+			__atomic_store_n(&up_lost, true, __ATOMIC_SEQ_CST);
+		child_events(!r);
+	}
+	return NULL;
+}
+
+void share_listen(void)
+{
+	sigset_t all, old;
+	pthread_t t;
+
+	if (__atomic_load_n(&up_thread, __ATOMIC_ACQUIRE) || !up)
+		return;
+	pthread_mutex_lock(&up_lock);
+	if (!up_thread) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, &old);
+		if (!pthread_create(&t, NULL, child_main, NULL)) {
+			pthread_detach(t);
+			__atomic_store_n(&up_thread, true, __ATOMIC_RELEASE);
+		}
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_mutex_unlock(&up_lock);
+}
