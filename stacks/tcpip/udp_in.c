@@ -187,7 +187,7 @@ static bool is_train(struct tcpip *t, const struct ip_pkt *p)
 	uint32_t l3 = p->l4_len + (uint32_t)(p->l4_off - p->l3_off);
 	const struct netcfg_link *l;
 
-	if (l3 <= 1500)
+	if (l3 <= 1280) /* spares most packets the look at the link */
 		return false;
 	l = netcfg_link(t->nc, p->port->ifindex);
 	return l && l3 > l->mtu;
