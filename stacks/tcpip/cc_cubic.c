@@ -1,118 +1,155 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stacks/tcpip/cc_cubic.c - CUBIC congestion control (RFC 9438)
+/* stacks/tcpip/cc_cubic.c - CUBIC (RFC 9438)
  *
- * Windows are bytes, times ms since the epoch; C = 0.4 segments/s^3, beta = 0.7. The division
- * here is per acknowledgement in congestion avoidance, not per packet.
- * Runs under the worker lock, on acknowledgements only. Recovery itself is tcp_ack.c's.
+ * Windows are in bytes; the cubic function is computed in segments and milliseconds with integers:
+ * W(t) = C * (t - K)^3 + Wmax, C = 0.4 segments/s^3. It is evaluated at most once a millisecond; in
+ * between cwnd moves towards the target by a fixed share for each byte acknowledged.
+ *
+ * Not here: HyStart.
  */
 #include "tcp_internal.h"
 
-enum { /* cc_priv */
-	W_MAX,   /* window at the last loss, after fast convergence */
-	EPOCH,   /* ns when congestion avoidance began; 0 = not begun */
-	K,       /* ms from EPOCH until the curve is back at W_MAX */
-	W_EST,   /* what Reno would have by now (section 4.3) */
-	PRIOR,   /* cwnd at the last loss */
-	OLD_MAX, /* W_MAX before the last loss, for undo */
+struct cubic {
+	uint64_t epoch;     /* ns, start of this congestion avoidance; 0 = not begun */
+	uint64_t evaluated; /* ns */
+	uint32_t wmax;      /* bytes, window at the last loss, with fast convergence */
+	uint32_t k_ms;      /* time to get back to wmax */
+	uint32_t target;    /* bytes */
+	uint32_t west;      /* bytes, what Reno would have */
+	uint64_t credit;    /* bytes acknowledged, not yet turned into cwnd */
+	uint64_t west_credit;
+	uint32_t last_wmax;
+	uint32_t origin;
 };
+_Static_assert(sizeof(struct cubic) <= sizeof(((struct tcp_conn *)0)->cc_priv), "room");
 
-#define DT_MAX_MS 131072 /* bounds the cube */
+static struct cubic *cubic_of(struct tcp_conn *c)
+{
+	return (struct cubic *)c->cc_priv;
+}
+
+static uint32_t cube_root(uint64_t a)
+{
+	uint64_t x = 0;
+
+	for (int s = 63; s >= 0; s -= 3) {
+		uint64_t b;
+
+		x <<= 1;
+		b = 3 * x * (x + 1) + 1;
+		if (a >> s >= b) {
+			a -= b << s;
+			x++;
+		}
+	}
+	return (uint32_t)x;
+}
 
 static void cubic_init(struct tcp_conn *c)
 {
 	memset(c->cc_priv, 0, sizeof(c->cc_priv));
 }
 
-static uint64_t cube_root(uint64_t v)
+static void cubic_epoch(struct cubic *q, struct tcp_conn *c, uint64_t now)
 {
-	uint64_t r = 0;
+	q->epoch = now;
+	q->credit = q->west_credit = 0;
+	q->west = c->cwnd;
+	q->evaluated = 0;
+	if (c->cwnd < q->wmax) {
+		/* K = cbrt((Wmax - cwnd) / C) seconds; in ms: cbrt(segments * 2.5 * 10^9) */
+		uint64_t segs = (q->wmax - c->cwnd) / c->mss;
 
-	for (int bit = 20; bit >= 0; bit--) {
-		uint64_t t = r | 1ull << bit;
-
-		if (t * t * t <= v)
-			r = t;
+		q->k_ms = cube_root(segs * 2500000000ull);
+		q->origin = q->wmax;
+	} else {
+		q->k_ms = 0;
+		q->origin = c->cwnd;
 	}
-	return r;
 }
 
-static void cubic_begin(struct tcp_conn *c, uint64_t now)
+/* The window that the cubic function wants one round trip from now. */
+static uint32_t cubic_target(struct cubic *q, struct tcp_conn *c, uint64_t now)
 {
-	uint64_t *p = c->cc_priv;
-	uint64_t gap = p[W_MAX] > c->cwnd ? p[W_MAX] - c->cwnd : 0;
+	int64_t t_ms = (int64_t)((now - q->epoch + c->srtt) / NS_PER_MS), d = t_ms - q->k_ms;
+	int64_t delta, target;
 
-	if (!gap)
-		p[W_MAX] = c->cwnd;
-	/* K^3 = segments / C; in ms: segments * 2.5e9 */
-	p[K] = cube_root(min_u32((uint32_t)(gap / c->mss), 1u << 30) * 2500000000ull);
-	p[EPOCH] = now ? now : 1;
-	p[W_EST] = c->cwnd;
-}
-
-/* The curve at t_ms after the epoch (section 4.2). */
-static uint64_t cubic_curve(const struct tcp_conn *c, uint64_t t_ms)
-{
-	const uint64_t *p = c->cc_priv;
-	int64_t dt = (int64_t)t_ms - (int64_t)p[K], delta;
-
-	if (dt > DT_MAX_MS)
-		dt = DT_MAX_MS;
-	if (dt < -DT_MAX_MS)
-		dt = -DT_MAX_MS;
-	/* 0.4 * (dt / 1000)^3 segments, in an order that fits 64 bits */
-	delta = dt * dt * dt / 1000000 * 4 * c->mss / 10000;
-	if (delta < 0 && (uint64_t)-delta > p[W_MAX])
-		return 0;
-	return p[W_MAX] + (uint64_t)delta;
+	if (d > 1000000)
+		d = 1000000;
+	/* 0.4 * d^3 / 10^9 segments */
+	delta = d * d / 1000 * d / 2500 * c->mss / 1000;
+	target = (int64_t)q->origin + delta;
+	if (target < c->cwnd)
+		target = c->cwnd;
+	if (target > (int64_t)c->cwnd + c->cwnd / 2)
+		target = (int64_t)c->cwnd + c->cwnd / 2;
+	return (uint32_t)target;
 }
 
 static void cubic_acked(struct tcp_conn *c, uint32_t acked, uint64_t now)
 {
-	uint64_t *p = c->cc_priv, target, t_ms;
+	struct cubic *q = cubic_of(c);
+	uint64_t grow;
 
-	acked = tcp_cc_slow_start(c, acked);
-	if (!acked)
+	if (c->cwnd < c->ssthresh)
+		acked = tcp_cc_slow_start(c, acked);
+	if (!acked || c->cwnd > 1u << 30)
 		return;
-	if (!p[EPOCH])
-		cubic_begin(c, now);
-	t_ms = (now - p[EPOCH] + c->srtt) / NS_PER_MS;
-	target = cubic_curve(c, t_ms);
-
-	/* alpha = 3 (1 - beta) / (1 + beta) = 9/17 until the old window is reached, then 1 */
-	p[W_EST] += p[W_EST] < p[PRIOR] ? (uint64_t)acked * c->mss * 9 / 17 / c->cwnd :
-					  (uint64_t)acked * c->mss / c->cwnd;
-	if (target < p[W_EST]) {
-		c->cwnd = max_u32(c->cwnd, (uint32_t)min_u32((uint32_t)p[W_EST], 1u << 30));
+	if (!q->epoch)
+		cubic_epoch(q, c, now);
+	if (now - q->evaluated >= NS_PER_MS) {
+		q->target = cubic_target(q, c, now);
+		q->evaluated = now;
+	}
+	/* what Reno with beta 0.7 would have: alpha = 3 * 0.3 / 1.7 = 9/17 segments a window */
+	q->west_credit += (uint64_t)acked * 9 / 17;
+	if (q->west_credit >= q->west) {
+		q->west_credit -= q->west;
+		q->west += c->mss;
+	}
+	if (q->west > c->cwnd) {
+		c->cwnd = q->west;
 		return;
 	}
-	if (target > c->cwnd + c->cwnd / 2)
-		target = c->cwnd + c->cwnd / 2;
-	if (target > c->cwnd)
-		c->cwnd += (uint32_t)((target - c->cwnd) * acked / c->cwnd);
+	if (q->target <= c->cwnd)
+		return;
+	q->credit += (uint64_t)acked * (q->target - c->cwnd);
+	grow = q->credit / c->cwnd;
+	if (grow >= c->mss / 4u) {
+		q->credit -= grow * c->cwnd;
+		c->cwnd += (uint32_t)grow;
+	}
 }
 
 static uint32_t cubic_ssthresh(struct tcp_conn *c, uint64_t now)
 {
-	uint64_t *p = c->cc_priv;
+	struct cubic *q = cubic_of(c);
 
-	p[OLD_MAX] = p[W_MAX];
-	p[PRIOR] = c->cwnd;
-	/* fast convergence (section 4.7): a flow that lost before it was back gives way */
-	p[W_MAX] = c->cwnd < p[W_MAX] ? (uint64_t)c->cwnd * 17 / 20 : c->cwnd;
-	p[EPOCH] = 0;
+	q->last_wmax = q->wmax;
+	/* fast convergence: a flow that is losing ground leaves room for new ones */
+	if (c->cwnd < q->wmax)
+		q->wmax = (uint32_t)((uint64_t)c->cwnd * 17 / 20);
+	else
+		q->wmax = c->cwnd;
+	q->epoch = 0;
 	return max_u32((uint32_t)((uint64_t)c->cwnd * 7 / 10), 2u * c->mss);
 }
 
-/* The curve must not count the time in which nothing was sent (section 5.8). */
 static void cubic_idle(struct tcp_conn *c, uint64_t now)
 {
-	c->cc_priv[EPOCH] = 0;
+	cubic_of(c)->epoch = 0;
+	if (c->cwnd > TCP_IW * c->mss) {
+		c->ssthresh = max_u32(c->ssthresh, c->cwnd / 4 * 3);
+		c->cwnd = TCP_IW * c->mss;
+	}
 }
 
 static void cubic_undo(struct tcp_conn *c)
 {
-	c->cc_priv[W_MAX] = c->cc_priv[OLD_MAX];
-	c->cc_priv[EPOCH] = 0;
+	struct cubic *q = cubic_of(c);
+
+	q->wmax = q->last_wmax;
+	q->epoch = 0;
 }
 
 const struct tcp_cc tcp_cc_cubic = {

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stacks/tcpip/tcp_timewait.c - what is left of a connection that nobody uses any more
+ *
+ * TIME_WAIT, and FIN_WAIT2 of a closed socket, need neither FIFOs nor a session: a record of what is
+ * needed to answer stray segments stays in the connection table for 60 seconds. Both kinds expire in
+ * the order in which they came, so each is a queue and one timer serves both. At the bound the
+ * oldest record goes.
+ *
+ * A new SYN may take the addresses over when it is provably younger (RFC 6191, RFC 9293 3.10.7.4);
+ * a reset does not end TIME_WAIT (RFC 1337).
+ *
+ * Threads: under the worker's lock.
+ */
+#include "tcp_internal.h"
+
+#define TW_ACK_EVERY_NS (NS_PER_S / 2)
+
+static void tw_unlink(struct tcp *tc, struct tcp_tw *w)
+{
+	int q = w->fw2;
+
+	*(w->prev ? &w->prev->tnext : &tc->tw_head[q]) = w->tnext;
+	*(w->tnext ? &w->tnext->prev : &tc->tw_tail[q]) = w->prev;
+}
+
+static void tw_arm(struct tcpip *t)
+{
+	struct tcp *tc = t->tcp;
+	uint64_t at = UINT64_MAX;
+
+	for (int q = 0; q < 2; q++)
+		if (tc->tw_head[q] && tc->tw_head[q]->expires < at)
+			at = tc->tw_head[q]->expires;
+	if (at != UINT64_MAX && (!wheel_armed(&tc->tw_timer) || at < tc->tw_timer.at))
+		wheel_add(&t->wheel, &tc->tw_timer, at);
+}
+
+/* To the end of its queue, with a fresh life. FIN_WAIT2's time-out may differ between sockets: it is
+ * put behind those that expire no later. */
+static void tw_queue(struct tcpip *t, struct tcp_tw *w, uint64_t life)
+{
+	struct tcp *tc = t->tcp;
+	int q = w->fw2;
+	struct tcp_tw *after = tc->tw_tail[q];
+
+	w->expires = t->now + life;
+	for (int i = 0; after && after->expires > w->expires && i < 64; i++)
+		after = after->prev;
+	if (after && after->expires > w->expires) {
+		after = tc->tw_tail[q]; /* bounded search: it lives a little longer */
+		w->expires = after->expires;
+	}
+	w->prev = after;
+	w->tnext = after ? after->tnext : tc->tw_head[q];
+	*(after ? &after->tnext : &tc->tw_head[q]) = w;
+	*(w->tnext ? &w->tnext->prev : &tc->tw_tail[q]) = w;
+	tw_arm(t);
+}
+
+void tcp_tw_free(struct tcpip *t, struct tcp_tw *w)
+{
+	tw_unlink(t->tcp, w);
+	tcp_node_del(t, &w->n);
+	tcpip_port_put(t, w->port);
+	t->tcp->ntw--;
+	tcp_pool_put(&t->tcp->tws, w);
+}
+
+static void tw_fired(void *arg, struct wheel_timer *timer)
+{
+	struct tcpip *t = arg;
+
+	for (int q = 0; q < 2; q++)
+		while (t->tcp->tw_head[q] && t->tcp->tw_head[q]->expires <= t->now) {
+			if (q)
+				COUNT(t, tcp_finwait2_timeouts);
+			tcp_tw_free(t, t->tcp->tw_head[q]);
+		}
+	tw_arm(t);
+}
+
+void tcp_tw_init(struct tcpip *t)
+{
+	t->tcp->tw_timer.fn = tw_fired;
+}
+
+static void tw_fill(struct tcpip *t, struct tcp_tw *w, struct tcp_conn *c)
+{
+	w->n.kind = TCP_K_TW;
+	w->n.local = c->n.local;
+	w->n.remote = c->n.remote;
+	w->rcv_nxt = c->rcv_nxt;
+	w->snd_nxt = c->nxt;
+	w->rcv_wnd = min_u32((seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0) >>
+			     c->rcv_wscale, 65535);
+	w->ts = c->flags & TCP_F_TS;
+	w->ts_recent = c->ts_recent;
+	w->ts_off = c->ts_off;
+	w->entered = t->now;
+}
+
+bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, bool fw2)
+{
+	uint64_t life = TCP_TIMEWAIT_NS;
+	struct tcp_tw *w;
+	uint32_t hash = c->n.hash;
+
+	if (fw2 && c->o.linger2_s > 0)
+		life = (uint64_t)c->o.linger2_s * NS_PER_S;
+	if (t->tcp->ntw >= t->tcp->max_tw) {
+		COUNT(t, tcp_timewait_full);
+		tcp_tw_free(t, t->tcp->tw_head[0] ? t->tcp->tw_head[0] : t->tcp->tw_head[1]);
+	}
+	w = tcp_pool_get(&t->tcp->tws);
+	if (w) {
+		COUNT(t, tcp_timewait);
+		tw_fill(t, w, c);
+		w->fw2 = fw2;
+		w->port = c->port;
+		c->port = NULL;
+		t->tcp->ntw++;
+		tw_queue(t, w, life);
+	} else {
+		COUNT(t, tcp_no_memory);
+	}
+	tcp_conn_end(t, c, 0);
+	if (w)
+		tcp_node_add(t, &w->n, hash);
+	return w;
+}
+
+static void tw_ack(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g)
+{
+	if (w->ack_at && t->now - w->ack_at < TW_ACK_EVERY_NS && !(g->flags & TCP_FIN)) {
+		COUNT(t, tcp_challenge_limited);
+		return;
+	}
+	w->ack_at = t->now;
+	tcp_reply_ack(t, g, w->snd_nxt, w->rcv_nxt, w->rcv_wnd, w->ts, tcp_ts_now(t) + w->ts_off,
+		      w->ts_recent);
+}
+
+/* FIN_WAIT2 of a closed socket: only the peer's FIN is of use. */
+static void fw2_input(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g)
+{
+	if (g->flags & TCP_RST) {
+		if (g->seq == w->rcv_nxt) {
+			COUNT(t, tcp_resets_in);
+			tcp_tw_free(t, w);
+		}
+		return;
+	}
+	if (g->flags & TCP_SYN || !(g->flags & TCP_ACK)) {
+		tw_ack(t, w, g);
+		return;
+	}
+	if (g->len && seq_gt(g->seq + g->len, w->rcv_nxt)) {
+		COUNT(t, tcp_after_close);
+		tcp_reply_rst(t, g);
+		tcp_tw_free(t, w);
+		return;
+	}
+	if (g->flags & TCP_FIN && g->seq + g->len == w->rcv_nxt) {
+		w->rcv_nxt++;
+		if (g->ts)
+			w->ts_recent = g->tsval;
+		tw_unlink(t->tcp, w);
+		w->fw2 = false;
+		tw_queue(t, w, TCP_TIMEWAIT_NS);
+		tcp_reply_ack(t, g, w->snd_nxt, w->rcv_nxt, w->rcv_wnd, w->ts,
+			      tcp_ts_now(t) + w->ts_off, w->ts_recent);
+		return;
+	}
+	if (g->len || g->flags & TCP_FIN)
+		tw_ack(t, w, g);
+}
+
+bool tcp_tw_input(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g, uint32_t *isn)
+{
+	bool paws = w->ts && g->ts && (int32_t)(g->tsval - w->ts_recent) < 0;
+
+	if (w->fw2) {
+		fw2_input(t, w, g);
+		return true;
+	}
+	if (g->flags & TCP_RST) {
+		COUNT(t, tcp_timewait_rst);
+		return true;
+	}
+	if ((g->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !paws &&
+	    (seq_gt(g->seq, w->rcv_nxt) ||
+	     (w->ts && g->ts && (int32_t)(g->tsval - w->ts_recent) > 0))) {
+		*isn = w->snd_nxt + 65535 + 2;
+		if (!*isn)
+			*isn = 1;
+		COUNT(t, tcp_timewait_reused);
+		tcp_tw_free(t, w);
+		return false;
+	}
+	if (paws)
+		COUNT(t, tcp_paws);
+	if (g->flags & TCP_FIN && g->seq + g->len + 1 == w->rcv_nxt && !paws) {
+		/* our last ACK was lost */
+		tw_unlink(t->tcp, w);
+		tw_queue(t, w, TCP_TIMEWAIT_NS);
+		tw_ack(t, w, g);
+		return true;
+	}
+	if (g->len || g->flags & (TCP_SYN | TCP_FIN) || g->seq != w->rcv_nxt)
+		tw_ack(t, w, g);
+	return true;
+}
