@@ -17,7 +17,11 @@ $(O)/fuzz/obj/%.o: %.c | $(O)/libnstack.a
 
 $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(O)/fuzz/libnstack.a
 	@echo "  LINK    $@"
-	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< $(O)/fuzz/libnstack.a $(PKG_LIBS)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ \
+		$(filter %.o,$^) $(O)/fuzz/libnstack.a $(PKG_LIBS)
+
+# the in-memory port is not part of the library
+$(O)/fuzz/fuzz_packets: $(O)/fuzz/obj/hal_wrap/hal_mem.o
 
 # (the sources of the library are all known by now: tests/ comes after the folders that add some)
 $(O)/fuzz/libnstack.a: $(FUZZ_LIB)
