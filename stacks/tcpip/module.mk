@@ -1,1 +1,2 @@
 LIB_SRCS += $(wildcard stacks/tcpip/*.c)
+UNIT_TESTS += tests/unit/tcp_bulk

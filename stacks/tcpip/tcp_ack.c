@@ -139,10 +139,10 @@ static void leave_recovery(struct tcp_conn *c)
  * original had arrived. */
 static void try_undo(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
 {
-	if (!c->undo_ts || !(c->flags & TCP_F_TS) || !g->ts || !g->tsecr)
+	if (!(c->undo_ts & TCP_UNDO_SET) || !(c->flags & TCP_F_TS) || !g->ts || !g->tsecr)
 		return;
-	if ((int32_t)(g->tsecr - c->undo_ts) >= 0) {
-		c->undo_ts = 0xffffffff; /* it was needed */
+	if ((int32_t)(g->tsecr - (uint32_t)c->undo_ts) >= 0) {
+		c->undo_ts = TCP_UNDO_NO;
 		c->undo_cwnd = 0;
 		return;
 	}

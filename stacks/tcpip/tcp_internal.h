@@ -70,6 +70,8 @@ enum tcp_state {
 #define TCP_SYNACK_RETRIES 5
 #define TCP_RETRIES 15
 #define TCP_ORPHAN_RETRIES 8
+#define TCP_UNDO_SET (1ull << 32)
+#define TCP_UNDO_NO (1ull << 33) /* the retransmission was needed */
 
 static inline bool seq_lt(uint32_t a, uint32_t b) { return (int32_t)(a - b) < 0; }
 static inline bool seq_le(uint32_t a, uint32_t b) { return (int32_t)(a - b) <= 0; }
@@ -198,7 +200,8 @@ struct tcp_conn {
 	uint32_t reordering;        /* segments */
 	uint32_t nholes, holes_room;
 	struct tcp_hole *holes;
-	uint32_t undo_cwnd, undo_ssthresh, undo_ts; /* undo_ts 0: nothing to undo */
+	uint32_t undo_cwnd, undo_ssthresh;
+	uint64_t undo_ts;           /* our timestamp of the first retransmission, with TCP_UNDO_SET */
 	uint64_t rack_time;         /* send time of the latest retransmission known to have arrived */
 	uint64_t last_send;         /* data */
 	uint32_t rtt_seq;           /* being timed, when rtt_start */

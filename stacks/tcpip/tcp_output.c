@@ -237,7 +237,7 @@ int tcp_send_again(struct tcpip *t, struct tcp_conn *c, uint32_t seq, uint32_t l
 	if (c->rtt_start && seq_lt(seq, c->rtt_seq))
 		c->rtt_start = 0; /* Karn */
 	if (!c->undo_ts)
-		c->undo_ts = (tcp_ts_now(t) + c->ts_off) | 1;
+		c->undo_ts = TCP_UNDO_SET | (uint32_t)(tcp_ts_now(t) + c->ts_off);
 	return 0;
 }
 
