@@ -52,7 +52,8 @@ class Count:
 
     def __init__(self, net):
         self.kernel_in, self.kernel_out = net.server.kernel_tcp_segments()
-        self.stack = {x["program"]: x.get("counters", {})
+        # a process may rename itself: "nginx: worker process"
+        self.stack = {x["program"].split(":")[0]: x.get("counters", {})
                       for x in nstack.tool_json(net.server, "stats")["processes"]}
         self.verdicts = nstack.verdicts(net.server)
 
