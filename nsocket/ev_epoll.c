@@ -384,31 +384,38 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	return n;
 }
 
+static void raw_cancelled(void *arg)
+{
+	struct ev_set *s = arg;
+
+	__atomic_sub_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
+	nfile_put(&s->nf);
+}
+
 /* While the set has no members of ours the wait is libc's. Returns what epoll_wait() does, or
  * -EAGAIN: the set got a member of ours (*deadline is the end of the wait). */
 static int set_wait_raw(struct ev_set *s, int epfd, struct epoll_event *evs, int max,
 			const struct timespec *timeout, uint64_t *deadline, const sigset_t *mask)
 {
 	bool ours = false;
-	int n;
+	int n = 0;
 
-	if (!ev_timeout_zero(timeout)) {
+	if (ev_timeout_zero(timeout)) {
+		n = raw_wait(epfd, evs, max, timeout, mask);
+	} else {
 		*deadline = ev_deadline(timeout);
-		/* full barrier: pairs ev.raw - counted before members are looked for */
+		/* full barrier: pairs ev.raw - counted before members are looked for. A bell that
+		 * was rung for us is cleared by whoever finds it rung without raw waiters. */
 		__atomic_add_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&s->nitems, __ATOMIC_SEQ_CST)) {
-			ours = true;
-			n = 0;
-			goto leave;
-		}
+		pthread_cleanup_push(raw_cancelled, s);
+		ours = __atomic_load_n(&s->nitems, __ATOMIC_SEQ_CST);
+		if (!ours)
+			n = raw_wait(epfd, evs, max, timeout, mask);
+		pthread_cleanup_pop(0);
+		__atomic_sub_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
 	}
-	n = raw_wait(epfd, evs, max, timeout, mask);
 	if (n > 0)
 		n = ev_kernel_strip(s, evs, n, &ours);
-leave:
-	/* a bell that was rung for us is cleared by whoever finds it rung without raw waiters */
-	if (!ev_timeout_zero(timeout))
-		__atomic_sub_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
 	return n == 0 && ours ? -EAGAIN : n;
 }
 

@@ -158,7 +158,8 @@ static inline bool ev_ready_empty(struct ev_set *s)
 bool ev_set_poll(struct ev_set *s);
 /* Wake one sleeper, and whoever watches the set itself. Any context. */
 void ev_set_wake(struct ev_set *s);
-/* Sleep on the set; results as worker_wait(). kfds: the set's kernel descriptors. */
+/* Sleep on the set; results as worker_wait(). kfds: the set's kernel descriptors. If the thread is
+ * cancelled, the caller's reference to the set is dropped. */
 int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		 const sigset_t *sigmask);
 

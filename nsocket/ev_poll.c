@@ -54,6 +54,8 @@ struct poll_call {
 	unsigned nk;
 	unsigned ours;
 	bool relook;           /* something was left out of the sleep */
+	struct poll_block *block; /* while watches are up */
+	void *heap;
 };
 
 /* --- blocks ------------------------------------------------------------------------------- */
@@ -219,6 +221,19 @@ static int call_look(struct poll_call *c, const sigset_t *mask)
 	return n;
 }
 
+/* Give back what the call took; also when its thread is cancelled. */
+static void call_end(void *arg)
+{
+	struct poll_call *c = arg;
+
+	if (c->block)
+		block_unwatch(c->block);
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->files[i])
+			nfile_put(c->files[i]);
+	free(c->heap);
+}
+
 static int call_wait(struct poll_call *c, const struct timespec *timeout, const sigset_t *mask)
 {
 	uint64_t deadline, until;
@@ -230,7 +245,7 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 	if (n || ev_timeout_zero(timeout))
 		return n;
 	deadline = ev_deadline(timeout);
-	b = block_watch(c);
+	b = c->block = block_watch(c);
 	if (!b)
 		return -ENOMEM;
 	for (;;) {
@@ -242,11 +257,12 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 		until = deadline;
 		if (c->relook && worker_now() + RELOOK_NS < deadline)
 			until = worker_now() + RELOOK_NS;
+		pthread_cleanup_push(call_end, c);
 		r = worker_wait(b->waiter, c->kfds, c->nk, until, mask, block_fired, b);
+		pthread_cleanup_pop(0);
 		if (r == 0 && until < deadline)
 			r = 1;
 	}
-	block_unwatch(b);
 	return n ? n : r;
 }
 
@@ -260,14 +276,14 @@ static int call_run(struct pollfd *fds, unsigned n, bool (*counts)(const struct 
 	unsigned kidx[ON_STACK];
 	struct poll_call c = { .fds = fds, .n = n, .counts = counts, .files = files, .kfds = kfds,
 			       .kidx = kidx };
-	void *heap = NULL;
 	int r;
 
 	if (n > ON_STACK) {
-		heap = malloc((size_t)n * (sizeof(*c.files) + sizeof(*c.kfds) + sizeof(*c.kidx)));
-		if (!heap)
+		c.heap = malloc((size_t)n * (sizeof(*c.files) + sizeof(*c.kfds) +
+					     sizeof(*c.kidx)));
+		if (!c.heap)
 			return -ENOMEM;
-		c.files = heap;
+		c.files = c.heap;
 		c.kfds = (struct pollfd *)(c.files + n);
 		c.kidx = (unsigned *)(c.kfds + n);
 	}
@@ -276,10 +292,7 @@ static int call_run(struct pollfd *fds, unsigned n, bool (*counts)(const struct 
 		c.ours += c.files[i] != NULL;
 	}
 	r = c.ours ? call_wait(&c, timeout, mask) : -EAGAIN;
-	for (unsigned i = 0; i < n; i++)
-		if (c.files[i])
-			nfile_put(c.files[i]);
-	free(heap);
+	call_end(&c);
 	return r;
 }
 

@@ -505,6 +505,18 @@ static bool sleep_over(void *arg)
 	       (sl->slot && __atomic_load_n(sl->slot, __ATOMIC_SEQ_CST) != sl->w);
 }
 
+/* The thread was cancelled in its sleep: what its call would have undone. */
+static void sleep_cancelled(void *arg)
+{
+	struct sleep *sl = arg;
+
+	if (sl->slot)
+		sleeper_leave(sl->set, sl->slot, sl->w);
+	if (!ev_ready_empty(sl->set))
+		ev_set_wake(sl->set);
+	nfile_put(&sl->set->nf);
+}
+
 int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		 const sigset_t *sigmask)
 {
@@ -515,8 +527,10 @@ int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t de
 	sl.slot = sleeper_enter(s, sl.w);
 	if (!sl.slot) /* no memory for a place to sleep: look again soon instead */
 		soon = worker_now() + 1000000;
+	pthread_cleanup_push(sleep_cancelled, &sl);
 	r = worker_wait(sl.w, kfds, nk, soon < deadline_ns ? soon : deadline_ns, sigmask,
 			sleep_over, &sl);
+	pthread_cleanup_pop(0);
 	if (sl.slot)
 		sleeper_leave(s, sl.slot, sl.w);
 	return r == 0 && soon < deadline_ns ? 1 : r;

@@ -50,7 +50,7 @@ static void socket_forget(struct nsock *ns)
 	ns->nwaits = 0;
 	ns->cmd.bits = 0;
 	ns->port_held = false;
-	ns->way_until = 0;
+	ns->way_until = ns->retry_ns = 0;
 	if (ns->remote)
 		return; /* goes on by the parent's stack */
 	if (ns->mode == SK_STREAM && ns->s)

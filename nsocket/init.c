@@ -314,6 +314,7 @@ static void helper_fds_collect(void)
 		fd_protect(worker.helper_fds[i]);
 	worker.nhelper_fds = n;
 	worker.helper_service = helper_service;
+	worker.helper_retry = nsock_retry_all;
 }
 
 /* --- start ----------------------------------------------------------------------------------------- */

@@ -33,6 +33,10 @@ const char *const sock_reason_help[SR_NR_] = {
 };
 _Static_assert(STACK_OPT_NR_ <= SOCK_OPTS, "bits of opt_set");
 
+/* How often a port is asked for that another process's stack has. */
+#define RETRY_MIN_NS 50000000ull
+#define RETRY_MAX_NS 2000000000ull
+
 struct sock_wait {
 	struct waiter *w;
 	struct sock_wait *next;
@@ -427,16 +431,44 @@ static void activate(struct nsock *ns)
 	worker_unlock();
 	if (err) {
 		ns->rejected = true;
+		if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
+			if (!ns->retry_ns)
+				ns->retry_ns = RETRY_MIN_NS;
+			else if (ns->retry_ns < RETRY_MAX_NS)
+				ns->retry_ns *= 2;
+			worker_retry_at(worker_now() + ns->retry_ns);
+			if (ns->retry_ns > RETRY_MIN_NS)
+				return; /* said and counted once */
+		}
 		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_claim_failed);
 		ns_log_fallback("%s is served by the kernel: %s",
 				nst_addr_str(&ns->local, text), strerror(-err));
 		return;
 	}
+	ns->retry_ns = 0;
 	ns_log(NS_INF, NS_M_NSOCKET, "serving %s %s", ns->proto == IPPROTO_TCP ? "TCP" : "UDP",
 	       nst_addr_str(&ns->local, text));
 	if (ns->proto == IPPROTO_UDP)
 		nsock_set_mode(ns, SK_DGRAM);
 	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+}
+
+void nsock_retry_all(void)
+{
+	struct nfile *f;
+	struct nsock *ns;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		ns = nsock_of(f);
+		if (f->kind == NF_SOCK && ns->rejected && ns->retry_ns && !nsock_session(ns)) {
+			ns->rejected = false;
+			nsock_activate(ns, fd);
+		}
+		nfile_put(f);
+	}
 }
 
 void nsock_activate(struct nsock *ns, int fd)

@@ -71,6 +71,7 @@ struct nsock {
 	bool bound, v6only, reuseport;
 	bool connecting;     /* lock: as SS_CONNECTING */
 	bool rejected;       /* lock: activation was refused in this process; not tried again */
+	uint64_t retry_ns;   /* lock: rejected because another process has the port; 0 = not so */
 	bool port_held;      /* lock: we hold a claim for `held` */
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	uint32_t slot;       /* its place in the link */
@@ -158,6 +159,8 @@ uint64_t nsock_deadline(uint64_t timeout_ns); /* 0 = for ever */
 int nsock_error(struct shm_session *s);
 /* Start serving a listener or a bound UDP socket by the stack, if it qualifies. */
 void nsock_activate(struct nsock *ns, int fd);
+/* Ask again for ports that another process's stack had. */
+void nsock_retry_all(void);
 /* The socket is served by the kernel for good. Under ns->lock. */
 void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
 

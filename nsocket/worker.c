@@ -498,6 +498,7 @@ static bool helper_sleep(uint64_t until, bool lead)
 static bool helper_deep_sleep(void)
 {
 	uint64_t due = __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST);
+	uint64_t retry = __atomic_load_n(&worker.retry_at, __ATOMIC_SEQ_CST);
 	bool lead, served = false;
 
 	__atomic_store_n(&helper_waiter.state, SLEEPING, __ATOMIC_SEQ_CST);
@@ -508,7 +509,7 @@ static bool helper_deep_sleep(void)
 	if (due == __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST) &&
 	    (lead || __atomic_load_n(&leader, __ATOMIC_SEQ_CST)) &&
 	    __atomic_load_n(&helper_deep, __ATOMIC_SEQ_CST))
-		served = helper_sleep(due, lead);
+		served = helper_sleep(retry && retry < due ? retry : due, lead);
 	__atomic_store_n(&helper_deep, 0, __ATOMIC_SEQ_CST);
 	waiter_awake(&helper_waiter);
 	role_leave(&helper_waiter);
@@ -545,6 +546,11 @@ static void *helper_main(void *arg)
 		}
 		if (served && worker.helper_service)
 			worker.helper_service();
+		now = __atomic_load_n(&worker.retry_at, __ATOMIC_SEQ_CST);
+		if (now && worker_now() >= now && worker.helper_retry) {
+			__atomic_store_n(&worker.retry_at, 0, __ATOMIC_SEQ_CST);
+			worker.helper_retry();
+		}
 	}
 	return NULL;
 }
@@ -563,6 +569,12 @@ int worker_helper_start(void)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	worker.helper_made = err == 0;
 	return -err;
+}
+
+void worker_retry_at(uint64_t when_ns)
+{
+	__atomic_store_n(&worker.retry_at, when_ns, __ATOMIC_SEQ_CST);
+	waiter_bell(&helper_waiter);
 }
 
 void worker_helper_fd(int fd)
@@ -603,6 +615,7 @@ void worker_after_fork_child(void)
 	worker.nfds = 0;
 	worker.nports = 0;
 	worker.nhelper_fds = 0;
+	worker.retry_at = 0;
 	worker.deadline = UINT64_MAX;
 	worker.helper_made = false;
 	leader = followers = NULL;

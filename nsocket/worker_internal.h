@@ -66,6 +66,8 @@ struct worker {
 	uint64_t contended;  /* atomic: commands that had to be queued */
 	/* The helper thread's: extra descriptors and what serves them. */
 	uint64_t ticks;
+	uint64_t retry_at;   /* atomic: the helper calls helper_retry() then; 0 = no */
+	void (*helper_retry)(void);   /* without the lock */
 	void (*helper_service)(void); /* called without the lock when one of them is readable */
 	int helper_fds[WORKER_PORTS + 2];
 	uint32_t nhelper_fds; /* atomic: only grows while the helper runs */
@@ -94,6 +96,8 @@ void worker_post(struct worker_cmd *c, uint32_t bits);
 /* Threads of the library: all signals blocked. 0 or -errno. */
 int worker_helper_start(void);
 void worker_helper_stop(void);
+/* Have helper_retry() called at that time. */
+void worker_retry_at(uint64_t when_ns);
 /* One more descriptor for it; under the worker lock. Known ones are left alone. */
 void worker_helper_fd(int fd);
 /* In a child: forget the parent's worker and waiters. */
