@@ -42,6 +42,11 @@ struct hal_xdp_config {
 	bool no_super;       /* no super-frame path */
 	bool no_tx_csum;     /* no checksum metadata */
 	int (*publish)(void *arg, uint32_t queue, int xsk_fd); /* 0 or -errno; may be NULL */
+	/* For hosts whose program may close descriptors that it didn't open: own_fd sees every
+	 * new one and returns the number to use (it may have moved it), disown_fd comes before
+	 * it is closed. Both may be NULL. */
+	int (*own_fd)(void *arg, int fd);
+	void (*disown_fd)(void *arg, int fd);
 	void *arg;
 };
 

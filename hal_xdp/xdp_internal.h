@@ -59,6 +59,10 @@ static inline struct xdp_port *xdp_port_of(struct hal_port *p)
 	return (struct xdp_port *)p;
 }
 
+/* Every descriptor of the port passes here: fd may be negative (passed on), errno is kept. */
+int xdp_fd_own(struct xdp_port *p, int fd);
+void xdp_fd_close(struct xdp_port *p, int fd);
+
 int xdp_why(char *why, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* xdp_probe.c: what the interface is. Fills ifname, ifindex, mac, nqueues, driver. */

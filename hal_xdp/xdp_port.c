@@ -61,6 +61,23 @@ static int queues_new(struct xdp_port *p)
 	return 0;
 }
 
+int xdp_fd_own(struct xdp_port *p, int fd)
+{
+	return fd >= 0 && p->cfg.own_fd ? p->cfg.own_fd(p->cfg.arg, fd) : fd;
+}
+
+void xdp_fd_close(struct xdp_port *p, int fd)
+{
+	int err = errno;
+
+	if (fd < 0)
+		return;
+	if (p->cfg.disown_fd)
+		p->cfg.disown_fd(p->cfg.arg, fd);
+	close(fd);
+	errno = err;
+}
+
 static void port_close(struct hal_port *hp)
 {
 	struct xdp_port *p = xdp_port_of(hp);

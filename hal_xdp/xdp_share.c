@@ -303,7 +303,7 @@ static void conn_close(struct xdp_port *p, struct conn *c)
 {
 	uint32_t slot = c->slot;
 
-	close(c->fd); /* leaves the epoll set with it */
+	xdp_fd_close(p, c->fd); /* leaves the epoll set with it */
 	c->fd = -1;
 	c->slot = NO_SLOT;
 	if (slot != NO_SLOT)
@@ -424,10 +424,11 @@ static void on_listen(struct xdp_port *p)
 	int fd, i;
 
 	while ((fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		fd = xdp_fd_own(p, fd);
 		for (i = 0; i < CONNS && s->conn[i].fd >= 0; i++)
 			;
 		if (i == CONNS || !peer_ok(fd, &cr) || watch(s, fd)) {
-			close(fd);
+			xdp_fd_close(p, fd);
 			continue;
 		}
 		s->conn[i] = (struct conn){ .fd = fd, .slot = NO_SLOT, .pid = cr.pid };
@@ -438,13 +439,13 @@ static int serve(struct xdp_port *p)
 {
 	struct sockaddr_un sun;
 	socklen_t len = name(p, &sun);
-	int r, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r, fd = xdp_fd_own(p, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
 	if (fd < 0)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)&sun, len) || listen(fd, CONNS)) {
 		r = -errno;
-		close(fd);
+		xdp_fd_close(p, fd);
 		return r;
 	}
 	p->share->listen_fd = fd;
@@ -474,7 +475,7 @@ static int try_connect(struct xdp_port *p, struct ucred *cr)
 {
 	struct sockaddr_un sun;
 	socklen_t len = name(p, &sun);
-	int r, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r, fd = xdp_fd_own(p, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
 	if (fd < 0)
 		return -errno;
@@ -484,7 +485,7 @@ static int try_connect(struct xdp_port *p, struct ucred *cr)
 		r = -EPERM;
 	else
 		return fd;
-	close(fd);
+	xdp_fd_close(p, fd);
 	return r;
 }
 
@@ -506,8 +507,7 @@ static void take_over(struct xdp_port *p)
 		s->up_fd = fd;
 		return;
 	}
-	if (fd >= 0)
-		close(fd);
+	xdp_fd_close(p, fd);
 	timer_in(s, 20 * MS);
 }
 
@@ -525,7 +525,7 @@ static void on_up(struct xdp_port *p)
 	}
 	if (r == 0)
 		return;
-	close(s->up_fd);
+	xdp_fd_close(p, s->up_fd);
 	s->up_fd = -1;
 	take_over(p);
 }
@@ -578,8 +578,8 @@ static int share_new(struct xdp_port *p)
 	s->listen_fd = s->up_fd = -1;
 	for (i = 0; i < CONNS; i++)
 		s->conn[i] = (struct conn){ .fd = -1, .slot = NO_SLOT };
-	s->ep_fd = epoll_create1(EPOLL_CLOEXEC);
-	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	s->ep_fd = xdp_fd_own(p, epoll_create1(EPOLL_CLOEXEC));
+	s->timer_fd = xdp_fd_own(p, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	p->share = s;
 	if (s->ep_fd < 0 || s->timer_fd < 0)
 		return -errno;
@@ -621,8 +621,8 @@ static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *
 			       "restart that one", p->hal.ifname, cr.pid);
 	if (r < 0)
 		return -EAGAIN;
-	p->ctl_fd = nfd > 0 ? fds[0] : -1;
-	p->umem_fd = nfd > 1 ? fds[1] : -1;
+	p->ctl_fd = nfd > 0 ? xdp_fd_own(p, fds[0]) : -1;
+	p->umem_fd = nfd > 1 ? xdp_fd_own(p, fds[1]) : -1;
 	for (*n = 0; *n + 2 < nfd; ++*n)
 		share_fd[*n] = fds[*n + 2];
 	if (m.status == -EUSERS)
@@ -655,8 +655,7 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 		r = join(p, deadline, share_fd, n, why);
 		if (r != -EAGAIN)
 			return r;
-		if (p->share->up_fd >= 0)
-			close(p->share->up_fd);
+		xdp_fd_close(p, p->share->up_fd);
 		p->share->up_fd = -1;
 		r = serve(p);
 		if (!r)
@@ -728,16 +727,11 @@ void xdp_share_close(struct xdp_port *p)
 	if (!s)
 		return;
 	for (i = 0; i < CONNS; i++)
-		if (s->conn[i].fd >= 0)
-			close(s->conn[i].fd);
-	if (s->listen_fd >= 0)
-		close(s->listen_fd);
-	if (s->up_fd >= 0)
-		close(s->up_fd);
-	if (s->timer_fd >= 0)
-		close(s->timer_fd);
-	if (s->ep_fd >= 0)
-		close(s->ep_fd);
+		xdp_fd_close(p, s->conn[i].fd);
+	xdp_fd_close(p, s->listen_fd);
+	xdp_fd_close(p, s->up_fd);
+	xdp_fd_close(p, s->timer_fd);
+	xdp_fd_close(p, s->ep_fd);
 	free(s);
 	p->share = NULL;
 }

@@ -63,10 +63,8 @@ void xdp_sock_close(struct xdp_queue *q)
 	ring_unmap(&q->tx);
 	ring_unmap(&q->fq);
 	ring_unmap(&q->cq);
-	if (q->fd >= 0)
-		close(q->fd);
-	if (q->super_fd >= 0)
-		close(q->super_fd);
+	xdp_fd_close(q->port, q->fd);
+	xdp_fd_close(q->port, q->super_fd);
 	q->fd = q->super_fd = -1;
 }
 
@@ -118,7 +116,7 @@ static int sock_new(struct xdp_queue *q, bool own_fill, char *why)
 	struct xdp_port *p = q->port;
 	int snd = 8 << 20, r = 0;
 
-	q->fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	q->fd = xdp_fd_own(p, socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
 	if (q->fd < 0 && (errno == EPERM || errno == EACCES))
 		return xdp_why(why, -errno, "%s: no permission for AF_XDP; run as root or with "
 			       "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF", p->hal.ifname);

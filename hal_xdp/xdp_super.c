@@ -30,13 +30,14 @@ int xdp_super_open(struct xdp_queue *q)
 	};
 	int one = 1, snd = 8 << 20, r;
 
-	q->super_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	q->super_fd = xdp_fd_own(q->port, socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+						 0));
 	if (q->super_fd < 0)
 		return -errno;
 	if (setsockopt(q->super_fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) ||
 	    bind(q->super_fd, (struct sockaddr *)&sll, sizeof(sll))) {
 		r = -errno;
-		close(q->super_fd);
+		xdp_fd_close(q->port, q->super_fd);
 		q->super_fd = -1;
 		return r;
 	}

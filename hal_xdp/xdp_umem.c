@@ -17,16 +17,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int memfd(const char *name, uint64_t size, unsigned flags)
+static int memfd(struct xdp_port *p, const char *name, uint64_t size, unsigned flags)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+	int fd = xdp_fd_own(p, memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags));
 
 	if (fd < 0)
 		return -errno;
 	if (ftruncate(fd, size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)) {
 		int r = -errno;
 
-		close(fd);
+		xdp_fd_close(p, fd);
 		return r;
 	}
 	return fd;
@@ -45,15 +45,15 @@ static void *map(int fd, uint64_t size)
 /* Huge pages spare TLB misses; there rarely are some. mmap fails when the pool is too small. */
 static int create_umem(struct xdp_port *p)
 {
-	p->umem_fd = memfd("nstack-umem", p->lay.umem_size, MFD_HUGETLB);
+	p->umem_fd = memfd(p, "nstack-umem", p->lay.umem_size, MFD_HUGETLB);
 	if (p->umem_fd >= 0) {
 		p->umem = map(p->umem_fd, p->lay.umem_size);
 		p->lay.huge = p->umem != NULL;
 		if (p->umem)
 			return 0;
-		close(p->umem_fd);
+		xdp_fd_close(p, p->umem_fd);
 	}
-	p->umem_fd = memfd("nstack-umem", p->lay.umem_size, 0);
+	p->umem_fd = memfd(p, "nstack-umem", p->lay.umem_size, 0);
 	if (p->umem_fd < 0)
 		return p->umem_fd;
 	p->umem = map(p->umem_fd, p->lay.umem_size);
@@ -70,7 +70,7 @@ int xdp_umem_create(struct xdp_port *p, char *why)
 			       p->hal.ifname, HAL_XDP_QUEUES_MAX, HAL_XDP_MEMBERS_MAX);
 	r = create_umem(p);
 	if (!r) {
-		p->ctl_fd = memfd("nstack-port", p->lay.ctl_size, 0);
+		p->ctl_fd = memfd(p, "nstack-port", p->lay.ctl_size, 0);
 		r = p->ctl_fd < 0 ? p->ctl_fd : 0;
 	}
 	if (!r) {
@@ -115,12 +115,9 @@ bad:
 
 void xdp_umem_fds_close(struct xdp_port *p)
 {
-	if (p->ctl_fd >= 0)
-		close(p->ctl_fd);
-	if (p->umem_fd >= 0)
-		close(p->umem_fd);
-	if (p->alive_fd >= 0)
-		close(p->alive_fd);
+	xdp_fd_close(p, p->ctl_fd);
+	xdp_fd_close(p, p->umem_fd);
+	xdp_fd_close(p, p->alive_fd);
 	p->ctl_fd = p->umem_fd = p->alive_fd = -1;
 }
 
@@ -150,7 +147,7 @@ int xdp_umem_alive_lock(struct xdp_port *p, uint32_t slot)
 	if (p->alive_fd < 0) {
 		/* The descriptor that we were sent shares its open file with the sender. */
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", p->ctl_fd);
-		p->alive_fd = open(path, O_RDWR | O_CLOEXEC);
+		p->alive_fd = xdp_fd_own(p, open(path, O_RDWR | O_CLOEXEC));
 		if (p->alive_fd < 0)
 			return -errno;
 	}

@@ -97,7 +97,10 @@ static void swap(void *a, void *b, size_t n)
 
 /* --- echo ---------------------------------------------------------------------------------- */
 
-static uint8_t flat[70000];
+/* Two bytes in, so that what follows the Ethernet header is aligned. */
+static uint8_t flat_mem[70002] __attribute__((aligned(16)));
+static uint8_t *const flat = flat_mem + 2;
+#define FLAT_SIZE 70000u
 
 static void send_flat(uint32_t q, uint32_t len, uint16_t csum_off)
 {
@@ -161,7 +164,7 @@ static uint32_t poll_queue(uint32_t q)
 	uint32_t n = hal_rx_burst(g.port, q, f, BURST), i, len = 0;
 
 	for (i = 0; i < n; i++) {
-		if (len + f[i].len <= sizeof(flat))
+		if (len + f[i].len <= FLAT_SIZE)
 			memcpy(flat + len, f[i].data, f[i].len);
 		len += f[i].len;
 		if (!(f[i].flags & HAL_F_MORE)) {

@@ -46,10 +46,10 @@ int redirect_open(struct redirect *r, unsigned ifindex, bool native)
 	struct redirect_bpf *skel;
 	int err;
 
-	*r = (struct redirect){ ifindex, -1, -1 };
+	*r = (struct redirect){ .ifindex = ifindex, .xsks = -1, .ports = -1 };
 	if (!bpf_xdp_query_id(ifindex, 0, &id) && id)
 		return maps_of(r, id);
-	skel = redirect_bpf__open_and_load();
+	r->skel = skel = redirect_bpf__open_and_load();
 	if (!skel)
 		return -errno;
 	err = bpf_xdp_attach(ifindex, bpf_program__fd(skel->progs.redirect), flags, NULL);

@@ -9,6 +9,7 @@
 struct redirect {
 	unsigned ifindex;
 	int xsks, ports; /* map fds */
+	void *skel;      /* kept: its maps are in use */
 };
 
 /* Uses the program that is attached, or attaches it; -errno. It stays attached. */
