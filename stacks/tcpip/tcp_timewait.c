@@ -105,6 +105,8 @@ bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, bool fw2)
 	struct tcp_tw *w;
 	uint32_t hash = c->n.hash;
 
+	if (c->todo & TCP_DO_ACK) /* nobody will, later */
+		tcp_send_ack(t, c);
 	if (fw2 && c->o.linger2_s > 0)
 		life = (uint64_t)c->o.linger2_s * NS_PER_S;
 	if (t->tcp->ntw >= t->tcp->max_tw) {
