@@ -382,6 +382,19 @@ static int op_rules_commit(struct request *q)
 	return ctl_client_reply(q->c, r);
 }
 
+/* Again, while the steering programs take the new rules: connections of the meantime. */
+static int op_flows_pin(struct request *q)
+{
+	int pins = q->s->ops->pin_flows ? q->s->ops->pin_flows(q->s->arg) : 0;
+	cJSON *r;
+
+	if (pins < 0)
+		return reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
+	r = reply_new(true);
+	put_u64(r, "pins", (uint64_t)pins);
+	return ctl_client_reply(q->c, r);
+}
+
 static int op_rules_abort(struct request *q)
 {
 	free(q->c->pending);
@@ -500,6 +513,7 @@ static const struct { const char *name; int (*fn)(struct request *q); } ops[] = 
 	{ "counters", op_counters },
 	{ "rules_get", op_rules_get },
 	{ "rules_prepare", op_rules_prepare },
+	{ "flows_pin", op_flows_pin },
 	{ "rules_commit", op_rules_commit },
 	{ "rules_abort", op_rules_abort },
 	{ "dump_start", op_dump_start },

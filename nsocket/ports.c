@@ -191,6 +191,8 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 			steer_pin(worker.port[i].steer, proto, local, remote,
 				  worker.port[i].instance);
 	a->count++;
+	if (!a->proto)
+		return;
 	p = malloc(sizeof(*p));
 	if (!p)
 		return; /* the pin goes with the instance */

@@ -417,6 +417,9 @@ static void activate(struct nsock *ns)
 	int err;
 
 	if (!rd_may_stack(ns->proto, &ns->local)) {
+		/* whoever is to reload by signal must be there to catch it */
+		if (rd_config()->reload_signal)
+			worker_start();
 		ns->rejected = true;
 		sock_reason(SR_rule_kernel);
 		return;

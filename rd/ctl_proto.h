@@ -12,6 +12,7 @@
  *  "counters"      -                                    parts: "counters": {name: value}
  *  "rules_get"     -                                    "rules": text, "generation"
  *  "rules_prepare" "rules": text                        "pins": n  (kept until commit or abort)
+ *  "flows_pin"     -                                    "pins": n  (again)
  *  "rules_commit"  -                                    "generation"
  *  "rules_abort"   -                                    -
  *  "dump_start"    fd by SCM_RIGHTS, "packets", ...     -

@@ -61,7 +61,7 @@ static int on_socket(const struct nlmsghdr *nlh, void *arg)
 
 static int walk_family(struct walk *w, struct mnl_socket *nl, uint8_t family)
 {
-	static char buf[1 << 16];
+	char buf[1 << 15];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct inet_diag_req_v2 *req;
 	unsigned seq = (unsigned)time(NULL) + family;

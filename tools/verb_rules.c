@@ -3,7 +3,9 @@
  *
  * Setting takes two phases, so that no established connection changes its stack: first every
  * process pins its own flows, and the kernel's connections on claimed ports are pinned to the
- * kernel; then the steering programs get the new rules; then the processes switch theirs.
+ * kernel; then the steering programs get the new rules; then the processes switch theirs. Writing
+ * the tables takes a while, so a thread repeats the pinning until the new rules are in force: only
+ * a connection younger than one such round could be split.
  */
 #define _GNU_SOURCE
 #include "tool.h"
@@ -12,6 +14,7 @@
 #include <arpa/inet.h>
 #include <bpf/steer_ctl.h>
 #include <errno.h>
+#include <pthread.h>
 #include <rd/ctl_proto.h>
 #include <rd/rules.h>
 #include <stdlib.h>
@@ -296,6 +299,32 @@ static int prepare_all(struct member *m, const char *text, uint64_t *pins)
 	return used;
 }
 
+struct repin {
+	struct attached *a;
+	struct member *m;
+	int n, procs;
+	bool done; /* atomic */
+};
+
+static void *repin_run(void *arg)
+{
+	struct repin *r = arg;
+	bool last;
+
+	do {
+		last = __atomic_load_n(&r->done, __ATOMIC_SEQ_CST);
+		for (int i = 0; i < r->procs; i++) {
+			char why[256];
+
+			cJSON_Delete(ctl_call(r->m[i].fd, ctl_request_new("flows_pin"), -1, why));
+		}
+		for (int i = 0; i < r->n; i++)
+			kernel_flows_pin(r->a[i].st);
+		usleep(500);
+	} while (!last);
+	return NULL;
+}
+
 static int install_all(struct attached *a, int n, const struct steer_rules *c, uint64_t *pins)
 {
 	for (int i = 0; i < n; i++) {
@@ -315,6 +344,20 @@ static int install_all(struct attached *a, int n, const struct steer_rules *c, u
 			return fail("%s: the rules can't be installed: %s", a[i].name, strerror(-ret));
 	}
 	return 0;
+}
+
+static int install_repinning(struct attached *a, int n, struct member *m, int procs,
+			     const struct steer_rules *c, uint64_t *pins)
+{
+	struct repin r = { .a = a, .m = m, .n = n, .procs = procs };
+	pthread_t thread;
+	bool threaded = !pthread_create(&thread, NULL, repin_run, &r);
+	int ret = install_all(a, n, c, pins);
+
+	__atomic_store_n(&r.done, true, __ATOMIC_SEQ_CST);
+	if (threaded)
+		pthread_join(thread, NULL);
+	return ret;
 }
 
 static int commit_all(struct member *m, int n)
@@ -346,7 +389,7 @@ static int set_prepared(const struct rd_rules *r, const struct steer_rules *c, c
 		return n < 0 ? EXIT_FAILED : fail("no interface has the steering program; load it first: "
 						  "nstack load IFACE");
 	procs = prepare_all(m, text, &pins);
-	ret = procs < 0 ? EXIT_FAILED : install_all(a, n, c, &pins);
+	ret = procs < 0 ? EXIT_FAILED : install_repinning(a, n, m, procs, c, &pins);
 	if (ret) {
 		while (procs > 0)
 			close(m[--procs].fd);

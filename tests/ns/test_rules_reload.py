@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -34,6 +35,12 @@ class Talker:
 
 def which(net, addr):
     """Who serves a new connection now?"""
+    def settled():  # delayed ACKs of other connections have come in
+        before = net.server.kernel_tcp_segments(), nstack.stack_counters(net.server).get("tcp_in", 0)
+        time.sleep(0.06)
+        return before == (net.server.kernel_tcp_segments(),
+                          nstack.stack_counters(net.server).get("tcp_in", 0))
+    wait.until(settled, "other traffic to end")
     kernel = net.server.kernel_tcp_segments()
     ours = nstack.stack_counters(net.server).get("tcp_in", 0)
     assert apps.redis_cli(net.client, addr, "ping") == "PONG"
