@@ -513,6 +513,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 	if (ns->rcvtimeo)
 		deadline = nsock_deadline(ns->rcvtimeo);
 	for (;;) {
+		if (!nsock_session(ns)) /* shut down meanwhile: the kernel has the error */
+			return (int)libc_errno(libc.accept4(fd, addr, len, flags));
 		kernel_first = __atomic_add_fetch(&ns->turn, 1, __ATOMIC_RELAXED) % KERNEL_TURN == 0;
 		if (kernel_first) {
 			r = accept_kernel(ns, fd, addr, len, flags);
