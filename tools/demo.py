@@ -118,7 +118,8 @@ def run(net, seconds):
     for program, served in programs.items():
         rows += [(f"{program}: requests it served", f"{served:,}"),
                  (f"{program}: segments received by our stack", f"{after.ours(program, 'tcp_in', before):,}"),
-                 (f"{program}: segments sent by our stack", f"{after.ours(program, 'tcp_out', before):,}")]
+                 (f"{program}: segments sent by our stack", f"{after.ours(program, 'tcp_out', before):,} and "
+                  f"{after.ours(program, 'tcp_out_super', before):,} of up to 64 KB")]
     kernel = (after.kernel_in - before.kernel_in, after.kernel_out - before.kernel_out)
     rows += [None, ("TCP segments received by the server's kernel", f"{kernel[0]:,}"),
              ("TCP segments sent by the server's kernel", f"{kernel[1]:,}")]

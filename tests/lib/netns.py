@@ -107,7 +107,12 @@ class Namespace:
     def kernel_tcp_segments(self):
         """TCP segments (in, out) that the kernel's TCP handled, both families, all interfaces."""
         t = self.snmp()["Tcp"]
-        return t["InSegs"], t["OutSegs"] + t["OutRsts"]
+        return t["InSegs"], t["OutSegs"]
+
+    def kernel_tcp_opens(self):
+        """Connections that the kernel's TCP began, actively or passively."""
+        t = self.snmp()["Tcp"]
+        return t["ActiveOpens"] + t["PassiveOpens"]
 
     def kernel_udp_datagrams(self):
         s = self.snmp()
@@ -159,8 +164,9 @@ class Pair:
                 ns.run(["ip", "link", "set", dev, "up"])
             for i in range(extra_client_addrs):
                 self.client.run(["ip", "addr", "add", f"198.18.{n}.{10 + i}/24", "dev", "c0"])
-            for ns in (self.server, self.client):
-                wait.until(lambda ns=ns: "LOWER_UP" in ns.run(["ip", "link", "show", "up"]).stdout
+            for ns, dev in ((self.server, "s0"), (self.client, "c0")):
+                wait.until(lambda ns=ns, dev=dev:
+                           " state UP " in ns.run(["ip", "link", "show", "dev", dev]).stdout
                            and "tentative" not in ns.run(["ip", "-6", "addr"]).stdout,
                            "the link to come up")
         except BaseException:

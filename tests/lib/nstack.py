@@ -152,8 +152,9 @@ class Proof:
         if self.mode == "kernel":
             return {"redirected": 0, "tcp_in": 0, "tcp_out": 0, "udp_in": 0, "udp_out": 0}
         c = stack_counters(self.ns)
-        return {"redirected": redirected(self.ns),
-                **{k: c.get(k, 0) for k in ("tcp_in", "tcp_out", "udp_in", "udp_out")}}
+        got = {k: c.get(k, 0) for k in ("tcp_in", "tcp_out", "udp_in", "udp_out")}
+        got["tcp_out"] += c.get("tcp_out_super", 0)
+        return {"redirected": redirected(self.ns), **got}
 
     def delta(self):
         tcp, udp, ours = self.ns.kernel_tcp_segments(), self.ns.kernel_udp_datagrams(), self._ours()

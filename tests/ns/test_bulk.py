@@ -38,7 +38,8 @@ def test_faults(net, family, what, faults):
     serve(net, addr, config={"faults": faults})
     proof = net.proof()
     transfer(net, addr, what, FAULTY if "loss=5" not in faults else FAULTY // 8, 240)
-    d = proof.user_stack(tcp=100)
+    # a packet may be 64 KB of data, and with losses acknowledgements are few
+    d = proof.user_stack(tcp=20)
     if net.is_nstack:
         from lib import nstack
         c = nstack.stack_counters(net.server)
@@ -67,4 +68,5 @@ def test_without_offloads(net, family):
     proof = net.proof()
     for what in ("put", "get"):
         transfer(net, addr, what, GB // 8, 60)
-    proof.user_stack(tcp=GB // 8 // 1500 // 2)
+    d = proof.user_stack(tcp=500)
+    assert not net.is_nstack or d["tcp_in"] > GB // 8 // 1500 // 2

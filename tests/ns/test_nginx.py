@@ -18,8 +18,7 @@ def test_files_arrive_whole(net, nginx, family, way):
         target = apps.url(net.saddr(family), 80, f"/{way}/{name}")
         assert apps.curl_sum(net.client, target, net.workdir) == nginx.sums[name]
     assert nginx.requests() == {"200": 2}
-    d = proof.user_stack(tcp=50)
-    assert d["tcp_in"] > 0 or not net.is_nstack
+    proof.user_stack(tcp=50)
 
 
 @pytest.mark.parametrize("way", ["sf", "rw"])
