@@ -249,7 +249,7 @@ static void fds_collect(void)
 /* Local addresses into every steering table. Under the worker lock. */
 static void locals_sync(void)
 {
-	struct netcfg *nc = tcpip_netcfg(worker.st);
+	struct netcfg *nc = worker.st ? tcpip_netcfg(worker.st) : NULL; /* NULL: start failed */
 	const struct netcfg_addr *a;
 	struct nst_addr *list;
 	uint32_t n;

@@ -259,6 +259,25 @@ def test_run_missing_configuration_runs(net):
         "nstack: running on the kernel: configuration /nonexistent/c.json: No such file or directory\n")
 
 
+def test_a_process_without_a_stack_says_why(net):
+    """Its start failed: it lives on the kernel, and still answers."""
+    prog = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 5000));"
+            " print('up', flush=True); s.recv(1)")
+    p = net.server.spawn([nstack.TOOL, "run", "-q", "--set", 'interfaces=["nosuch0"]', "--", nstack.PYTHON,
+                          "-c", prog], "prog", env={"NSTACK_APP_LOG_PATH": net.workdir})
+    p.wait_output("up")
+    wait.until(lambda: nstack.processes(net.server), "its control socket")
+    (got,) = nstack.processes(net.server)
+    assert got["running"] is False and "no such interface" in got["fallback"], got
+    assert [x["in_use"] for x in got["ports"]] == [False]
+    for verb in ("sockets", "stats", "log", "rules"):
+        net.tool(verb)
+    checks = json.loads(net.tool("doctor", "--json", check=False).stdout)["checks"]
+    found = [c for c in checks if c["check"].startswith("process")]
+    assert any(c["verdict"] == "fail" and "no such interface" in c["detail"] for c in found), found
+    assert p.running()
+
+
 # --- processes that can't be trusted -----------------------------------------------------------------------
 
 FAKE = r"""
