@@ -392,6 +392,18 @@ static void raw_cancelled(void *arg)
 	nfile_put(&s->nf);
 }
 
+/* A raw wait that a cancelled thread leaves tidily. */
+static int raw_wait_counted(struct ev_set *s, int epfd, struct epoll_event *evs, int max,
+			    const struct timespec *timeout, const sigset_t *mask)
+{
+	volatile int n;
+
+	pthread_cleanup_push(raw_cancelled, s);
+	n = raw_wait(epfd, evs, max, timeout, mask);
+	pthread_cleanup_pop(0);
+	return n;
+}
+
 /* While the set has no members of ours the wait is libc's. Returns what epoll_wait() does, or
  * -EAGAIN: the set got a member of ours (*deadline is the end of the wait). */
 static int set_wait_raw(struct ev_set *s, int epfd, struct epoll_event *evs, int max,
@@ -407,11 +419,9 @@ static int set_wait_raw(struct ev_set *s, int epfd, struct epoll_event *evs, int
 		/* full barrier: pairs ev.raw - counted before members are looked for. A bell that
 		 * was rung for us is cleared by whoever finds it rung without raw waiters. */
 		__atomic_add_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
-		pthread_cleanup_push(raw_cancelled, s);
 		ours = __atomic_load_n(&s->nitems, __ATOMIC_SEQ_CST);
 		if (!ours)
-			n = raw_wait(epfd, evs, max, timeout, mask);
-		pthread_cleanup_pop(0);
+			n = raw_wait_counted(s, epfd, evs, max, timeout, mask);
 		__atomic_sub_fetch(&s->raw_waiters, 1, __ATOMIC_SEQ_CST);
 	}
 	if (n > 0)

@@ -234,6 +234,16 @@ static void call_end(void *arg)
 	free(c->heap);
 }
 
+static int call_sleep(struct poll_call *c, uint64_t until, const sigset_t *mask)
+{
+	volatile int r;
+
+	pthread_cleanup_push(call_end, c);
+	r = worker_wait(c->block->waiter, c->kfds, c->nk, until, mask, block_fired, c->block);
+	pthread_cleanup_pop(0);
+	return r;
+}
+
 static int call_wait(struct poll_call *c, const struct timespec *timeout, const sigset_t *mask)
 {
 	uint64_t deadline, until;
@@ -257,9 +267,7 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 		until = deadline;
 		if (c->relook && worker_now() + RELOOK_NS < deadline)
 			until = worker_now() + RELOOK_NS;
-		pthread_cleanup_push(call_end, c);
-		r = worker_wait(b->waiter, c->kfds, c->nk, until, mask, block_fired, b);
-		pthread_cleanup_pop(0);
+		r = call_sleep(c, until, mask);
 		if (r == 0 && until < deadline)
 			r = 1;
 	}

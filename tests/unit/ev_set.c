@@ -517,6 +517,53 @@ static void test_many_waiters(void)
 	fake_close(many_ep);
 }
 
+/* A thread that is cancelled in its sleep leaves nothing behind. */
+static void *cancel_run(void *arg)
+{
+	struct pollfd p = { .fd = *(int *)arg, .events = POLLIN };
+	struct epoll_event ev;
+
+	if (p.fd >= 0)
+		ev_poll(&p, 1, NULL, NULL);
+	else
+		ev_epoll_wait(many_ep, &ev, 1, NULL, NULL);
+	return NULL;
+}
+
+static void cancel(int fd)
+{
+	pthread_t t;
+
+	CHECK(!pthread_create(&t, NULL, cancel_run, &fd));
+	usleep(20000); /* it sleeps now; if not, it is cancelled all the same */
+	pthread_cancel(t);
+	pthread_join(t, NULL);
+}
+
+static void test_cancel(void)
+{
+	struct epoll_event ev;
+	struct fake *s;
+	int fd;
+
+	fd = fake_open(&s, false);
+	many_ep = ev_epoll_create1(0);
+	cancel(-1); /* raw */
+	CHECK_EQ(ev_set_of(nfile_table[many_ep])->raw_waiters, 0);
+	CHECK_EQ(nfile_table[many_ep]->refs, 1);
+	CHECK_EQ(ctl(many_ep, EPOLL_CTL_ADD, fd, EPOLLIN, 1), 0);
+	cancel(-1);
+	CHECK_EQ(ev_set_of(nfile_table[many_ep])->sleeping, 0);
+	CHECK_EQ(nfile_table[many_ep]->refs, 1);
+	cancel(fd);
+	CHECK_EQ(s->nf.refs, 1);
+	CHECK(s->nf.watches.next == s->nf.watches.prev); /* the set's is left */
+	fake_event(s, EPOLLIN);
+	CHECK_EQ(wait0(many_ep, &ev, 1), 1);
+	fake_close(fd);
+	fake_close(many_ep);
+}
+
 /* --- poll, select ------------------------------------------------------------------------- */
 
 static void test_poll(void)
@@ -712,6 +759,7 @@ int main(void)
 	test_nested();
 	test_sleep();
 	test_many_waiters();
+	test_cancel();
 	test_poll();
 	test_select();
 	test_signal();
