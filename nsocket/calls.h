@@ -105,6 +105,10 @@
 	CALL(pid_t, vfork, (void), ()) \
 	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
 	     (sig, act, old)) \
+	CALL(int, setuid, (uid_t uid), (uid)) \
+	CALL(int, seteuid, (uid_t euid), (euid)) \
+	CALL(int, setreuid, (uid_t ruid, uid_t euid), (ruid, euid)) \
+	CALL(int, setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid)) \
 	CALL_NORETURN(_exit, (int status), (status)) \
 	CALL_NORETURN(_Exit, (int status), (status))
 
