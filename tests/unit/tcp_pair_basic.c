@@ -270,7 +270,7 @@ static void exchange(int v, uint64_t bytes, uint32_t max)
 
 	if (!connect_pair(&p, v))
 		return;
-	for (int i = 0; i < 4000000 && (cr < bytes || sr < bytes); i++) {
+	for (int i = 0; i < 1300000 && (cr < bytes || sr < bytes); i++) {
 		if (cw < bytes)
 			cw = feed(0, p.c, &p.ctx, cw, bytes, max);
 		if (sw < bytes)
