@@ -274,6 +274,13 @@ void tcp_sack_all_lost(struct tcpip *t, struct tcp_conn *c)
 		c->holes[i].rxt = c->holes[i].start;
 		c->holes[i].rxt_time = 0;
 	}
+	/* The peer said that it has what is at una, but its acknowledgement was lost: without
+	 * something sent again none will ever come. */
+	if (c->fack != c->una && (!c->nholes || c->holes[0].start != c->una) && hole_insert(t, c, 0)) {
+		hole_set(t, &c->holes[0], c->una,
+			 seq_min(c->una + c->mss, c->nholes > 1 ? c->holes[1].start : c->fack));
+		c->holes[0].lost = true;
+	}
 	if (c->fack == c->nxt)
 		return;
 	if (hole_insert(t, c, c->nholes)) {
