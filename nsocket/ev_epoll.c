@@ -358,6 +358,7 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	uint64_t until;
 	int n, r = 1;
 
+	worker_burst(0);
 	worker_drive();
 	for (;;) {
 		n = set_collect(s, epfd, evs, max);
@@ -381,6 +382,8 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	/* a ring that was meant for us, or level-triggered members: the next one looks, too */
 	if (__atomic_load_n(&s->sleeping, __ATOMIC_RELAXED) && !ev_ready_empty(s))
 		ev_set_wake(s);
+	if (n > 1)
+		worker_burst((unsigned)n);
 	return n;
 }
 

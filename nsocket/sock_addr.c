@@ -526,8 +526,10 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 			worker_drive();
 			s = accept_take(ns);
 		}
-		if (s)
+		if (s) {
+			worker_tick();
 			return accept_make(ns, s, addr, len, flags);
+		}
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))
 			return r;

@@ -27,10 +27,6 @@ static bool rx_over(const struct shm_session *s)
 	       shm_session_state(s) == SHM_S_CLOSED;
 }
 
-struct rx_want {
-	struct nsock *ns;
-	uint32_t bytes;
-};
 static __thread uint32_t rx_want; /* bytes that the reader of this thread waits for */
 
 static bool rx_ready(void *p)
@@ -120,10 +116,10 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 			done = got;
 		else
 			done += got;
-		if (done >= want && want)
+		if (done && (done >= want || !(flags & MSG_WAITALL) || nonblock)) {
+			worker_tick();
 			return (ssize_t)done;
-		if (done && (!(flags & MSG_WAITALL) || nonblock))
-			return (ssize_t)done;
+		}
 		if (over && !got)
 			return done ? (ssize_t)done : rx_end(s);
 		if (over)

@@ -42,6 +42,10 @@
 #define TICK_NS 4000000ull    /* helper, while there is activity */
 #define ACTIVE_NS 100000000ull
 #define SPIN_LOOK_NS 20000ull /* how often a spinner looks at kernel descriptors */
+#define BURST_NS 100000ull    /* how long what is sent may wait for more */
+#define BURST_MAX 32u
+#define POSTS_ROUND 32        /* commands between rounds of a program that does not wait */
+#define TICKS_ROUND 16        /* the same for calls that are no commands */
 #define POLL_STACK 80         /* descriptors that fit on the stack of a sleeper */
 
 enum { AWAKE, SLEEPING, RUNG };
@@ -68,6 +72,8 @@ static struct waiter helper_waiter = { .efd = -1 };
 static uint32_t helper_deep;     /* atomic: the helper sleeps without a tick */
 static bool helper_stop;         /* atomic */
 
+static __thread unsigned burst_left;   /* calls that need not send at once */
+static __thread uint64_t burst_until;
 static __thread struct waiter *self_waiter;
 static pthread_key_t waiter_key;
 static pthread_once_t waiter_once = PTHREAD_ONCE_INIT;
@@ -230,14 +236,35 @@ bool worker_trylock(void)
 
 /* How long a deadline may wait without somebody being told: one that is further away is looked at
  * again when the leader or the helper wakes, which is in time if it sleeps no longer. */
+void worker_burst(unsigned n)
+{
+	burst_left = n > BURST_MAX ? BURST_MAX : n;
+	burst_left -= burst_left > 0; /* the last one sends */
+	if (burst_left)
+		burst_until = worker_now() + BURST_NS;
+}
+
+static bool burst_goes_on(void)
+{
+	if (!burst_left)
+		return false;
+	burst_left--;
+	if (worker_now() >= burst_until)
+		burst_left = 0;
+	return burst_left > 0;
+}
+
 void worker_unlock(void)
 {
 	uint64_t d;
 
 	do {
 		cmds_run();
-		if (worker.st)
+		if (worker.st) {
+			if (!burst_goes_on())
+				worker.ops->flush(worker.st);
 			deadline_update();
+		}
 		pthread_mutex_unlock(&worker.lock);
 		/* full barrier: pairs worker.cmds - free the lock, then look for commands */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -249,11 +276,15 @@ void worker_unlock(void)
 
 void worker_post(struct worker_cmd *c, uint32_t bits)
 {
+	static uint32_t posts; /* worker lock */
 	struct worker_cmd *head;
 
 	if (worker_trylock()) {
 		cmds_run();
 		c->ops->run(c, bits);
+		/* a program that answers a long list of events must not let the ring run full */
+		if (++posts % POSTS_ROUND == 0)
+			worker_round_locked();
 		worker_unlock();
 		return;
 	}
@@ -276,6 +307,8 @@ uint32_t worker_round_locked(void)
 {
 	uint32_t n;
 
+	if (!worker.st)
+		return 0;
 	cmds_run();
 	n = worker.ops->poll(worker.st, worker_now());
 	__atomic_add_fetch(&worker.rounds, 1, __ATOMIC_RELAXED);
@@ -286,6 +319,7 @@ static uint32_t drive(void)
 {
 	uint32_t n;
 
+	burst_left = 0;
 	if (!worker_running() || !worker_trylock())
 		return 0;
 	n = worker_round_locked();
@@ -295,7 +329,16 @@ static uint32_t drive(void)
 
 void worker_drive(void)
 {
-	drive();
+	if (!burst_left)
+		drive();
+}
+
+void worker_tick(void)
+{
+	static __thread uint32_t ticks;
+
+	if (++ticks % TICKS_ROUND == 0)
+		drive();
 }
 
 /* --- sleeping ----------------------------------------------------------------------------- */

@@ -38,8 +38,13 @@ void waiter_ring(struct waiter *w);
 int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg);
 
-/* One bounded round of driving if the lock is free; cheap. */
+/* One bounded round of driving if the lock is free; cheap. Nothing during a burst. */
 void worker_drive(void);
+
+/* The calling thread was handed n events and is about to deal with them one by one. What it sends
+ * meanwhile leaves together: after n calls, when it waits again, or after a bounded time, whichever
+ * comes first. A system call that starts transmission is worth several frames. */
+void worker_burst(unsigned n);
 
 uint64_t worker_now(void); /* CLOCK_MONOTONIC, ns */
 

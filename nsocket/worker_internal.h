@@ -93,6 +93,10 @@ uint32_t worker_round_locked(void);
 /* Run the command now if the lock is free, else whoever has the lock does it before he goes. */
 void worker_post(struct worker_cmd *c, uint32_t bits);
 
+/* Called by calls that have nothing to ask of the stack: every so often drives it, so that the
+ * rings do not run full while a program works through a long list of events. */
+void worker_tick(void);
+
 /* Threads of the library: all signals blocked. 0 or -errno. */
 int worker_helper_start(void);
 void worker_helper_stop(void);

@@ -101,6 +101,9 @@ struct stack_ops {
 
 	/* Work: receive, process, time out, send; returns packets handled. Bounded work per call. */
 	uint32_t (*poll)(struct stack *st, uint64_t now);
+	/* Send what other calls have queued. They leave that to the caller, so that what several
+	 * of them queue goes out at once; poll() does it, too. */
+	void (*flush)(struct stack *st);
 	/* When poll() must be called next though no packet came; UINT64_MAX = never. */
 	uint64_t (*deadline)(struct stack *st);
 	/* A descriptor that is readable when the stack wants poll() for its control side

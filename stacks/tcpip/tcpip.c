@@ -333,7 +333,7 @@ static int tcpip_ctl_fd(struct stack *st)
 
 /* --- calls on sessions ------------------------------------------------------------------------ */
 
-/* Every call from outside: the time, the work, then what it sent leaves. */
+/* Every call from outside: the time, then the work. What it sends waits for flush or poll. */
 static struct tcpip *call_begin(struct stack *st)
 {
 	struct tcpip *t = tcpip_of(st);
@@ -346,7 +346,11 @@ static void call_end(struct tcpip *t)
 {
 	tcp_work(t);
 	udp_work(t);
-	ip_flush(t);
+}
+
+static void op_flush(struct stack *st)
+{
+	ip_flush(tcpip_of(st));
 }
 
 static bool is_tcp(const struct shm_session *s)
@@ -535,6 +539,7 @@ const struct stack_ops tcpip_stack_ops = {
 	.add_port = tcpip_add_port,
 	.set_port = tcpip_set_port,
 	.poll = tcpip_poll,
+	.flush = op_flush,
 	.deadline = tcpip_deadline,
 	.ctl_fd = tcpip_ctl_fd,
 	.open = op_open,

@@ -191,6 +191,10 @@ uint64_t worker_now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void worker_burst(unsigned n)
+{
+}
+
 void worker_drive(void)
 {
 }
