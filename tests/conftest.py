@@ -69,12 +69,13 @@ class Net(netns.Pair):
             config = self.config(**config)
         return nstack.run_argv(cmd, config)
 
-    def serve(self, cmd, name, tcp=(), udp=(), side=None, config=None, plain=False, **kw):
+    def serve(self, cmd, name, tcp=(), udp=(), side=None, config=None, plain=False, owned=True,
+              **kw):
         """Start a server and wait until it serves tcp/udp ports (under nstack: owns them)."""
         ns = side or self.server
         kw["env"] = {**self.env(), **kw.get("env", {})}
         p = ns.spawn(cmd if plain else self.argv(cmd, config), name, **kw)
-        self.wait_served(p, tcp, udp, ns, owned=self.is_nstack and not plain)
+        self.wait_served(p, tcp, udp, ns, owned=owned and self.is_nstack and not plain)
         return p
 
     def wait_served(self, p, tcp=(), udp=(), ns=None, owned=True):
