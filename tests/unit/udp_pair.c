@@ -222,6 +222,7 @@ static void send_to(int i, struct shm_session *s, const struct nst_addr *to, uin
 {
 	put(i, s, to, len, 0, salt);
 	ops->tx_ready(h[i].st, s, 0);
+	ops->flush(h[i].st);
 }
 
 /* Next record; -1 = none, -2 = wrong bytes (from is the offset into the pattern). */
@@ -554,6 +555,7 @@ static void test_train(bool super)
 	wire_packets = 0;
 	put(0, x, &lb, 5 * 1200 + 33, 1200, 1);
 	ops->tx_ready(h[0].st, x, 0);
+	ops->flush(h[0].st);
 	run();
 	CHECK(wire_packets == 6);
 	CHECK(counter(0, "tx_super") == super);
@@ -562,6 +564,7 @@ static void test_train(bool super)
 	CHECK(recv_at(1, y, &dg, 6000, 1) == 33);
 	put(0, x, &lb, 3000, 1473, 1); /* a car longer than the MTU */
 	ops->tx_ready(h[0].st, x, 0);
+	ops->flush(h[0].st);
 	CHECK(wire_packets == 6);
 	ops->close(h[0].st, x, -1);
 	ops->close(h[1].st, y, -1);
@@ -576,6 +579,7 @@ static void test_train_in(void)
 
 	put(0, x, &lb, 6000, 1200, 1);
 	ops->tx_ready(h[0].st, x, 0);
+	ops->flush(h[0].st);
 	run();
 	CHECK(counter(1, "udp_rx_train") == 1 && receive(1, y, &dg, 1) == -1);
 	ops->close(h[0].st, x, -1);
@@ -645,15 +649,18 @@ static void test_hostile(void)
 		if (i & 8)
 			fifo_write(&f, b, (uint32_t)(i % 73));
 		ops->tx_ready(h[0].st, x, 0);
+		ops->flush(h[0].st);
 		if (i % 50 == 0)
 			run();
 	}
 	/* head far beyond tail */
 	x->tx.head += 1ull << 40;
 	ops->tx_ready(h[0].st, x, 0);
+	ops->flush(h[0].st);
 	x->tx.rebase = 0x123456789;
 	x->tx.head += 77;
 	ops->tx_ready(h[0].st, x, 0);
+	ops->flush(h[0].st);
 	run();
 	ops->close(h[0].st, x, -1);
 }

@@ -67,7 +67,11 @@ static uint64_t straw_deadline(struct stack *st)
 	return UINT64_MAX;
 }
 
-static const struct stack_ops straw = { .name = "straw", .poll = straw_poll,
+static void straw_flush(struct stack *st)
+{
+}
+
+static const struct stack_ops straw = { .name = "straw", .poll = straw_poll, .flush = straw_flush,
 					.deadline = straw_deadline };
 
 static void cmd_run(struct worker_cmd *c, uint32_t bits)
