@@ -333,6 +333,7 @@ static __attribute__((unused)) uint32_t put(int i, struct shm_session *s, const 
 	if (!(flags & STACK_TX_MORE))
 		s->push_pos = fifo_head(&f);
 	ops->tx_ready(h[i].st, s, flags);
+	ops->flush(h[i].st);
 	return n;
 }
 
@@ -361,6 +362,7 @@ static __attribute__((unused)) uint8_t state(int i, struct shm_session *s)
 static __attribute__((unused)) void setint(int i, struct shm_session *s, int opt, int v)
 {
 	CHECK(!ops->setopt(h[i].st, s, opt, &v, sizeof(v)));
+	ops->flush(h[i].st);
 }
 
 static __attribute__((unused)) uint32_t used_sessions(int i)
