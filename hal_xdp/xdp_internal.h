@@ -50,6 +50,7 @@ struct xdp_port {
 	uint8_t *umem;
 	uint32_t slot;
 	bool joined;
+	bool strangers; /* another user's process has the name that sharing goes by */
 	struct xdp_queue *queue;
 	struct xdp_share *share; /* NULL = not shared */
 };
@@ -105,7 +106,8 @@ int xdp_super_open(struct xdp_queue *q);
 int xdp_tx_super(struct hal_port *, uint32_t, const struct hal_super *);
 
 /* xdp_share.c. begin: 1 = somebody serves, joined: share_fd filled (close them after binding);
- * 0 = we are first and hold the name; or -errno. */
+ * 0 = we are first and hold the name, or a stranger has it (p->strangers, why says who; no
+ * sharing then); or -errno. */
 int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *nshare_fd, char *why);
 /* We are usable (first: listening; joined: told the server). */
 int xdp_share_ready(struct xdp_port *p, char *why);

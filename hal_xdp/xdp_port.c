@@ -105,7 +105,7 @@ static int port_stats(struct hal_port *hp, uint32_t qi, struct hal_queue_stats *
 	*out = q->st;
 	if (getsockopt(q->fd, SOL_XDP, XDP_STATISTICS, &st, &len))
 		return -errno;
-	out->rx_dropped = st.rx_dropped;
+	out->rx_dropped = st.rx_dropped + q->st.rx_dropped;
 	out->rx_ring_full = st.rx_ring_full;
 	out->rx_fill_empty = st.rx_fill_ring_empty_descs;
 	out->tx_invalid = st.tx_invalid_descs;
@@ -230,7 +230,25 @@ static void describe(struct xdp_port *p)
 		why = "the driver refused zero-copy";
 	snprintf(p->hal.mode_why, sizeof(p->hal.mode_why), "driver %s: %s%s",
 		 p->driver[0] ? p->driver : "unknown", why,
-		 p->joined ? "; UMEM of another process" : "");
+		 p->joined ? "; UMEM of another process" :
+		 p->strangers ? "; not shared: another user has the name" : "");
+}
+
+/* Where a stranger has the name, "in use" has a better explanation: the one that is in why. */
+static int open_first(struct xdp_port *p, char *why)
+{
+	char who[HAL_XDP_WHY];
+	int r;
+
+	memcpy(who, why, sizeof(who));
+	r = xdp_sock_open_all(p, NULL, why);
+	if (r == -EBUSY && p->strangers) {
+		memcpy(why, who, sizeof(who));
+		return -EPERM;
+	}
+	if (!r)
+		why[0] = 0;
+	return r;
 }
 
 static int build(struct xdp_port *p, int *share_fd, uint32_t *nshare_fd, char *why)
@@ -253,7 +271,7 @@ static int build(struct xdp_port *p, int *share_fd, uint32_t *nshare_fd, char *w
 	if (r)
 		return r == -ENOMEM ? xdp_why(why, r, "%s: out of memory", p->hal.ifname) : r;
 	if (!p->joined) {
-		r = xdp_sock_open_all(p, NULL, why);
+		r = open_first(p, why);
 		p->sh->lay = p->lay; /* what binding found out */
 	} else {
 		r = xdp_sock_open_all(p, share_fd, why);
@@ -295,7 +313,7 @@ int hal_xdp_open(struct hal_port **out, const struct hal_xdp_config *cfg, char w
 		close(share_fd[--nshare_fd]);
 	if (!r)
 		describe(p);
-	if (!r && !p->cfg.no_share)
+	if (!r && p->share)
 		r = xdp_share_ready(p, why);
 	if (!r)
 		r = publish(p, why);

@@ -21,7 +21,7 @@
 
 #define KICKS_IDLE 3          /* kicks without progress before giving up for now */
 #define KICKS_MAX 128
-#define LEFT_RETRY_NS 200000u
+#define RETRY_NS 200000u
 
 int xdp_queue_init(struct xdp_port *p, uint32_t id)
 {
@@ -74,6 +74,29 @@ static uint32_t whole(struct xdp_ring *r, uint32_t n)
 	return n;
 }
 
+/* The packet at the head has more frames than the caller takes at once, so it would stay there for
+ * ever (2 KB frames and a packet of 64 KB): drop it. The kernel publishes whole packets. */
+static void drop_head(struct xdp_queue *q, uint32_t have)
+{
+	const struct xdp_layout *l = &q->port->lay;
+	uint32_t i = 0, more = XDP_PKT_CONTD;
+
+	for (; i < have && more; i++) {
+		const struct xdp_desc *d = xdp_ring_desc(&q->rx, q->rx.my_cons + i);
+		uint64_t no = (d->addr - q->base) >> l->frame_shift;
+
+		more = d->options & XDP_PKT_CONTD;
+		if (no >= l->rx_frames || q->npending >= l->rx_frames)
+			continue;
+		q->rx_stamp[no] = q->port->sh->epoch;
+		q->pending[q->npending++] = no;
+	}
+	xdp_ring_taken(&q->rx, i);
+	__atomic_store_n(&q->corner->rx_taken, q->corner->rx_taken + i, __ATOMIC_RELAXED);
+	q->st.rx_dropped++;
+	xdp_queue_refill(q);
+}
+
 uint32_t xdp_rx_burst(struct hal_port *hp, uint32_t qi, struct hal_frame *f, uint32_t n)
 {
 	struct xdp_queue *q = queue(hp, qi);
@@ -83,12 +106,18 @@ uint32_t xdp_rx_burst(struct hal_port *hp, uint32_t qi, struct hal_frame *f, uin
 
 	if (__builtin_expect(q->tx_left, 0))
 		xdp_queue_kick(q);
+	if (__builtin_expect(q->npending >= XDP_REFILL_BATCH, 0))
+		xdp_queue_refill(q); /* the lock was busy the last time */
 	have = xdp_ring_ready(&q->rx);
 	if (!have)
 		return 0;
 	if (n > have)
 		n = have;
 	n = whole(&q->rx, n);
+	if (__builtin_expect(!n, 0)) {
+		drop_head(q, have);
+		return 0;
+	}
 	epoch = q->port->sh->epoch;
 	for (i = 0; i < n; i++) {
 		const struct xdp_desc *d = xdp_ring_desc(&q->rx, q->rx.my_cons + i);
@@ -366,9 +395,10 @@ int xdp_next_due(struct hal_port *hp, uint32_t qi, uint64_t *ns)
 	struct timespec ts;
 
 	*ns = UINT64_MAX;
-	if (queue(hp, qi)->tx_left) {
+	/* frames that another member's lock kept us from giving back may be the last there are */
+	if (queue(hp, qi)->tx_left || queue(hp, qi)->npending >= XDP_REFILL_BATCH) {
 		clock_gettime(CLOCK_MONOTONIC, &ts);
-		*ns = ts.tv_sec * 1000000000ull + ts.tv_nsec + LEFT_RETRY_NS;
+		*ns = ts.tv_sec * 1000000000ull + ts.tv_nsec + RETRY_NS;
 	}
 	return 0;
 }

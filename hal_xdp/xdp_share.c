@@ -12,7 +12,9 @@
  *
  * Everything but the opening is driven by xdp_share_service() on one epoll descriptor, does not
  * block, and wakes nobody while nothing happens: timers run only during a sweep or a takeover.
- * Messages have a fixed size and are checked; a peer must have our user id or be root.
+ * Messages have a fixed size and are checked; a peer must have our user id or be root. Anybody may
+ * bind the name first, though: who finds a stranger there goes on without sharing, so that a
+ * squatter can at most keep processes apart, not keep them off the interface.
  */
 #define _GNU_SOURCE
 #include <hal_xdp/xdp_internal.h>
@@ -35,6 +37,8 @@
 #define MS 1000000ull
 #define OPEN_NS (3000 * MS)
 #define TICK_MAX_NS (16000 * MS)
+#define RETRY_MIN_NS (20 * MS)
+#define RETRY_MAX_NS (1000 * MS)
 
 enum msg_type { MSG_ATTACH = 1, MSG_ATTACHED, MSG_REJOIN, MSG_STAMP, MSG_STAMPED };
 
@@ -63,6 +67,7 @@ struct xdp_share {
 	uint32_t stamp_round;  /* answer owed to the server, 0 = none */
 	uint64_t todo, ripe;   /* queues to sweep; those that may be collected */
 	uint64_t mark_ns, tick_ns;
+	uint64_t retry_ns;     /* between attempts to take over */
 };
 
 static uint64_t now_ns(void)
@@ -150,12 +155,16 @@ static int recv_msg(int sock, struct msg *m, int *fd, uint32_t *nfd)
 	return r == 0 ? -EPIPE : -EPROTO;
 }
 
+/* Root, or a user that we can't be more than: a daemon that took on a user's effective id for a
+ * while doesn't hand the interface to that user. */
 static bool peer_ok(int fd, struct ucred *cr)
 {
 	socklen_t len = sizeof(*cr);
+	uid_t real, eff, saved;
 
-	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cr, &len) &&
-	       (cr->uid == geteuid() || cr->uid == 0);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cr, &len) || getresuid(&real, &eff, &saved))
+		return false;
+	return cr->uid == 0 || (cr->uid == real && cr->uid == eff && cr->uid == saved);
 }
 
 /* --- the server: sweep --------------------------------------------------------------------- */
@@ -421,9 +430,13 @@ static void on_listen(struct xdp_port *p)
 {
 	struct xdp_share *s = p->share;
 	struct ucred cr;
-	int fd, i;
+	int fd, i, n;
 
-	while ((fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+	/* bounded: strangers may connect as fast as we refuse them */
+	for (n = 0; n < CONNS; n++) {
+		fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
 		fd = xdp_fd_own(p, fd);
 		for (i = 0; i < CONNS && s->conn[i].fd >= 0; i++)
 			;
@@ -498,6 +511,7 @@ static void take_over(struct xdp_port *p)
 
 	s->stamp_round = 0;
 	if (!serve(p)) {
+		s->retry_ns = RETRY_MIN_NS;
 		sweep_start(p); /* the old server's frames, and whatever it was about */
 		members_check(p);
 		return;
@@ -505,10 +519,13 @@ static void take_over(struct xdp_port *p)
 	fd = try_connect(p, &cr);
 	if (fd >= 0 && !send_msg(fd, MSG_REJOIN, p->slot, 0) && !watch(s, fd)) {
 		s->up_fd = fd;
+		s->retry_ns = RETRY_MIN_NS;
 		return;
 	}
 	xdp_fd_close(p, fd);
-	timer_in(s, 20 * MS);
+	timer_in(s, s->retry_ns);
+	if (s->retry_ns < RETRY_MAX_NS) /* a stranger may have the name for good */
+		s->retry_ns *= 2;
 }
 
 static void on_up(struct xdp_port *p)
@@ -576,6 +593,7 @@ static int share_new(struct xdp_port *p)
 	if (!s)
 		return -ENOMEM;
 	s->listen_fd = s->up_fd = -1;
+	s->retry_ns = RETRY_MIN_NS;
 	for (i = 0; i < CONNS; i++)
 		s->conn[i] = (struct conn){ .fd = -1, .slot = NO_SLOT };
 	s->ep_fd = xdp_fd_own(p, epoll_create1(EPOLL_CLOEXEC));
@@ -643,20 +661,40 @@ static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *
 	return r ? xdp_why(why, r, "%s: can't lock the slot: %s", p->hal.ifname, strerror(-r)) : 1;
 }
 
+/* A failed join leaves nothing that the next attempt, or the first member, would stumble over. */
+static void join_undo(struct xdp_port *p, const struct xdp_layout *lay, uint32_t nqueues,
+		      int *share_fd, uint32_t *n)
+{
+	xdp_fd_close(p, p->share->up_fd);
+	p->share->up_fd = -1;
+	while (*n)
+		close(share_fd[--*n]);
+	xdp_umem_close(p);
+	p->lay = *lay;
+	p->hal.nqueues = nqueues;
+	p->slot = 0;
+}
+
 int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 {
 	uint64_t deadline = now_ns() + OPEN_NS;
 	struct timespec ts = { .tv_nsec = 5 * MS };
+	const struct xdp_layout lay = p->lay;
+	const uint32_t nqueues = p->hal.nqueues;
 	int r = share_new(p);
 
 	if (r)
 		return xdp_why(why, r, "out of descriptors or memory");
 	for (;;) {
 		r = join(p, deadline, share_fd, n, why);
+		if (r == -EPERM) {
+			xdp_share_close(p);
+			p->strangers = true;
+			return 0;
+		}
 		if (r != -EAGAIN)
 			return r;
-		xdp_fd_close(p, p->share->up_fd);
-		p->share->up_fd = -1;
+		join_undo(p, &lay, nqueues, share_fd, n);
 		r = serve(p);
 		if (!r)
 			return 0;

@@ -3,7 +3,7 @@
  *
  *   hal_peer IFNAME PORT SLOT [key=value ...]
  *   keys: native=1 mode=copy|zc share=0 faults=SPEC capture=FILE snaplen=N hold=1 (never
- *         releases frames) rx_frames=N spin=1
+ *         releases frames) rx_frames=N frame_size=N burst=N (taken at once) spin=1
  *
  * Echoes UDP datagrams to PORT (IPv4) and prints one JSON object per event or answer. Commands:
  *   stats             counters and frames
@@ -41,7 +41,7 @@ static struct {
 	struct hal_port *port;  /* what we send and receive by: maybe wrapped */
 	struct hal_port *xdp;
 	struct redirect red;
-	uint32_t udp_port, slot;
+	uint32_t udp_port, slot, burst;
 	bool paused, spin, hold;
 	uint64_t echoed, bytes, max_packet, bad;
 	uint16_t tcp_sport;
@@ -161,7 +161,7 @@ static void one_packet(uint32_t q, uint32_t len)
 static uint32_t poll_queue(uint32_t q)
 {
 	struct hal_frame f[BURST];
-	uint32_t n = hal_rx_burst(g.port, q, f, BURST), i, len = 0;
+	uint32_t n = hal_rx_burst(g.port, q, f, g.burst), i, len = 0;
 
 	for (i = 0; i < n; i++) {
 		if (len + f[i].len <= FLAT_SIZE)
@@ -498,6 +498,10 @@ int main(int argc, char **argv)
 	g.spin = atoi(opt(argc, argv, "spin", "0"));
 	g.hold = atoi(opt(argc, argv, "hold", "0"));
 	cfg.rx_frames = atoi(opt(argc, argv, "rx_frames", "0"));
+	cfg.frame_size = atoi(opt(argc, argv, "frame_size", "0"));
+	g.burst = atoi(opt(argc, argv, "burst", "64"));
+	if (!g.burst || g.burst > BURST)
+		return 2;
 	cfg.no_share = !atoi(opt(argc, argv, "share", "1"));
 	cfg.mode = *opt(argc, argv, "mode", "a") == 'z' ? HAL_XDP_ZEROCOPY :
 		   *opt(argc, argv, "mode", "a") == 'c' ? HAL_XDP_COPY : HAL_XDP_AUTO;

@@ -296,6 +296,49 @@ def test_queue_in_use_by_a_stranger(net):
     echo(net.socket(), 7000, 5)
 
 
+SQUATTER = """
+import os, socket, sys
+os.setgid(65534)
+os.setuid(65534)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.bind("\\0nstack-port/" + sys.argv[1])
+s.listen(8)
+print("bound", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_name_taken_by_another_user(net):
+    """Anybody may bind an abstract name: the port is not shared then, but it works."""
+    ifindex = sh(f"ip netns exec {net.b} cat /sys/class/net/vb/ifindex").strip()
+    squatter = subprocess.Popen(["ip", "netns", "exec", net.b, "/usr/bin/python3", "-c", SQUATTER,
+                                 ifindex], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert squatter.stdout.readline() == b"bound\n"
+        p = net.peer(7001, 0)
+        assert p.first["event"] == "ready", p.first
+        assert "another user" in p.first["why"], p.first
+        echo(net.socket(), 7001)
+        # who comes second can't share, and learns who is in the way
+        q = net.peer(7002, 64)
+        assert f"process {squatter.pid} of user 65534" in q.first["why"], q.first
+        echo(net.socket(), 7001)
+    finally:
+        squatter.stdin.close()
+        squatter.wait(10)
+
+
+def test_packet_of_more_frames_than_a_burst(net):
+    """Such a packet is dropped and counted; it must not stay at the head of the ring."""
+    p = net.peer(7001, 0, frame_size=2048, burst=8)
+    s, big = net.socket(), net.socket()
+    big.setsockopt(socket.IPPROTO_UDP, 103, 1472)  # UDP_SEGMENT
+    big.sendto(bytes(44 * 1472), (B, 7001))
+    echo(s, 7001)
+    st = p.stats()
+    assert st["rx_dropped"] == 1 and st["rx_fill"] + st["rx_held"] == st["rx_total"]
+
+
 def test_bad_interface(net):
     argv = ["ip", "netns", "exec", net.b, PEER, "nosuch", "1", "0"]
     r = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
