@@ -23,4 +23,10 @@ fuzz: deps
 print-unit-tests:
 	@echo $(UNIT_TESTS)
 
+# the fd table's readers under ThreadSanitizer: what liburcu guarantees has to be said
+ifneq ($(findstring thread,$(SAN)),)
+LINK_nsocket_file += $(TSAN_RCU_LDFLAGS)
+$(O)/tests/unit/nsocket_file: $(O)/tests/unit/tsan_rcu.o
+endif
+
 .PHONY: fuzz fuzz-build print-unit-tests bench-programs
