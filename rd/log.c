@@ -43,6 +43,8 @@ static struct {
 	bool to_stderr, tried;      /* tried: opening the file was attempted */
 	char dir[256], path[320];   /* dir "": the default */
 	int fd;                     /* -1: none */
+	dev_t file_dev;             /* which file fd is */
+	ino_t file_ino;
 	uint64_t file_bytes;
 	uint64_t seq;               /* lines ever; slot seq % RING_LINES is the next */
 	char ring[RING_LINES][LINE_MAX_];
@@ -108,10 +110,34 @@ static void file_name(char *out, size_t size, const char *dir)
 	snprintf(out, size, "%s/app_%s_%d.log", dir, safe, (int)getpid());
 }
 
+/* The name can be guessed, and the directory may be one where others write: only a plain file of
+ * our own will do, under one name. O_NONBLOCK: a FIFO without a reader would keep us for ever. */
 static int file_open(const char *dir)
 {
+	struct stat sb;
+	int fd;
+
 	file_name(lg.path, sizeof(lg.path), dir);
-	return sys_open(lg.path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640);
+	fd = sys_open(lg.path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+		      0640);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &sb) || !S_ISREG(sb.st_mode) || sb.st_uid != geteuid() || sb.st_nlink != 1) {
+		sys_close(fd);
+		return -EPERM;
+	}
+	lg.file_dev = sb.st_dev;
+	lg.file_ino = sb.st_ino;
+	lg.file_bytes = (uint64_t)sb.st_size;
+	return fd;
+}
+
+/* A program may close descriptors that it didn't open, and get the number for something else. */
+static bool file_is_ours(void)
+{
+	struct stat sb;
+
+	return !fstat(lg.fd, &sb) && sb.st_dev == lg.file_dev && sb.st_ino == lg.file_ino;
 }
 
 static void sink_open(void)
@@ -129,7 +155,6 @@ static void sink_open(void)
 		lg.path[0] = 0;
 		return;
 	}
-	lg.file_bytes = (uint64_t)SYS_CALL_(SYS_lseek, fd, 0, SEEK_END);
 	lg.fd = sys_fd_high(fd);
 }
 
@@ -149,6 +174,10 @@ static void sink_write(const char *line, size_t len)
 	if (lg.to_stderr) {
 		sys_write(2, line, len);
 		return;
+	}
+	if (lg.fd >= 0 && !file_is_ours()) {
+		lg.fd = -1;
+		lg.tried = false;
 	}
 	if (!lg.tried)
 		sink_open();
@@ -311,7 +340,7 @@ void ns_log_init(const struct ns_config *c)
 	if (c && c->log_path)
 		path = c->log_path;
 	snprintf(lg.dir, sizeof(lg.dir), "%s", path ? path : "");
-	if (lg.fd >= 0)
+	if (lg.fd >= 0 && file_is_ours())
 		sys_close(lg.fd);
 	lg.fd = -1;
 	lg.tried = false;
@@ -322,7 +351,7 @@ void ns_log_after_fork(void)
 {
 	/* another thread may have held the lock at fork(); the child has one thread */
 	pthread_mutex_init(&lg.lock, NULL);
-	if (lg.fd >= 0)
+	if (lg.fd >= 0 && file_is_ours())
 		sys_close(lg.fd);
 	lg.fd = -1;
 	lg.tried = false; /* the child's own file, at its first line */

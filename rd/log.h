@@ -5,7 +5,8 @@
  * EMG or OFF; NSTACK_LOG_FILE_FLAG = 1 file, 0 stderr; NSTACK_APP_LOG_PATH = directory. Unset
  * NSTACK_LOG_FILE_FLAG means file: nothing appears on stdout or stderr unless asked for. The file
  * is NSTACK_APP_LOG_PATH (else /var/log/nStack)/app_<first 10 letters of the program>_<pid>.log,
- * opened at the first line that passes the level. Where no file can be written the line is kept in
+ * opened at the first line that passes the level; a name that is taken by anything but a plain file
+ * of the process's own user is left alone. Where no file can be written the line is kept in
  * memory only. The last lines always are in a ring in memory that `nstack log PID` reads.
  *
  * A line that repeats (same format at the same place) within 5 s is counted, not written; the

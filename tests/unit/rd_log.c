@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +95,72 @@ static void test_file(void)
 	CHECK(status == 0, "the child's own file");
 }
 
+/* What others may have put where the log is going to be. */
+static void test_hostile_names(void)
+{
+	char path[256], other[256], text[256];
+	int fd, n;
+
+	snprintf(path, sizeof(path), "%s/app_rd_log_%d.log", dir, (int)getpid());
+	snprintf(other, sizeof(other), "%s/precious", dir);
+	fd = open(other, O_WRONLY | O_CREAT, 0600);
+	close(fd);
+	setenv("NSTACK_APP_LOG_PATH", dir, 1);
+	alarm(10); /* a FIFO must not keep us */
+	for (n = 0; n < 4; n++) {
+		unlink(path);
+		if (n == 0)
+			CHECK(!mkfifo(path, 0600), "mkfifo");
+		else if (n == 1)
+			CHECK(!symlink(other, path), "symlink");
+		else if (n == 2)
+			CHECK(!link(other, path), "link");
+		else
+			CHECK(!close(open(path, O_CREAT, 0666)) && !chown(path, 65534, 65534), "chown");
+		ns_log_init(NULL);
+		ns_log(NS_ERR, NS_M_STACK, "hostile name %d", n);
+		ns_log_path(text, sizeof(text));
+		CHECK(strcmp(text, path), "%d: %s was opened", n, text);
+		read_file(n == 0 ? other : path, text, sizeof(text));
+		CHECK(!text[0], "%d: %s", n, text);
+	}
+	alarm(0);
+	unlink(path);
+}
+
+/* A program that closes everything and opens a file of its own must not find our lines in it. */
+static void test_closed_under_us(void)
+{
+	char path[256], text[1024];
+	int log_fd = -1, fd;
+
+	ns_log_init(NULL);
+	ns_log(NS_ERR, NS_M_STACK, "a first line");
+	ns_log_path(path, sizeof(path));
+	for (fd = 3; fd < 1024; fd++) {
+		char link[64];
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, text, sizeof(text) - 1);
+		text[n < 0 ? 0 : n] = 0;
+		if (!strcmp(text, path))
+			log_fd = fd;
+	}
+	CHECK(log_fd >= 0, "the log's descriptor");
+	snprintf(text, sizeof(text), "%s/theirs", dir);
+	fd = open(text, O_RDWR | O_CREAT, 0600);
+	CHECK(dup2(fd, log_fd) == log_fd, " ");
+	ns_log(NS_ERR, NS_M_CTL, "a second line");
+	CHECK(lseek(fd, 0, SEEK_END) == 0, "our line is in the program's file");
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "a second line"), "%s", text);
+	close(fd);
+	close(log_fd);
+	unlink(path);
+	ns_log_init(NULL);
+}
+
 static void test_ring(void)
 {
 	uint64_t seq = 0;
@@ -159,6 +226,9 @@ int main(void)
 		return 1;
 	test_levels();
 	test_file();
+	if (!geteuid())
+		test_hostile_names();
+	test_closed_under_us();
 	test_ring();
 	test_fallback();
 	test_stderr();
