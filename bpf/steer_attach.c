@@ -62,8 +62,12 @@ int steer_lock(unsigned ifindex)
 
 void steer_unlock(int fd)
 {
-	if (fd >= 0)
-		close(fd); /* lets go of the lock */
+	if (fd < 0)
+		return;
+	/* closing alone would not let go of the lock while a child that was forked meanwhile has
+	 * its copy of the descriptor */
+	flock(fd, LOCK_UN);
+	close(fd);
 }
 
 /* --- the libraries' chatter ---------------------------------------------------------------- */
