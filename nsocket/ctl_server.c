@@ -114,15 +114,17 @@ static void client_want(struct ctl_server *s, struct ctl_client *c)
 	sys_epoll_ctl(s->ep, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
-/* Only root and the process's own user are answered. */
+/* Only root and the process's own user are answered: who could trace the process, too. A daemon
+ * that took on a user's effective id for a while is not that user's. */
 static bool peer_allowed(int fd)
 {
+	uid_t real, eff, saved;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) || getresuid(&real, &eff, &saved))
 		return false;
-	return cred.uid == 0 || cred.uid == geteuid();
+	return cred.uid == 0 || (cred.uid == real && cred.uid == eff && cred.uid == saved);
 }
 
 static void client_accept(struct ctl_server *s)

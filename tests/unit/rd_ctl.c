@@ -302,6 +302,23 @@ static void test_hostile(void)
 	free(big);
 }
 
+/* A daemon of root's that acts as a user for a while: the user must not get at it. */
+static void test_borrowed_user(void)
+{
+	int fd;
+
+	CHECK(!seteuid(65534), " ");
+	fd = client();
+	CHECK(!ask(fd, "{\"op\":\"hello\"}")[0], "%s", reply);
+	close(fd);
+	CHECK(!seteuid(0), " ");
+	turn();
+	fd = client();
+	CHECK(strstr(ask(fd, "{\"op\":\"hello\"}"), "\"ok\":true"), "%s", reply);
+	close(fd);
+	turn();
+}
+
 static void test_fork(void)
 {
 	int fd = client(), status;
@@ -341,6 +358,8 @@ int main(void)
 	test_rules();
 	test_dump();
 	test_hostile();
+	if (!getuid())
+		test_borrowed_user();
 	test_fork();
 	ctl_server_close(server);
 	ctl_server_close(NULL);
