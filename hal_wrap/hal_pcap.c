@@ -10,6 +10,7 @@
 #include "hal_wrap/hal_pcap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -367,6 +368,9 @@ int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct ha
 	c->lower = lower;
 	c->fd = cfg->fd;
 	c->fifo = S_ISFIFO(sb.st_mode);
+	/* traffic never waits for a reader; nobody else writes to that end of the pipe */
+	if (c->fifo)
+		fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
 	c->snaplen = cfg->snaplen;
 	header_blocks(c);
 	flush(c);

@@ -24,7 +24,7 @@ struct hal_pcap_stats {
 };
 
 /* lower stays usable only through the wrapper until it is unwrapped. Closing the wrapper closes
- * lower too. A pipe or socket should be non-blocking. */
+ * lower too. A pipe is made non-blocking. */
 int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct hal_pcap_config *cfg);
 /* Ends the capture (flushing the buffer as far as fd takes it); returns lower. */
 struct hal_port *hal_pcap_unwrap(struct hal_port *port);

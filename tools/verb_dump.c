@@ -108,6 +108,8 @@ static int dump_run(int argc, char **argv)
 		return EXIT_USAGE;
 	if (!file)
 		return usage_error(&verb_dump, "-w FILE is needed (\"-\" for stdout)");
+	if (!strcmp(file, "-") && isatty(1))
+		return usage_error(&verb_dump, "a capture is no text for a terminal; -w FILE, or a pipe");
 	if ((count && number(count, 1, 1ll << 40) < 0) || (snap && number(snap, 64, 65535) < 0))
 		return usage_error(&verb_dump, "-c is a number of packets, -s 64 to 65535 bytes");
 	q = ctl_request_new("dump_start");

@@ -253,6 +253,33 @@ static void test_capture_pipe(void)
 	hal_close(p[0]);
 }
 
+/* A reader that doesn't read holds up the capture, not the traffic. */
+static void test_capture_stuck_pipe(void)
+{
+	uint32_t order[64], got = 0, i;
+	struct hal_pcap_config c = { .buffer = 8192 };
+	struct hal_port *p[2], *w = NULL;
+	struct hal_pcap_stats st;
+	int fd[2];
+
+	CHECK(!pipe(fd));
+	c.fd = fd[1];
+	CHECK(!hal_mem_pair(p, NULL));
+	CHECK(!hal_pcap_wrap(&w, p[1], &c));
+	alarm(10); /* the bug shows as waiting for ever */
+	for (i = 0; i < 100; i++) { /* 100 KB into 64 KB and the buffer */
+		send_n(p[0], 10, 0);
+		got += recv_all(w, NULL, order, 64);
+		hal_arm(w, 0);
+	}
+	hal_pcap_stats(w, &st);
+	CHECK(got == 1000 && st.dropped > 0 && st.packets + st.dropped == 1000 && !st.error);
+	hal_close(w);
+	alarm(0);
+	close(fd[0]);
+	hal_close(p[0]);
+}
+
 int main(void)
 {
 	test_parse();
@@ -261,6 +288,7 @@ int main(void)
 	test_slots();
 	test_capture();
 	test_capture_pipe();
+	test_capture_stuck_pipe();
 	if (!failed)
 		printf("ok hal_fault\n");
 	return failed;
