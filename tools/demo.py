@@ -97,7 +97,7 @@ def traffic(net, nginx, seconds):
 
 def run(net, seconds):
     say(f"namespaces {net.server.name} ({net.s4}, {net.s6}) and {net.client.name}, one veth")
-    nginx = apps.Nginx(net)
+    nginx = apps.Nginx(net, user="www-data")
     redis = apps.redis(net)
     say("nginx and redis run under nstack: " + " ".join(nstack.run_argv(["redis-server", "..."])))
     print(nstack.tool(net.server, "status").stdout.rstrip())
