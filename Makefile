@@ -28,7 +28,7 @@ PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
         -Wno-unused-parameter $(if $(WERROR),-Werror)
 OPT ?= -O2 -g
-CFLAGS += -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -fno-strict-aliasing -pthread \
+CFLAGS += -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-strict-aliasing -pthread \
           -Iinclude -I. -I$(O) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 

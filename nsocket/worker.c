@@ -42,6 +42,7 @@
 #define TICK_NS 4000000ull    /* helper, while there is activity */
 #define ACTIVE_NS 100000000ull
 #define SPIN_LOOK_NS 20000ull /* how often a spinner looks at kernel descriptors */
+#define SPIN_ROUNDS 16        /* of a spinner with the lock in hand: under 2 us */
 #define BURST_NS 100000ull    /* how long what is sent may wait for more */
 #define BURST_MAX 32u
 #define POSTS_ROUND 32        /* commands between rounds of a program that does not wait */
@@ -315,14 +316,17 @@ uint32_t worker_round_locked(void)
 	return n;
 }
 
-static uint32_t drive(void)
+/* Rounds until one brings something, at most `rounds`, or somebody wants the lock. */
+static uint32_t drive(uint32_t rounds)
 {
 	uint32_t n;
 
 	burst_left = 0;
 	if (!worker_running() || !worker_trylock())
 		return 0;
-	n = worker_round_locked();
+	do
+		n = worker_round_locked();
+	while (!n && --rounds && !__atomic_load_n(&worker.cmds, __ATOMIC_RELAXED));
 	worker_unlock();
 	return n;
 }
@@ -330,7 +334,7 @@ static uint32_t drive(void)
 void worker_drive(void)
 {
 	if (!burst_left)
-		drive();
+		drive(1);
 }
 
 void worker_tick(void)
@@ -338,7 +342,7 @@ void worker_tick(void)
 	static __thread uint32_t ticks;
 
 	if (++ticks % TICKS_ROUND == 0)
-		drive();
+		drive(1);
 }
 
 /* --- sleeping ----------------------------------------------------------------------------- */
@@ -490,10 +494,11 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
 {
 	uint64_t spin_end = 0, look_at = 0, now;
+	uint32_t rounds = 1;
 	int r;
 
 	for (;;) {
-		drive();
+		drive(rounds);
 		if (ready(arg))
 			return 1;
 		if (deadline_ns == 0) {
@@ -505,6 +510,7 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 			if (!spin_end)
 				spin_end = now + worker.spin_ns;
 			if (now < spin_end && now < deadline_ns) {
+				rounds = SPIN_ROUNDS;
 				if (now >= look_at) {
 					look_at = now + SPIN_LOOK_NS;
 					r = look(kfds, nk, sigmask);
@@ -573,7 +579,7 @@ static void *helper_main(void *arg)
 		/* nobody has driven since the last tick and nobody is about to: do it */
 		if ((r == rounds && !__atomic_load_n(&leader, __ATOMIC_SEQ_CST)) ||
 		    now >= __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST)) {
-			if (drive())
+			if (drive(1))
 				active = now;
 			r = __atomic_load_n(&worker.rounds, __ATOMIC_RELAXED);
 		}
