@@ -15,6 +15,11 @@
  * tables that cost a hash: local address, pins, claims by address, rules. Whatever is doubtful
  * goes to the kernel, which knows better how to refuse it.
  *
+ * A UDP packet longer than the link's MTU is no datagram but a train of them, which a sender on
+ * this machine (UDP_SEGMENT through veth) or the driver (UDP GRO) left in one piece. What size the
+ * datagrams are is known to the kernel alone, so it gets the train and splits it for the shadow
+ * socket. A train that fits the MTU can't be told from a datagram.
+ *
  * Pure: reads packet and tables, writes nothing. Left out: header checksums (the stack verifies
  * them), destination MAC (the interface filters it), source routes.
  */
@@ -68,6 +73,7 @@ struct steer_pkt {
 	__u8 proto; /* enum steer_proto */
 	__u8 group; /* sent to a link-layer group */
 	__u8 quoted; /* the flow of an ICMP error's quote */
+	__u32 ip_len; /* of the packet, IP header included */
 };
 
 /* --- rules --------------------------------------------------------------------------------- */
@@ -300,8 +306,12 @@ STEER_INLINE struct steer_result steer_classify(const struct steer_tables *t,
 	if (!w)
 		STEER_OUT(PASS_UNCLAIMED);
 	r = steer_flow_decide(t, m, pkt, w);
-	if (pkt->quoted && steer_verdict(r.counter) == STEER_STACK)
+	if (steer_verdict(r.counter) != STEER_STACK)
+		return r;
+	if (pkt->quoted)
 		r.counter = STEER_C_STACK_ICMP;
+	else if (pkt->proto == STEER_P_UDP && m->mtu && pkt->ip_len > m->mtu)
+		STEER_OUT(PASS_UDP_TRAIN);
 	return r;
 }
 
@@ -477,6 +487,7 @@ STEER_INLINE struct steer_result steer_ipv4(const struct steer_tables *t,
 	if (total < ihl || !steer_fits(t, data, end, (__u32)(p - data) + total))
 		STEER_OUT(PASS_BAD_LENGTH);
 	pkt->family = STEER_AF_INET;
+	pkt->ip_len = total;
 	pkt->remote = p + 12;
 	pkt->local = p + 16;
 	if (m->own) {
@@ -505,6 +516,7 @@ STEER_INLINE struct steer_result steer_ipv6(const struct steer_tables *t,
 	if (!len || !steer_fits(t, data, end, (__u32)(p - data) + 40 + len))
 		STEER_OUT(PASS_BAD_LENGTH);
 	pkt->family = STEER_AF_INET6;
+	pkt->ip_len = 40 + len;
 	pkt->remote = p + 8;
 	pkt->local = p + 24;
 	next = p[6];

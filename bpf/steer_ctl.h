@@ -86,6 +86,9 @@ int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n);
 /* The address (it is put into the local set) belongs to the own instance wholly: every packet to
  * it, ARP and ND too. on = false: shared with the kernel again. -EADDRINUSE: another's. */
 int steer_own(struct steer *st, const struct nst_addr *addr, bool on);
+/* The link's MTU: a longer UDP packet is a train of datagrams, which goes to the kernel. 0 = not
+ * known: nothing is taken for a train. */
+int steer_mtu_set(struct steer *st, uint32_t mtu);
 /* Steer VLAN-tagged packets as if they were untagged; normally they go to the kernel. */
 int steer_vlan(struct steer *st, bool on);
 

@@ -54,6 +54,7 @@ enum steer_verdict { STEER_PASS, STEER_DROP, STEER_STACK, STEER_V_NR_ };
 	X(PASS_NOT_LOCAL, PASS, "pass_not_local")          /* claimed port, but not our address */ \
 	X(PASS_GROUP, PASS, "pass_group")                  /* multicast or broadcast, not joined */ \
 	X(PASS_SOURCE, PASS, "pass_source")                /* source no peer of ours can have */ \
+	X(PASS_UDP_TRAIN, PASS, "pass_udp_train")          /* UDP, longer than the link's MTU */ \
 	X(PASS_PINNED, PASS, "pass_pinned")                /* pinned to the kernel */ \
 	X(PASS_RULE, PASS, "pass_rule")                    /* rule or default says kernel */ \
 	X(PASS_RULE_STACK, PASS, "pass_rule_stack")        /* rule names a stack that has no claim */ \
@@ -153,7 +154,7 @@ _Static_assert(sizeof(struct steer_instance) == 48, "map value");
 /* One per attached program, memory-mapped. */
 struct steer_meta {
 	__u32 rules;      /* 0: no rules, every claim holds; else 1 + the generation in force */
-	__u32 pad;
+	__u32 mtu;        /* of the link, 0 = not known: what is a UDP train, see steer.h */
 	__u32 own;        /* number of local entries with an owner */
 	__u32 steer_vlan; /* 1: tagged packets are steered as if untagged */
 	char stacks[STEER_STACKS][STEER_STACK_NAME]; /* kinds, by first come */

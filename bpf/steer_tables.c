@@ -249,6 +249,12 @@ void steer_close(struct steer *st)
 	free(st);
 }
 
+int steer_mtu_set(struct steer *st, uint32_t mtu)
+{
+	__atomic_store_n(&st->meta->mtu, mtu, __ATOMIC_RELAXED); /* one word, orders nothing */
+	return 0;
+}
+
 int steer_vlan(struct steer *st, bool on)
 {
 	__atomic_store_n(&st->meta->steer_vlan, on, __ATOMIC_RELAXED); /* a switch, orders nothing */

@@ -246,8 +246,8 @@ static void fds_collect(void)
 		fd_protect(worker.fds[i]);
 }
 
-/* Local addresses into every steering table. Under the worker lock. */
-static void locals_sync(void)
+/* Local addresses and the link's MTU into every steering table. Under the worker lock. */
+static void tables_sync(void)
 {
 	struct netcfg *nc = worker.st ? tcpip_netcfg(worker.st) : NULL; /* NULL: start failed */
 	const struct netcfg_addr *a;
@@ -263,9 +263,15 @@ static void locals_sync(void)
 		return;
 	for (uint32_t i = 0; i < n; i++)
 		list[i] = a[i].addr;
-	for (uint32_t i = 0; i < worker.nports; i++)
-		if (worker.port[i].steer)
-			steer_local_set(worker.port[i].steer, list, n);
+	for (uint32_t i = 0; i < worker.nports; i++) {
+		const struct netcfg_link *link = netcfg_link(nc, worker.port[i].ifindex);
+
+		if (!worker.port[i].steer)
+			continue;
+		steer_local_set(worker.port[i].steer, list, n);
+		if (link)
+			steer_mtu_set(worker.port[i].steer, link->mtu);
+	}
 	free(list);
 }
 
@@ -290,7 +296,7 @@ static void helper_service(void)
 	for (uint32_t i = 0; i < worker.nports; i++)
 		if (worker.port[i].base)
 			hal_xdp_service(worker.port[i].base);
-	locals_sync();
+	tables_sync();
 	worker_unlock();
 	if (share_fd() >= 0)
 		share_run();
@@ -359,7 +365,7 @@ static int start(void)
 	worker.started_ns = worker_now();
 	fds_collect();
 	local_gen = 0;
-	locals_sync();
+	tables_sync();
 	rules_attach(c);
 	return 0;
 }

@@ -8,7 +8,7 @@
  *	instance 3 tcpip  TCP 99, but it has no AF_XDP socket
  *	pins (local port 80 unless said, remote .2/::2): port 1000 kernel, 1001 instance 2;
  *	     local 7000 (unclaimed) remote port 1002 instance 1; UDP 53 remote 1000 kernel
- * Scenes: PLAIN; RULES_K and RULES_C with the rules below (default kernel, claimant); OWN:
+ * The link's MTU is 1500. Scenes: PLAIN; RULES_K and RULES_C with the rules below (default kernel, claimant); OWN:
  * 198.18.0.77 and 2001:db8::77 belong to instance 2 wholly; VLAN: tags are steered.
  */
 #ifndef NSTACK_TESTS_BPF_FIXTURES_H
@@ -131,6 +131,22 @@ static const struct fixture fixtures[] = {
 	S("several buffers", "ip4 tcp data=8960", CLAIM, 1),
 	S("several buffers 6", "ip6 tcp data=60000", CLAIM, 1),
 	P("several buffers, length lies", "ip4 tot=9001 tcp data=8960", BAD_LENGTH),
+	/* trains of datagrams */
+	S("udp of the link's mtu", "ip4 udp dp=53 data=1472", CLAIM, 1),
+	P("udp past the link's mtu", "ip4 udp dp=53 data=1473", UDP_TRAIN),
+	S("udp6 of the link's mtu", "ip6 udp dp=53 data=1452", CLAIM, 1),
+	P("udp6 past the link's mtu", "ip6 udp dp=53 data=1453", UDP_TRAIN),
+	P("udp6 past the link's mtu by options", "ip6 dst udp dp=53 data=1452", UDP_TRAIN),
+	P("train of 60 KB", "ip4 udp dp=53 data=60000", UDP_TRAIN),
+	P("train of 60 KB, udp6", "ip6 udp dp=53 data=60000", UDP_TRAIN),
+	P("train, udp length of one datagram", "ip4 udp dp=53 ulen=108 data=2900", UDP_TRAIN),
+	S("udp of the link's mtu and padding", "ip4 udp dp=53 data=1472 pad=18", CLAIM, 1),
+	S("mtu by the sum of bytes, not by the frame", "ip4 udp dp=53 data=100 pad=1500", CLAIM, 1),
+	P("train, unclaimed", "ip4 udp dp=80 data=3000", UNCLAIMED),
+	P("train, pinned to the kernel", "ip4 udp sp=1000 dp=53 data=3000", PINNED),
+	P("train to a joined group", "mc ip4 d=239.1.1.1 udp dp=5353 data=3000", UDP_TRAIN),
+	S("super-segment", "ip4 tcp data=3000", CLAIM, 1),
+	S("error that quotes more than an mtu", "ip4 icmp=3 ip4 udp sp=53 data=3000", ICMP, 1),
 	/* ip4 header */
 	P("version 5", "ip4 ver=5 tcp", BAD_HEADER),
 	P("version 6 in an ip4 frame", "ip4 ver=6 tcp", BAD_HEADER),
@@ -235,6 +251,8 @@ static const struct fixture fixtures[] = {
 	P("no rule matches: kernel", "ip4 s=10.1.1.1 tcp dp=443", RULE),
 	P("unclaimed though a rule says stack", "ip4 tcp dp=81", UNCLAIMED),
 	P("unclaimed though a rule drops", "ip4 s=198.18.7.7 tcp dp=81", UNCLAIMED),
+	P("rule says kernel (udp train)", "ip4 udp dp=53 data=3000", RULE),
+	D("rule drops a train", "ip4 s=198.18.7.7 udp dp=53 data=3000"),
 	S("a pin is stronger than a rule", "ip4 tcp sp=1001", PINNED, 2),
 	P("a pin to the kernel is stronger", "ip4 tcp sp=1000", PINNED),
 #undef SC
@@ -260,6 +278,8 @@ static const struct fixture fixtures[] = {
 #undef SC
 #define SC VLAN
 	S("one tag", "vlan=5 ip4 tcp", CLAIM, 1),
+	S("one tag, udp of the link's mtu", "vlan=5 ip4 udp dp=53 data=1472", CLAIM, 1),
+	P("one tag, train", "vlan=5 ip4 udp dp=53 data=1473", UDP_TRAIN),
 	S("two tags", "qinq=3 vlan=5 ip6 tcp", CLAIM, 1),
 	P("three tags, steered", "qinq=3 vlan=2 vlan=5 ip4 tcp", VLAN_DEEP),
 	P("tag cut", "vlan=5 cut=17", TRUNCATED),

@@ -69,6 +69,7 @@ static int fill(struct scene_ctx *s)
 	for (unsigned i = 0; i < SCENE_LOCALS; i++)
 		locals[i] = addr_of(scene_locals[i], 0);
 	TRY(steer_local_set(st, locals, SCENE_LOCALS));
+	TRY(steer_mtu_set(st, SCENE_MTU));
 	TRY(fill_claims(st));
 	st->instance = 0;
 	return 0;

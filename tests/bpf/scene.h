@@ -19,6 +19,8 @@ struct scene_ctx {
 	int xsk;                  /* an AF_XDP socket for the XSKMAP */
 };
 
+#define SCENE_MTU 1500
+
 /* Native tables only (no privilege): what the fuzzer needs. 0 or -errno. */
 int scene_native(struct scene_ctx *s);
 /* Both. Prints why when it fails. */

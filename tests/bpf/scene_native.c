@@ -60,6 +60,7 @@ int scene_native(struct scene_ctx *s)
 		return -ENOMEM;
 	strcpy(s->rules->stacks[0], "lwip");
 	strcpy(s->rules->stacks[5], "tcpip");
+	t->meta.mtu = SCENE_MTU;
 	t->instances[1].kind = t->instances[3].kind = 5;
 	t->instances[2].kind = 0;
 	for (unsigned i = 0; i < SCENE_LOCALS; i++) {
