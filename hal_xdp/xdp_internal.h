@@ -50,7 +50,7 @@ struct xdp_port {
 	uint8_t *umem;
 	uint32_t slot;
 	bool joined;
-	bool strangers; /* another user's process has the name that sharing goes by */
+	bool strangers; /* somebody whom we can't share with has the name that sharing goes by */
 	struct xdp_queue *queue;
 	struct xdp_share *share; /* NULL = not shared */
 };

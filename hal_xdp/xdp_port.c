@@ -231,7 +231,7 @@ static void describe(struct xdp_port *p)
 	snprintf(p->hal.mode_why, sizeof(p->hal.mode_why), "driver %s: %s%s",
 		 p->driver[0] ? p->driver : "unknown", why,
 		 p->joined ? "; UMEM of another process" :
-		 p->strangers ? "; not shared: another user has the name" : "");
+		 p->strangers ? "; not shared: somebody else has the name" : "");
 }
 
 /* Where a stranger has the name, "in use" has a better explanation: the one that is in why. */
@@ -242,10 +242,8 @@ static int open_first(struct xdp_port *p, char *why)
 
 	memcpy(who, why, sizeof(who));
 	r = xdp_sock_open_all(p, NULL, why);
-	if (r == -EBUSY && p->strangers) {
+	if (r == -EBUSY && p->strangers)
 		memcpy(why, who, sizeof(who));
-		return -EPERM;
-	}
 	if (!r)
 		why[0] = 0;
 	return r;

@@ -12,20 +12,23 @@
  *
  * Everything but the opening is driven by xdp_share_service() on one epoll descriptor, does not
  * block, and wakes nobody while nothing happens: timers run only during a sweep or a takeover.
- * Messages have a fixed size and are checked; a peer must have our user id or be root. Anybody may
- * bind the name first, though: who finds a stranger there goes on without sharing, so that a
- * squatter can at most keep processes apart, not keep them off the interface.
+ * Messages have a fixed size and are checked. Descriptors are given to root and to the user who
+ * made the memory, and memory is taken from those only; both also hold for members that gave up
+ * root since. Anybody may bind the name first, though: who finds a stranger there goes on without
+ * sharing, so that a squatter can at most keep processes apart, not keep them off the interface.
  */
 #define _GNU_SOURCE
 #include <hal_xdp/xdp_internal.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
@@ -36,6 +39,7 @@
 #define NO_SLOT UINT32_MAX
 #define MS 1000000ull
 #define OPEN_NS (3000 * MS)
+#define STRANGER_NS (500 * MS)
 #define TICK_MAX_NS (16000 * MS)
 #define RETRY_MIN_NS (20 * MS)
 #define RETRY_MAX_NS (1000 * MS)
@@ -56,6 +60,7 @@ struct conn {
 	uint32_t slot;  /* NO_SLOT until attached */
 	uint32_t round; /* last one answered */
 	int32_t pid;
+	bool may_join;  /* else it may only come back to the slot of its pid */
 };
 
 struct xdp_share {
@@ -155,16 +160,54 @@ static int recv_msg(int sock, struct msg *m, int *fd, uint32_t *nfd)
 	return r == 0 ? -EPIPE : -EPROTO;
 }
 
-/* Root, or a user that we can't be more than: a daemon that took on a user's effective id for a
- * while doesn't hand the interface to that user. */
-static bool peer_ok(int fd, struct ucred *cr)
+static bool peer_cred(int fd, struct ucred *cr)
 {
 	socklen_t len = sizeof(*cr);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cr, &len);
+}
+
+/* Who may get our descriptors: root, and the user who made the memory. Not simply the user that we
+ * are now: a server that gave up root keeps what root opened, and others of its user have no right
+ * to that. */
+static bool user_may_join(const struct xdp_port *p, uid_t uid)
+{
+	struct stat st;
+
+	return uid == 0 || (!fstat(p->ctl_fd, &st) && uid == st.st_uid);
+}
+
+/* From whom we take memory: root, or who is all that we are. */
+static bool user_trusted(uid_t uid)
+{
 	uid_t real, eff, saved;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cr, &len) || getresuid(&real, &eff, &saved))
-		return false;
-	return cr->uid == 0 || (cr->uid == real && cr->uid == eff && cr->uid == saved);
+	return uid == 0 || (!getresuid(&real, &eff, &saved) && uid == real && uid == eff &&
+			    uid == saved);
+}
+
+/* The maker's id stays with a memfd, so that a server that gave up root can show root's. */
+static bool memory_trusted(const struct xdp_port *p)
+{
+	const int fd[] = { p->ctl_fd, p->umem_fd };
+	struct stat st;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (fstat(fd[i], &st) || !user_trusted(st.st_uid) ||
+		    !(fcntl(fd[i], F_GET_SEALS) & F_SEAL_SHRINK))
+			return false;
+	return true;
+}
+
+static bool is_member(const struct xdp_port *p, int32_t pid)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->lay.nmembers && pid > 0; i++)
+		if (p->sh->member[i].used && p->sh->member[i].pid == pid)
+			return true;
+	return false;
 }
 
 /* --- the server: sweep --------------------------------------------------------------------- */
@@ -378,7 +421,7 @@ static int on_attach(struct xdp_port *p, struct conn *c)
 {
 	uint32_t slot = slot_find(p);
 
-	if (c->slot != NO_SLOT)
+	if (c->slot != NO_SLOT || !c->may_join)
 		return -EPROTO;
 	if (slot != NO_SLOT) {
 		p->sh->member[slot].pid = c->pid;
@@ -390,7 +433,10 @@ static int on_attach(struct xdp_port *p, struct conn *c)
 
 static int on_rejoin(struct xdp_port *p, struct conn *c, const struct msg *m)
 {
-	/* The lock shows that the slot's owner lives; that the peer is that owner is trusted. */
+	/* The lock shows that the slot's owner lives; that a peer who may join anyway is that owner
+	 * is trusted. */
+	if (!c->may_join && (m->slot >= p->lay.nmembers || p->sh->member[m->slot].pid != c->pid))
+		return -EPROTO;
 	if (c->slot != NO_SLOT || m->slot >= p->lay.nmembers || m->slot == p->slot ||
 	    conn_of_slot(p->share, m->slot) || !xdp_umem_alive_test(p, m->slot))
 		return -EPROTO;
@@ -429,8 +475,9 @@ static void on_conn(struct xdp_port *p, struct conn *c)
 static void on_listen(struct xdp_port *p)
 {
 	struct xdp_share *s = p->share;
-	struct ucred cr;
+	struct ucred cr = { 0 };
 	int fd, i, n;
+	bool may;
 
 	/* bounded: strangers may connect as fast as we refuse them */
 	for (n = 0; n < CONNS; n++) {
@@ -440,11 +487,13 @@ static void on_listen(struct xdp_port *p)
 		fd = xdp_fd_own(p, fd);
 		for (i = 0; i < CONNS && s->conn[i].fd >= 0; i++)
 			;
-		if (i == CONNS || !peer_ok(fd, &cr) || watch(s, fd)) {
+		may = peer_cred(fd, &cr) && user_may_join(p, cr.uid);
+		if (i == CONNS || (!may && !is_member(p, cr.pid)) || watch(s, fd)) {
 			xdp_fd_close(p, fd);
 			continue;
 		}
-		s->conn[i] = (struct conn){ .fd = fd, .slot = NO_SLOT, .pid = cr.pid };
+		s->conn[i] = (struct conn){ .fd = fd, .slot = NO_SLOT, .pid = cr.pid,
+					    .may_join = may };
 	}
 }
 
@@ -492,12 +541,9 @@ static int try_connect(struct xdp_port *p, struct ucred *cr)
 
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&sun, len))
-		r = -errno;
-	else if (!peer_ok(fd, cr))
-		r = -EPERM;
-	else
+	if (!connect(fd, (struct sockaddr *)&sun, len) && peer_cred(fd, cr))
 		return fd;
+	r = -errno;
 	xdp_fd_close(p, fd);
 	return r;
 }
@@ -516,6 +562,7 @@ static void take_over(struct xdp_port *p)
 		members_check(p);
 		return;
 	}
+	/* whoever it is: it can't do more than ask us to stamp */
 	fd = try_connect(p, &cr);
 	if (fd >= 0 && !send_msg(fd, MSG_REJOIN, p->slot, 0) && !watch(s, fd)) {
 		s->up_fd = fd;
@@ -604,61 +651,86 @@ static int share_new(struct xdp_port *p)
 	return watch(s, s->timer_fd);
 }
 
-/* One attempt to join; -EAGAIN: the server went away, or there is none. */
-static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *n, char *why)
+/* The server's answer: its descriptors, 0; -EAGAIN: it went away. */
+static int join_answer(struct xdp_port *p, const struct ucred *cr, uint64_t deadline, struct msg *m,
+		       int *fds, uint32_t *nfd, char *why)
 {
-	int fds[HAL_XDP_QUEUES_MAX + 2], fd, r;
-	uint32_t nfd = HAL_XDP_QUEUES_MAX + 2;
-	struct ucred cr = { 0 };
-	struct pollfd pfd;
-	struct msg m;
+	struct pollfd pfd = { .fd = p->share->up_fd, .events = POLLIN };
+	uint32_t room = *nfd;
+	int r;
 
-	fd = try_connect(p, &cr);
-	if (fd == -EPERM)
-		return xdp_why(why, -EPERM, "%s is used by process %d of user %u; processes that "
-			       "share an interface run as one user, or the first as root",
-			       p->hal.ifname, cr.pid, cr.uid);
-	if (fd < 0)
-		return -EAGAIN;
-	p->share->up_fd = fd;
-	if (send_msg(fd, MSG_ATTACH, NO_SLOT, 0))
-		return -EAGAIN;
-	pfd = (struct pollfd){ .fd = fd, .events = POLLIN };
 	do {
 		uint64_t now = now_ns();
 
 		r = now < deadline ? poll(&pfd, 1, (deadline - now) / MS + 1) : 0;
 		if (!r)
 			return xdp_why(why, -ETIMEDOUT, "%s is held by process %d, which doesn't "
-				       "answer; is it stopped?", p->hal.ifname, cr.pid);
-		nfd = HAL_XDP_QUEUES_MAX + 2;
-		r = r < 0 ? 0 : recv_msg(fd, &m, fds, &nfd);
+				       "answer; is it stopped?", p->hal.ifname, cr->pid);
+		*nfd = room;
+		r = r < 0 ? 0 : recv_msg(pfd.fd, m, fds, nfd);
 	} while (!r);
 	if (r == -EPROTO)
 		return xdp_why(why, r, "%s is held by process %d with another version of nstack; "
-			       "restart that one", p->hal.ifname, cr.pid);
-	if (r < 0)
-		return -EAGAIN;
-	p->ctl_fd = nfd > 0 ? xdp_fd_own(p, fds[0]) : -1;
-	p->umem_fd = nfd > 1 ? xdp_fd_own(p, fds[1]) : -1;
-	for (*n = 0; *n + 2 < nfd; ++*n)
-		share_fd[*n] = fds[*n + 2];
-	if (m.status == -EUSERS)
+			       "restart that one", p->hal.ifname, cr->pid);
+	return r < 0 ? -EAGAIN : 0;
+}
+
+static int join_map(struct xdp_port *p, const struct ucred *cr, const struct msg *m, uint32_t nfd,
+		    char *why)
+{
+	int r;
+
+	if (m->status == -EUSERS)
 		return xdp_why(why, -EUSERS, "%s is shared by as many processes as it was set up "
 			       "for", p->hal.ifname);
-	if (m.status || m.type != MSG_ATTACHED || nfd < 3 || m.nqueues != nfd - 2)
+	if (m->status || m->type != MSG_ATTACHED || nfd < 3 || m->nqueues != nfd - 2)
 		return xdp_why(why, -EPROTO, "%s: process %d gave a bad answer; restart it",
-			       p->hal.ifname, cr.pid);
+			       p->hal.ifname, cr->pid);
+	if (!memory_trusted(p))
+		return -EPERM;
 	r = xdp_umem_map(p, why);
 	if (r)
 		return r;
-	if (m.slot >= p->lay.nmembers || p->lay.nqueues != m.nqueues)
+	if (m->slot >= p->lay.nmembers || p->lay.nqueues != m->nqueues)
 		return xdp_why(why, -EPROTO, "%s: process %d gave a bad answer; restart it",
-			       p->hal.ifname, cr.pid);
-	p->slot = m.slot;
-	p->hal.nqueues = m.nqueues;
+			       p->hal.ifname, cr->pid);
+	p->slot = m->slot;
+	p->hal.nqueues = m->nqueues;
 	r = xdp_umem_alive_lock(p, p->slot);
 	return r ? xdp_why(why, r, "%s: can't lock the slot: %s", p->hal.ifname, strerror(-r)) : 1;
+}
+
+/* One attempt to join; -EAGAIN: the server went away, or there is none; -EPERM: it is a stranger,
+ * whatever it did. */
+static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *n, char *why)
+{
+	int fds[HAL_XDP_QUEUES_MAX + 2], fd, r;
+	uint32_t nfd = HAL_XDP_QUEUES_MAX + 2;
+	struct ucred cr = { 0 };
+	struct msg m = { 0 };
+	bool known;
+
+	fd = try_connect(p, &cr);
+	if (fd < 0)
+		return -EAGAIN;
+	p->share->up_fd = fd;
+	known = user_trusted(cr.uid);
+	if (!known && deadline > now_ns() + STRANGER_NS)
+		deadline = now_ns() + STRANGER_NS;
+	r = send_msg(fd, MSG_ATTACH, NO_SLOT, 0) ? -EAGAIN :
+	    join_answer(p, &cr, deadline, &m, fds, &nfd, why);
+	if (!r) {
+		p->ctl_fd = nfd > 0 ? xdp_fd_own(p, fds[0]) : -1;
+		p->umem_fd = nfd > 1 ? xdp_fd_own(p, fds[1]) : -1;
+		for (*n = 0; *n + 2 < nfd; ++*n)
+			share_fd[*n] = fds[*n + 2];
+		r = join_map(p, &cr, &m, nfd, why);
+	}
+	if (r == -EPERM || (r < 0 && !known))
+		return xdp_why(why, -EPERM, "%s is used by process %d of user %u; processes that "
+			       "share an interface run as one user, or the first as root",
+			       p->hal.ifname, cr.pid, cr.uid);
+	return r;
 }
 
 /* A failed join leaves nothing that the next attempt, or the first member, would stumble over. */
@@ -687,25 +759,27 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 		return xdp_why(why, r, "out of descriptors or memory");
 	for (;;) {
 		r = join(p, deadline, share_fd, n, why);
-		if (r == -EPERM) {
-			xdp_share_close(p);
-			p->strangers = true;
-			return 0;
-		}
-		if (r != -EAGAIN)
+		if (r != -EAGAIN && r != -EPERM)
 			return r;
 		join_undo(p, &lay, nqueues, share_fd, n);
+		if (r == -EPERM)
+			break;
 		r = serve(p);
 		if (!r)
 			return 0;
 		if (r != -EADDRINUSE)
 			return xdp_why(why, r, "%s: can't serve the port: %s", p->hal.ifname,
 				       strerror(-r));
-		if (now_ns() > deadline)
-			return xdp_why(why, -EBUSY, "another process is setting up %s and doesn't "
-				       "get done", p->hal.ifname);
+		if (now_ns() > deadline) {
+			xdp_why(why, -EBUSY, "another process is setting up %s and doesn't get done",
+				p->hal.ifname);
+			break;
+		}
 		nanosleep(&ts, NULL);
 	}
+	xdp_share_close(p);
+	p->strangers = true;
+	return 0;
 }
 
 int xdp_share_ready(struct xdp_port *p, char *why)

@@ -27,7 +27,8 @@
  *  4. puts what is still unstamped into the fill ring.
  * Step 1 may start over at any time (another death, another server).
  *
- * Members trust each other: they run as the same user, or root. Descriptors are bounded anyway.
+ * Members trust each other: they were one user or root when they came. Descriptors are bounded
+ * anyway.
  */
 #ifndef NSTACK_HAL_XDP_SHARED_H
 #define NSTACK_HAL_XDP_SHARED_H

@@ -4,6 +4,7 @@
  *   hal_peer IFNAME PORT SLOT [key=value ...]
  *   keys: native=1 mode=copy|zc share=0 faults=SPEC capture=FILE snaplen=N hold=1 (never
  *         releases frames) rx_frames=N frame_size=N burst=N (taken at once) spin=1
+ *         user=UID (given up root for it once the port is open)
  *
  * Echoes UDP datagrams to PORT (IPv4) and prints one JSON object per event or answer. Commands:
  *   stats             counters and frames
@@ -516,6 +517,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	redirect_port(&g.red, g.udp_port, g.slot);
+	if (setuid(atoi(opt(argc, argv, "user", "0"))))
+		return 1;
 	if (wrap(argc, argv))
 		return 1;
 	say_stats("ready");

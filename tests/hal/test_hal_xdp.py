@@ -317,7 +317,7 @@ def test_name_taken_by_another_user(net):
         assert squatter.stdout.readline() == b"bound\n"
         p = net.peer(7001, 0)
         assert p.first["event"] == "ready", p.first
-        assert "another user" in p.first["why"], p.first
+        assert "somebody else has the name" in p.first["why"], p.first
         echo(net.socket(), 7001)
         # who comes second can't share, and learns who is in the way
         q = net.peer(7002, 64)
@@ -326,6 +326,60 @@ def test_name_taken_by_another_user(net):
     finally:
         squatter.stdin.close()
         squatter.wait(10)
+
+
+ATTACH = """
+import array, os, socket, struct, sys
+os.setgid(65534)
+os.setuid(65534)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(5)
+s.connect("\\0nstack-port/" + sys.argv[1])
+try:
+    s.send(struct.pack("IIIIIiII", 0x6e737870, 1, 1, 0xffffffff, 0, 0, 0, 0))
+    data, fds, _, _ = socket.recv_fds(s, 4096, 100)
+except ConnectionError:
+    data, fds = b"", []
+print(len(data), len(fds))
+"""
+
+
+def test_server_that_gave_up_root(net):
+    """It keeps what root opened, and shares it with root's processes, not with its user's."""
+    ifindex = sh(f"ip netns exec {net.b} cat /sys/class/net/vb/ifindex").strip()
+    first = net.peer(7000, 0, user=65534)
+    second = net.peer(7001, 1)
+    assert second.first["event"] == "ready" and "shared" in second.first["mode"], second.first
+    s = net.socket()
+    echo(s, 7000)
+    echo(s, 7001)
+    r = subprocess.run(["ip", "netns", "exec", net.b, "/usr/bin/python3", "-c", ATTACH, ifindex],
+                       capture_output=True, text=True, check=True, timeout=20)
+    assert r.stdout.split() == ["0", "0"], r.stdout
+    # it serves when root's process is gone, and is served by a new one
+    second.kill()
+    third = net.peer(7002, 2)
+    assert "shared" in third.first["mode"], third.first
+    echo(s, 7002)
+    first.kill()
+    echo(s, 7002)
+
+
+def test_takeover_by_and_from_one_that_gave_up_root(net):
+    """Its connection to a new server is told by its pid, its memory by who made it."""
+    a, b, c = net.peer(7000, 0), net.peer(7001, 1, user=65534), net.peer(7002, 2)
+    s = net.socket()
+    a.kill()
+    until("one new server", lambda: [p.stats()["server"] for p in (b, c)].count(True) == 1)
+    for p in (b, c):
+        echo(s, p.port)
+    d = net.peer(7003, 3)
+    assert d.first["event"] == "ready" and "shared" in d.first["mode"], d.first
+    # the sweep needs an answer of every member
+    until("nothing is swept any more", lambda: not any(p.stats()["sweeping"] for p in (b, c, d)) or
+          [echo(s, p.port, 30) for p in (b, c, d)] is None, 20)
+    for p in (b, c, d):
+        echo(s, p.port)
 
 
 def test_packet_of_more_frames_than_a_burst(net):
