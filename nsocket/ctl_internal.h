@@ -26,6 +26,7 @@ struct ctl_server {
 	const struct ctl_ops *ops;
 	void *arg;
 	pid_t pid;               /* who opened it */
+	uid_t owner;             /* who is answered, beside root */
 	int ep, listener, reload_fd;
 	struct ctl_client client[CTL_CLIENTS];
 	char msg[CTL_MSG_MAX];

@@ -114,17 +114,24 @@ static void client_want(struct ctl_server *s, struct ctl_client *c)
 	sys_epoll_ctl(s->ep, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
-/* Only root and the process's own user are answered: who could trace the process, too. A daemon
- * that took on a user's effective id for a while is not that user's. */
-static bool peer_allowed(int fd)
+/* Only root and the user who owns the process are answered. */
+static bool peer_allowed(const struct ctl_server *s, int fd)
 {
-	uid_t real, eff, saved;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) || getresuid(&real, &eff, &saved))
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
 		return false;
-	return cred.uid == 0 || (cred.uid == real && cred.uid == eff && cred.uid == saved);
+	return cred.uid == 0 || cred.uid == s->owner;
+}
+
+/* Whose the process is, as for tracing it: a daemon that gives up root later, or has taken on a
+ * user's effective id for a while, is not that user's. */
+static uid_t owner_of_process(void)
+{
+	uid_t real, eff, saved;
+
+	return !getresuid(&real, &eff, &saved) && real == eff && real == saved ? real : 0;
 }
 
 static void client_accept(struct ctl_server *s)
@@ -140,7 +147,7 @@ static void client_accept(struct ctl_server *s)
 			c = &s->client[i];
 	}
 	ev.data.ptr = c;
-	if (!c || !peer_allowed(fd) || sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, fd, &ev)) {
+	if (!c || !peer_allowed(s, fd) || sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, fd, &ev)) {
 		sys_close(fd);
 		return;
 	}
@@ -269,6 +276,7 @@ int ctl_server_open(struct ctl_server **out, const struct ctl_ops *ops, void *ar
 		return -ENOMEM;
 	s->ops = ops;
 	s->arg = arg;
+	s->owner = owner_of_process();
 	s->listener = s->reload_fd = -1;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++)
 		s->client[i].fd = -1;

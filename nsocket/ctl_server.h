@@ -3,7 +3,7 @@
  *
  * One abstract unix SOCK_SEQPACKET socket per process, @nstack/<pid>, one JSON message per
  * request; replies are one or more messages (rd/ctl_proto.h has the protocol). Only root and the
- * process's own user are answered. The server owns its descriptors behind one epoll descriptor:
+ * user that the process was when it opened the server are answered. The server owns its descriptors behind one epoll descriptor:
  * whoever runs the helper thread polls ctl_server_fd() for POLLIN and calls ctl_server_run(),
  * which never blocks. All descriptors are made by raw system calls, so the wrapped calls never
  * see them, and are close-on-exec.
