@@ -3,10 +3,10 @@
  *
  * One abstract unix SOCK_SEQPACKET socket per process, @nstack/<pid>, one JSON message per
  * request; replies are one or more messages (rd/ctl_proto.h has the protocol). Only root and the
- * user that the process was when it opened the server are answered. The server owns its descriptors behind one epoll descriptor:
- * whoever runs the helper thread polls ctl_server_fd() for POLLIN and calls ctl_server_run(),
- * which never blocks. All descriptors are made by raw system calls, so the wrapped calls never
- * see them, and are close-on-exec.
+ * user that the process was when it opened the server are answered. The server owns its
+ * descriptors behind one epoll descriptor: whoever runs the helper thread polls ctl_server_fd()
+ * for POLLIN and calls ctl_server_run(), which never blocks. All descriptors are made by raw
+ * system calls, so the wrapped calls never see them, and are close-on-exec.
  *
  * The server knows nothing of sockets or stacks: it asks struct ctl_ops. Every member may be
  * NULL (answered as "not supported"). Callbacks run in the thread of ctl_server_run() and take
