@@ -178,15 +178,21 @@ int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local,
 int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance)
 {
 	uint64_t *word = claim_word(st, flow->proto, flow->lport);
-	int err = 0;
+	int err = -EAGAIN;
 
 	__atomic_fetch_add(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
-	if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_NOEXIST))
-		return 0;
-	if (errno != EEXIST)
-		err = errno == E2BIG ? -ENOSPC : -errno;
-	else if (bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_ANY))
-		err = -errno;
+	/* new or changed, never both by one call: each element is counted by who made it, and who
+	 * finds it gone that was there a moment ago makes it anew */
+	for (int i = 0; i < 8 && err == -EAGAIN; i++) {
+		if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_NOEXIST))
+			return 0;
+		if (errno != EEXIST)
+			err = errno == E2BIG ? -ENOSPC : -errno;
+		else if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_EXIST))
+			err = 0;
+		else if (errno != ENOENT)
+			err = -errno;
+	}
 	__atomic_fetch_sub(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
 	return err;
 }
