@@ -163,21 +163,25 @@ double num(const cJSON *o, const char *key)
 
 const char *str(const cJSON *o, const char *key)
 {
-	cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
 
-	if (!cJSON_IsString(v))
-		return "";
-	/* what another process says goes to a terminal: no control characters */
-	for (char *p = v->valuestring; *p; p++) {
-		if ((unsigned char)*p < ' ' && *p != '\n' && *p != '\t')
-			*p = '?';
-	}
-	return v->valuestring;
+	return cJSON_IsString(v) ? v->valuestring : "";
 }
 
 bool flag(const cJSON *o, const char *key)
 {
 	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, key));
+}
+
+void text_clean(char *p)
+{
+	for (; *p; p++) {
+		if (((unsigned char)*p < ' ' && *p != '\n' && *p != '\t') || *p == 0x7f)
+			*p = '?';
+		else if ((unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 &&
+			 (unsigned char)p[1] < 0xa0)
+			p[0] = p[1] = '?';
+	}
 }
 
 static const char *scaled(double v, double base, const char *const *units, char out[16])
@@ -363,6 +367,7 @@ const char *program_of(pid_t pid, char out[32])
 		return out;
 	if (fgets(out, 32, f))
 		out[strcspn(out, "\n")] = 0;
+	text_clean(out);
 	fclose(f);
 	return out;
 }

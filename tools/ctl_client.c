@@ -92,6 +92,18 @@ int ctl_connect(pid_t pid)
 	return fd;
 }
 
+/* Keys and texts; cJSON has bounded the depth. */
+static void reply_clean(cJSON *o)
+{
+	for (; o; o = o->next) {
+		if (o->string)
+			text_clean(o->string);
+		if (o->valuestring)
+			text_clean(o->valuestring);
+		reply_clean(o->child);
+	}
+}
+
 cJSON *ctl_receive(int fd, char why[256])
 {
 	char *msg = malloc(CTL_MSG_MAX);
@@ -102,6 +114,7 @@ cJSON *ctl_receive(int fd, char why[256])
 		n = recv(fd, msg, CTL_MSG_MAX, 0);
 	if (n > 0)
 		r = cJSON_ParseWithLength(msg, (size_t)n);
+	reply_clean(r);
 	if (!r)
 		snprintf(why, 256, "%s", n == 0 ? "it closed the connection (another user's process?)" :
 			 n < 0 && errno == EAGAIN ? "it does not answer" :

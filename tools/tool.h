@@ -60,6 +60,8 @@ void put_u64(cJSON *o, const char *key, uint64_t v);
 double num(const cJSON *o, const char *key);         /* 0 if absent */
 const char *str(const cJSON *o, const char *key);    /* "" if absent */
 bool flag(const cJSON *o, const char *key);
+/* What another process says goes to a terminal: '?' for control characters, also Unicode's. */
+void text_clean(char *text);
 /* 1.2 K, 3.4 M (powers of 1000); for bytes 1024 and KiB */
 const char *human(double v, char out[16]);
 const char *human_bytes(double v, char out[16]);

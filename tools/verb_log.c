@@ -22,7 +22,8 @@ static int set_level(int fd, pid_t pid, const char *level, const char *module, b
 	if (json)
 		return print_json(cJSON_Duplicate(cJSON_GetObjectItem(r, "levels"), 1));
 	cJSON_ArrayForEach(l, cJSON_GetObjectItem(r, "levels"))
-		printf("%-8s %s\n", l->string, l->valuestring);
+		if (l->string)
+			printf("%-8s %s\n", l->string, cJSON_IsString(l) ? l->valuestring : "?");
 	cJSON_Delete(r);
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PARTS_MAX (1u << 16) /* of a list of sockets; what doesn't end by then never does */
+
 struct filter {
 	bool tcp, udp, listening, all;
 	pid_t pid;
@@ -37,11 +39,12 @@ static int add_process(cJSON *list, pid_t pid, const struct filter *f)
 	int fd = ctl_connect(pid);
 	cJSON *part, *s;
 	bool more = true;
+	unsigned parts = 0;
 
 	if (fd < 0)
 		return fail("pid %d: %s", (int)pid, strerror(-fd));
 	part = ctl_call(fd, ctl_request_new("sockets"), -1, why);
-	for (; part && more; part = more ? ctl_receive(fd, why) : NULL) {
+	for (; part && more && parts++ < PARTS_MAX; part = more ? ctl_receive(fd, why) : NULL) {
 		cJSON *array = cJSON_GetObjectItem(part, "sockets");
 
 		while ((s = cJSON_DetachItemFromArray(array, 0))) {

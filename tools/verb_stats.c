@@ -43,7 +43,7 @@ static void print_stats(const cJSON *root, bool zeros)
 		printf("pid %.0f %s%s%s\n", num(p, "pid"), str(p, "program"), str(p, "error")[0] ? ": " : "",
 		       str(p, "error"));
 		cJSON_ArrayForEach(c, counters) {
-			if (zeros || num(counters, c->string) != 0)
+			if (c->string && (zeros || num(counters, c->string) != 0))
 				printf("  %-36s %.0f\n", c->string, num(counters, c->string));
 		}
 	}
