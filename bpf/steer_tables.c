@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <net/if.h>
+#include <nstack/fd_host.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -53,8 +54,8 @@ static int map_adopt(struct steer *st, int fd)
 	}
 	for (unsigned m = 0; m < STEER_M_NR_; m++) {
 		if (!strcmp(info.name, maps[m].name) && st->map[m] < 0) {
-			st->map[m] = fd;
-			return map_check(fd, m);
+			st->map[m] = nst_fd_own(fd);
+			return map_check(st->map[m], m);
 		}
 	}
 	close(fd); /* constants of the compiler, say */
@@ -116,8 +117,7 @@ void steer_tables_close(struct steer *st)
 	st->meta = NULL;
 	st->instances = NULL;
 	for (unsigned m = 0; m < STEER_M_NR_; m++) {
-		if (st->map[m] >= 0)
-			close(st->map[m]);
+		nst_fd_close(st->map[m]);
 		st->map[m] = -1;
 	}
 }
@@ -174,7 +174,7 @@ int steer_tables_open_pins(struct steer *st)
 
 	for (unsigned m = 0; !err && m < STEER_M_NR_; m++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, maps[m].name);
-		st->map[m] = bpf_obj_get(path);
+		st->map[m] = nst_fd_own(bpf_obj_get(path));
 		err = st->map[m] < 0 ? -errno : map_check(st->map[m], m);
 	}
 	return err ? err : tables_map(st);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nstack/fd_host.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -351,7 +352,7 @@ int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct ha
 		int r = c ? -errno : -ENOMEM;
 
 		free(c);
-		close(cfg->fd);
+		nst_fd_close(cfg->fd);
 		return r;
 	}
 	c->size = cfg->buffer ? cfg->buffer : 4u << 20;
@@ -360,7 +361,7 @@ int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct ha
 	c->buf = malloc(c->size);
 	if (!c->buf) {
 		free(c);
-		close(cfg->fd);
+		nst_fd_close(cfg->fd);
 		return -ENOMEM;
 	}
 	c->hal = *lower;
@@ -386,7 +387,7 @@ struct hal_port *hal_pcap_unwrap(struct hal_port *p)
 	flush(c);
 	statistics_block(c);
 	flush(c);
-	close(c->fd);
+	nst_fd_close(c->fd);
 	free(c->buf);
 	free(c);
 	return lower;

@@ -200,9 +200,6 @@ int ev_bell_ring(struct ev_set *s, int epfd);
 void ev_kernel_close(struct ev_set *s);
 /* First use in the child: kernel halves of all items anew. s->lock. */
 void ev_kernel_resync(struct ev_set *s, int epfd);
-/* A descriptor of ours: to a high number, out of the program's way, and protected. */
-int ev_fd_private(int fd);
-void ev_fd_private_close(int fd);
 
 /* --- ev_poll.c ---------------------------------------------------------------------------- */
 

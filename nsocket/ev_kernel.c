@@ -18,42 +18,11 @@
 #include "nsocket/ev_internal.h"
 #include "nsocket/libc.h"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define NAME_BELL UINT64_MAX
-
-/* --- private descriptors ------------------------------------------------------------------ */
-
-int ev_fd_private(int fd)
-{
-	struct rlimit lim = { .rlim_cur = 1024 };
-	int base, high;
-
-	if (fd < 0)
-		return fd;
-	getrlimit(RLIMIT_NOFILE, &lim);
-	/* at the end of what the smallest usual limit allows, so the kernel's table stays small */
-	base = lim.rlim_cur > 1024 ? 960 : (int)(lim.rlim_cur - lim.rlim_cur / 8);
-	high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
-	if (high >= 0) {
-		syscall(SYS_close, fd);
-		fd = high;
-	}
-	fd_protect(fd);
-	return fd;
-}
-
-void ev_fd_private_close(int fd)
-{
-	if (fd < 0)
-		return;
-	fd_unprotect(fd);
-	syscall(SYS_close, fd);
-}
 
 /* --- the inner epoll ---------------------------------------------------------------------- */
 
@@ -73,11 +42,11 @@ static int inner_open(struct ev_set *s, int epfd)
 	fd = libc.epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	fd = ev_fd_private(fd);
+	fd = fd_hide(fd);
 	if (!s->forked) {
 		r = kernel_ctl(epfd, EPOLL_CTL_ADD, fd, EPOLLIN, s->magic);
 		if (r) {
-			ev_fd_private_close(fd);
+			fd_hide_close(fd);
 			return r;
 		}
 	}
@@ -87,8 +56,8 @@ static int inner_open(struct ev_set *s, int epfd)
 
 void ev_kernel_close(struct ev_set *s)
 {
-	ev_fd_private_close(s->bell);
-	ev_fd_private_close(s->inner);
+	fd_hide_close(s->bell);
+	fd_hide_close(s->inner);
 	s->bell = -1;
 	s->inner = -1;
 }
@@ -337,7 +306,7 @@ int ev_bell_ring(struct ev_set *s, int epfd)
 	if (r)
 		return r;
 	if (s->bell < 0) {
-		s->bell = ev_fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+		s->bell = fd_hide(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 		if (s->bell < 0)
 			return -errno;
 		r = kernel_ctl(s->inner, EPOLL_CTL_ADD, s->bell, EPOLLIN, NAME_BELL);

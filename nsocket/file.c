@@ -15,9 +15,13 @@
 #include "nsocket/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/single_threaded.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct nfile *nfile_table[NFILE_FDS];
 static int fd_max = -1; /* atomic: no entry above it */
@@ -199,6 +203,37 @@ bool fd_is_protected(int fd)
 {
 	return (unsigned)fd < NFILE_FDS &&
 	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == &internal;
+}
+
+/* System calls: close() and fcntl() of the library are the program's own view of descriptors. */
+int fd_hide(int fd)
+{
+	struct rlimit lim = { .rlim_cur = 1024 };
+	int base = 900, high;
+
+	if (fd < 0)
+		return fd;
+	getrlimit(RLIMIT_NOFILE, &lim);
+	/* at the end of what the smallest usual limit allows, so the kernel's table stays small */
+	if (lim.rlim_cur < 2048)
+		base = (int)(lim.rlim_cur - lim.rlim_cur / 8);
+	if (fd < base) {
+		high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
+		if (high >= 0) {
+			syscall(SYS_close, fd);
+			fd = high;
+		}
+	}
+	fd_protect(fd);
+	return fd;
+}
+
+void fd_hide_close(int fd)
+{
+	if (fd < 0)
+		return;
+	fd_unprotect(fd);
+	syscall(SYS_close, fd);
 }
 
 /* --- watches ----------------------------------------------------------------------------- */

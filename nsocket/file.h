@@ -82,6 +82,10 @@ void nfile_free_rcu(struct nfile *f);
 void fd_protect(int fd);
 void fd_unprotect(int fd);
 bool fd_is_protected(int fd);
+/* Move one of the library's own out of the numbers that the program expects, close-on-exec and
+ * protected; returns the number to use (negative ones pass). And the end of it. */
+int fd_hide(int fd);
+void fd_hide_close(int fd);
 /* First descriptor >= fd that has an entry, or -1: for close_range() and fork. */
 int fd_next(int fd);
 /* call_rcu() for anything of this library: its thread is made with all signals blocked, and not

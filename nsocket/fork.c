@@ -86,10 +86,10 @@ static void child(void)
 	ports_after_fork_child();
 	remote_forget();
 	share_fork_child();
+	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		if (fd_is_protected(fd)) {
-			fd_unprotect(fd);
-			libc.close(fd);
+			fd_hide_close(fd);
 			continue;
 		}
 		f = nfile_table[fd];
@@ -97,7 +97,6 @@ static void child(void)
 			socket_forget(nsock_of(f));
 	}
 	ns_log_after_fork();
-	init_after_fork_child();
 	ev_fork_child();
 }
 

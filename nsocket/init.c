@@ -22,6 +22,7 @@
 #include <netinet/tcp.h>
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
+#include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -49,6 +50,16 @@ bool init_inside(void)
 }
 
 /* --- ports ---------------------------------------------------------------------------------- */
+
+static int own_fd(void *arg, int fd)
+{
+	return fd_hide(fd);
+}
+
+static void disown_fd(void *arg, int fd)
+{
+	fd_unprotect(fd);
+}
 
 static int xsk_publish(void *arg, uint32_t queue, int xsk_fd)
 {
@@ -95,7 +106,6 @@ static int port_capture(struct worker_port *p, const struct ns_config *c)
 		ns_log(NS_ERR, NS_M_NSOCKET, "%s: %s (no capture)", path, strerror(-pc.fd));
 		return 0; /* the program matters more than its capture */
 	}
-	fd_protect(pc.fd);
 	return hal_pcap_wrap(&p->hal, lower, &pc);
 }
 
@@ -110,6 +120,8 @@ static int port_hal(struct worker_port *p, const struct ns_config *c)
 		.mode = c->zero_copy == NS_ZC_OFF ? HAL_XDP_COPY : HAL_XDP_AUTO,
 		.no_super = !c->super_frames,
 		.publish = xsk_publish,
+		.own_fd = own_fd,
+		.disown_fd = disown_fd,
 		.arg = p,
 	};
 	int err = hal_xdp_open(&p->base, &hc, p->why_not);
@@ -242,8 +254,6 @@ static void fds_collect(void)
 	fd = worker.ops->ctl_fd(worker.st);
 	if (fd >= 0)
 		worker.fds[worker.nfds++] = fd;
-	for (uint32_t i = 0; i < worker.nfds; i++)
-		fd_protect(worker.fds[i]);
 }
 
 /* Local addresses and the link's MTU into every steering table. Under the worker lock. */
@@ -316,8 +326,6 @@ static void helper_fds_collect(void)
 		if (fd >= 0)
 			worker.helper_fds[n++] = fd;
 	}
-	for (uint32_t i = 0; i < n; i++)
-		fd_protect(worker.helper_fds[i]);
 	worker.nhelper_fds = n;
 	worker.helper_service = helper_service;
 	worker.helper_retry = nsock_retry_all;
@@ -496,6 +504,7 @@ __attribute__((constructor(103))) static void init_constructor(void)
 	if (getauxval(AT_SECURE))
 		return;
 	inside++;
+	nst_fd_host = (struct nst_fd_host){ .own = fd_hide, .disown = fd_unprotect };
 	ns_log_init(NULL);
 	if (rd_config_init(err)) {
 		ns_log_fallback("everything stays with the kernel: %s", err);

@@ -9,12 +9,12 @@
 #include <bpf/steer_ctl.h>
 #include <bpf/steer_rules.h>
 #include <hal_wrap/hal_pcap.h>
+#include <nstack/fd_host.h>
 #include <nsocket/sock.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static struct hal_port *captured; /* the wrapper, while a capture runs; worker lock */
 static struct hal_port *captured_lower; /* what it wraps */
@@ -185,7 +185,7 @@ static int dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[25
 	if (captured)
 		err = -EBUSY;
 	if (!p || captured) {
-		close(fd);
+		nst_fd_close(fd);
 	} else {
 		captured_lower = p->hal;
 		err = hal_pcap_wrap(&captured, p->hal, &pc);

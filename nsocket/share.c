@@ -131,10 +131,7 @@ static void link_free(struct link *l)
 		*pp = l->next;
 	for (uint32_t i = 0; l->share && i < l->shm->n; i++)
 		ref_drop(l, i);
-	if (l->sock >= 0) {
-		fd_unprotect(l->sock);
-		libc.close(l->sock);
-	}
+	fd_hide_close(l->sock);
 	if (l->shm)
 		munmap(l->shm, l->size);
 	free(l->share);
@@ -189,8 +186,8 @@ static struct link *link_new(uint32_t n)
 		link_free(l);
 		return NULL;
 	}
-	l->sock = worker_fd_hide(sv[0]);
-	fresh_child = worker_fd_hide(sv[1]);
+	l->sock = fd_hide(sv[0]);
+	fresh_child = fd_hide(sv[1]);
 	return l;
 }
 
@@ -226,11 +223,10 @@ void share_fork_parent(void)
 
 	if (!fresh)
 		return;
-	fd_unprotect(fresh_child);
-	libc.close(fresh_child);
+	fd_hide_close(fresh_child);
 	fresh_child = -1;
 	if (links_ep < 0)
-		links_ep = worker_fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
+		links_ep = fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
 	fresh->next = links;
 	links = fresh;
 	if (links_ep < 0 || libc.epoll_ctl(links_ep, EPOLL_CTL_ADD, fresh->sock, &ev))

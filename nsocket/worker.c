@@ -30,12 +30,10 @@
 #include "nsocket/worker_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <nsocket/libc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,36 +85,13 @@ uint64_t worker_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
-/* --- descriptors -------------------------------------------------------------------------- */
-
-int worker_fd_hide(int fd)
-{
-	struct rlimit rl;
-	int base = 900, high;
-
-	if (fd < 0)
-		return fd;
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < 2048)
-		base = (int)(rl.rlim_cur - rl.rlim_cur / 8);
-	high = libc.fcntl(fd, F_DUPFD_CLOEXEC, base);
-	if (high >= 0) {
-		libc.close(fd);
-		fd = high;
-	}
-	fd_protect(fd);
-	return fd;
-}
-
 /* --- waiters ------------------------------------------------------------------------------ */
 
 static void waiter_free_cb(struct rcu_head *head)
 {
 	struct waiter *w = caa_container_of(head, struct waiter, rcu);
 
-	if (w->efd >= 0) {
-		fd_unprotect(w->efd);
-		libc.close(w->efd);
-	}
+	fd_hide_close(w->efd);
 	free(w);
 }
 
@@ -155,7 +130,7 @@ struct waiter *waiter_self(void)
 static int waiter_fd(struct waiter *w)
 {
 	if (w->efd < 0)
-		w->efd = worker_fd_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+		w->efd = fd_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	return w->efd;
 }
 

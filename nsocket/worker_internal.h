@@ -107,7 +107,4 @@ void worker_helper_fd(int fd);
 /* In a child: forget the parent's worker and waiters. */
 void worker_after_fork_child(void);
 
-/* Move an own descriptor out of the program's way, close-on-exec and protected; returns it. */
-int worker_fd_hide(int fd);
-
 #endif

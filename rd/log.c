@@ -176,6 +176,7 @@ static void sink_write(const char *line, size_t len)
 		return;
 	}
 	if (lg.fd >= 0 && !file_is_ours()) {
+		nst_fd_disown(lg.fd); /* whatever has the number now */
 		lg.fd = -1;
 		lg.tried = false;
 	}

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nstack/fd_host.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -36,13 +37,20 @@ static inline ssize_t sys_write(int fd, const void *p, size_t n)
 {
 	return SYS_CALL_(SYS_write, fd, p, n);
 }
-static inline int sys_close(int fd) { return (int)SYS_CALL_(SYS_close, fd); }
+static inline int sys_close(int fd)
+{
+	nst_fd_disown(fd);
+	return (int)SYS_CALL_(SYS_close, fd);
+}
 /* Move a descriptor out of the low numbers, which programs expect to be theirs (lowest free
  * number, select()). Where the limit doesn't allow it, it stays. */
 static inline int sys_fd_high(int fd)
 {
-	int high = fd < 0 ? fd : (int)SYS_CALL_(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 512);
+	int high;
 
+	if (nst_fd_host.own)
+		return nst_fd_own(fd);
+	high = fd < 0 ? fd : (int)SYS_CALL_(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 512);
 	if (high < 0)
 		return fd;
 	sys_close(fd);

@@ -1,1 +1,1 @@
-LIB_SRCS += shm/addr.c shm/fifo.c shm/region.c
+LIB_SRCS += shm/addr.c shm/fd_host.c shm/fifo.c shm/region.c

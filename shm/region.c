@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nstack/fd_host.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -45,8 +46,7 @@ void shm_region_close(struct shm_region *r)
 		return;
 	if (r->base)
 		munmap(r->base, r->bytes);
-	if (r->fd >= 0)
-		close(r->fd);
+	nst_fd_close(r->fd);
 	free(r->free_ids);
 	free(r);
 }
@@ -74,7 +74,7 @@ int shm_region_create(struct shm_region **out, const struct shm_region_config *c
 	err = -ENOMEM;
 	if (!r->free_ids)
 		goto fail;
-	r->fd = memfd_create("nstack-sessions", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	r->fd = nst_fd_own(memfd_create("nstack-sessions", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	if (r->fd < 0 || ftruncate(r->fd, (off_t)r->bytes) < 0)
 		goto fail_errno;
 	p = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, r->fd, 0);

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <nstack/fd_host.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -221,8 +222,8 @@ static int probe(struct netcfg *nc, const struct nc_neigh *n, bool confirm)
 	socklen_t len;
 
 	if (*fd < 0)
-		*fd = (int)syscall(SYS_socket, n->addr.family,
-				   SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		*fd = nst_fd_own((int)syscall(SYS_socket, n->addr.family,
+					      SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (*fd < 0)
 		return -errno;
 	if (syscall(SYS_setsockopt, *fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <nstack/fd_host.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -42,7 +43,7 @@ static int open_one(uint32_t groups)
 	if (fd < 0)
 		return -errno;
 	if (!syscall(SYS_bind, fd, &sa, sizeof(sa)))
-		return fd;
+		return nst_fd_own(fd);
 	err = -errno;
 	syscall(SYS_close, fd);
 	return err;
@@ -83,8 +84,7 @@ void nc_nl_close(struct netcfg *nc)
 	int *fds[] = { &nc->ev_fd, &nc->rq_fd, &nc->probe_fd[0], &nc->probe_fd[1] };
 
 	for (unsigned i = 0; i < 4; i++) {
-		if (*fds[i] >= 0)
-			syscall(SYS_close, *fds[i]);
+		nst_fd_close(*fds[i]);
 		*fds[i] = -1;
 	}
 }

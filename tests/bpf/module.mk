@@ -1,5 +1,5 @@
-# Linked with the steering and address objects alone, so that they build without the rest.
-STEER_TEST_OBJS := $(patsubst %.c,$(O)/%.o,$(filter bpf/% shm/addr.c,$(LIB_SRCS)))
+# Linked with the steering objects and what they stand on alone, so that they build without the rest.
+STEER_TEST_OBJS := $(patsubst %.c,$(O)/%.o,$(filter bpf/% shm/addr.c shm/fd_host.c,$(LIB_SRCS)))
 STEER_SCENE_OBJS := $(patsubst %,$(O)/tests/bpf/%.o,packet scene scene_native)
 STEER_TEST_PROGRAMS := $(patsubst %,$(O)/tests/bpf/%,steer_tool steer_packets steer_rulesets)
 PROGRAMS += $(STEER_TEST_PROGRAMS)

@@ -53,14 +53,14 @@ static void pump_start(void)
 {
 	pthread_t t;
 
-	pump_fd = ev_fd_private(libc.epoll_create1(EPOLL_CLOEXEC));
+	pump_fd = fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
 	pthread_create(&t, NULL, pump, NULL);
 }
 
 static void stub_release(struct nfile *f)
 {
 	ev_file_release(f);
-	ev_fd_private_close(((struct stub *)f)->fd);
+	fd_hide_close(((struct stub *)f)->fd);
 	nfile_free_rcu(f);
 }
 
@@ -72,7 +72,7 @@ static void adopt(int fd)
 	nfile_init(&s->nf, NF_SOCK, 0, stub_release);
 	s->fd = -1;
 	if (user) {
-		s->fd = ev_fd_private(libc.dup(fd));
+		s->fd = fd_hide(libc.dup(fd));
 		ev.data.ptr = &s->nf;
 		libc.epoll_ctl(pump_fd, EPOLL_CTL_ADD, s->fd, &ev);
 		usleep(1000); /* the first edge passes while nobody watches */
@@ -134,7 +134,7 @@ static void fork_child(void)
 	self = NULL;
 	if (user) {
 		/* files keep their registrations in the parent's pump; make them anew */
-		ev_fd_private_close(pump_fd);
+		fd_hide_close(pump_fd);
 		pump_start();
 		for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 			struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLPRI |
