@@ -18,6 +18,7 @@
 #include <hal_wrap/hal_pcap.h>
 #include <hal_xdp/hal_xdp.h>
 #include <ifaddrs.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <nsocket/observe.h>
@@ -256,13 +257,40 @@ static void fds_collect(void)
 		worker.fds[worker.nfds++] = fd;
 }
 
+/* Are packets to that address, arriving by that link, a matter for the stack?
+ *
+ * The kernel takes every packet to any of the host's addresses, whatever interface it comes in by
+ * (the weak host model), except link-local addresses and those of the loopback. The stack takes
+ * the link's own addresses, and those of others that are not the face of a link above this one:
+ * other ports, dummies, addresses for services on the loopback. What is for a VLAN, a bridge or a
+ * bond of this very link shows up here too, as if it were ours (generic XDP sees frames after a
+ * tag has been taken off), but belongs to that device, where it can be steered in its own right.
+ * A link that is itself part of a bridge, bond or VRF answers for its own addresses only. */
+static bool local_belongs(const struct netcfg *nc, const struct netcfg_link *link,
+			  const struct netcfg_addr *a)
+{
+	static const char *const alone[] = { "", "veth", "dummy" };
+	const struct netcfg_link *owner;
+
+	if (a->ifindex == link->ifindex)
+		return true;
+	owner = netcfg_link(nc, a->ifindex);
+	if (!owner || owner->master || link->master || a->scope >= RT_SCOPE_LINK)
+		return false;
+	for (unsigned i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
+		if (!strcmp(owner->kind, alone[i]))
+			return true;
+	return false;
+}
+
 /* Local addresses and the link's MTU into every steering table. Under the worker lock. */
 static void tables_sync(void)
 {
 	struct netcfg *nc = worker.st ? tcpip_netcfg(worker.st) : NULL; /* NULL: start failed */
+	const struct netcfg_link *link;
 	const struct netcfg_addr *a;
 	struct nst_addr *list;
-	uint32_t n;
+	uint32_t n, use;
 
 	if (!nc || (local_gen && netcfg_gen(nc) == local_gen))
 		return;
@@ -271,16 +299,16 @@ static void tables_sync(void)
 	list = calloc(n ? n : 1, sizeof(*list));
 	if (!list)
 		return;
-	for (uint32_t i = 0; i < n; i++)
-		list[i] = a[i].addr;
 	for (uint32_t i = 0; i < worker.nports; i++) {
-		const struct netcfg_link *link = netcfg_link(nc, worker.port[i].ifindex);
-
-		if (!worker.port[i].steer)
+		link = worker.port[i].steer ? netcfg_link(nc, worker.port[i].ifindex) : NULL;
+		if (!link)
 			continue;
-		steer_local_set(worker.port[i].steer, list, n);
-		if (link)
-			steer_mtu_set(worker.port[i].steer, link->mtu);
+		use = 0;
+		for (uint32_t k = 0; k < n; k++)
+			if (local_belongs(nc, link, &a[k]))
+				list[use++] = a[k].addr;
+		steer_local_set(worker.port[i].steer, list, use);
+		steer_mtu_set(worker.port[i].steer, link->mtu);
 	}
 	free(list);
 }
