@@ -109,30 +109,59 @@ int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *loca
 	return err;
 }
 
+struct pinning {
+	struct steer *st;
+	bool claimed_only;
+	int pinned;
+};
+
 static int pin_to_kernel(void *arg, const struct steer_flow *flow)
 {
-	struct steer *st = arg;
+	struct pinning *p = arg;
+	uint64_t word = __atomic_load_n(claim_word(p->st, flow->proto, flow->lport),
+					__ATOMIC_RELAXED); /* a word of its own */
 	uint32_t held;
+	int err;
 
-	/* a flow that an instance has pinned is not the kernel's, whatever its tables say */
-	if (!bpf_map_lookup_elem(st->map[STEER_M_PINS], flow, &held))
+	if (p->claimed_only && !STEER_CLAIM_V4(word) && !STEER_CLAIM_V6(word) &&
+	    !STEER_CLAIM_ADDRS(word))
 		return 0;
-	return steer_pin_flow(st, flow, STEER_TO_KERNEL);
+	/* a flow that an instance has pinned is not the kernel's, whatever its tables say */
+	if (!bpf_map_lookup_elem(p->st->map[STEER_M_PINS], flow, &held)) {
+		p->pinned += held == STEER_TO_KERNEL;
+		return 0;
+	}
+	err = steer_pin_flow(p->st, flow, STEER_TO_KERNEL);
+	p->pinned += !err;
+	return err;
+}
+
+int steer_kernel_pin(struct steer *st)
+{
+	struct pinning p = { .st = st, .claimed_only = true };
+	int err = steer_kernel_flows(0, pin_to_kernel, &p);
+
+	return err ? err : p.pinned;
 }
 
 int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
 		pid_t *owner)
 {
 	int err = claim_check(st, proto, local);
+	struct pinning p = { .st = st };
 
 	if (err)
 		return err;
 	if (proto == IPPROTO_TCP) {
-		err = steer_kernel_flows(ntohs(local->port), pin_to_kernel, st);
+		err = steer_kernel_flows(ntohs(local->port), pin_to_kernel, &p);
 		if (err)
 			return err;
 	}
-	return steer_claim_new(st, proto, local, v6_takes_v4, owner);
+	err = steer_claim_new(st, proto, local, v6_takes_v4, owner);
+	/* and those that began while the first look was under way */
+	if (!err && proto == IPPROTO_TCP)
+		(void)steer_kernel_flows(ntohs(local->port), pin_to_kernel, &p);
+	return err;
 }
 
 static void unclaim_every(uint64_t *word, uint64_t me, bool v4, bool v6)

@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include "tool.h"
-#include "kernel_flows.h"
 
 #include <arpa/inet.h>
 #include <bpf/steer_ctl.h>
@@ -319,7 +318,7 @@ static void *repin_run(void *arg)
 			cJSON_Delete(ctl_call(r->m[i].fd, ctl_request_new("flows_pin"), -1, why));
 		}
 		for (int i = 0; i < r->n; i++)
-			kernel_flows_pin(r->a[i].st);
+			steer_kernel_pin(r->a[i].st);
 		usleep(500);
 	} while (!last);
 	return NULL;
@@ -331,7 +330,7 @@ static int install_all(struct attached *a, int n, const struct steer_rules *c, u
 		int ret;
 
 		steer_pins_sweep(a[i].st); /* those of former changes that have served */
-		ret = kernel_flows_pin(a[i].st);
+		ret = steer_kernel_pin(a[i].st);
 		if (ret < 0)
 			return fail("%s: the kernel's connections can't be pinned: %s (nothing was changed)",
 				    a[i].name, strerror(-ret));
