@@ -7,6 +7,7 @@
 #include <hal_xdp/xdp_shared.h>
 
 #include <errno.h>
+#include <nstack/barrier.h>
 #include <string.h>
 
 #define ALIGN_UP(x, a) (((x) + (a) - 1) & ~((uint64_t)(a) - 1))
@@ -188,7 +189,7 @@ void xdp_sweep_mark_locked(struct xdp_shared *s, uint32_t q, struct xdp_ring *fq
 
 	/* full barrier: the new epoch is stored before cons is loaded. Whoever receives a frame
 	 * that was in the ring at that time then sees the new epoch and won't undo the stamp. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	i = xdp_load_acquire(fq->cons);
 
 	for (; i != prod; i++) {

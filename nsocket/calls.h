@@ -101,7 +101,8 @@
 			    const struct timespec *timeout, const sigset_t *mask), \
 	     (n, r, w, e, timeout, mask)) \
 	CALL(long, __fdelt_chk, (long fd), (fd)) \
-	/* the process */ \
+	/* threads and the process */ \
+	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
 	CALL(pid_t, vfork, (void), ()) \
 	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
 	     (sig, act, old)) \

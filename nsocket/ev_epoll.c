@@ -94,7 +94,7 @@ static int ctl_check(int op, const struct epoll_event *ev, bool nested)
 static void item_look(struct ev_item *it)
 {
 	/* full barrier: pairs ev.watch - the interest is published before readiness is read */
-	ev_full_barrier();
+	nst_full_barrier();
 	if (ev_item_ready(it))
 		ev_item_queue(it);
 }

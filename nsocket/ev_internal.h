@@ -32,18 +32,6 @@ enum ev_khalf {
 
 struct ev_set;
 
-/* Orders every store before against every load after; callers name their partner. */
-static inline void ev_full_barrier(void)
-{
-#ifdef __SANITIZE_THREAD__ /* which doesn't know fences */
-	static int dummy;
-
-	__atomic_add_fetch(&dummy, 1, __ATOMIC_SEQ_CST);
-#else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
-}
-
 /* A member of a set. Fields belong to set->lock except where said. */
 struct ev_item {
 	struct watch watch;          /* on the file's list */

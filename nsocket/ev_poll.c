@@ -137,7 +137,7 @@ static struct poll_block *block_watch(struct poll_call *c)
 		watch_add(w->f, &w->watch);
 	}
 	/* full barrier: pairs ev.watch - watches are up before readiness is read */
-	ev_full_barrier();
+	nst_full_barrier();
 	return b;
 }
 

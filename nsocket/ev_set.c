@@ -431,7 +431,7 @@ void ev_set_wake(struct ev_set *s)
 	struct waiter *w;
 
 	/* seq_cst: pairs ev.sleep - the item is on the list before slots are looked at */
-	ev_full_barrier();
+	nst_full_barrier();
 	if (__atomic_load_n(&s->sleeping, __ATOMIC_RELAXED)) {
 		for (c = &s->sleepers; c; c = __atomic_load_n(&c->next, __ATOMIC_ACQUIRE)) {
 			for (int i = 0; i < EV_SLEEPERS; i++) {

@@ -115,6 +115,7 @@ struct nfile *fd_get(int fd)
 	if (!fd_is_ours(fd))
 		return NULL;
 	rcu_read_lock();
+	/* acquire: pairs file.table */
 	f = rcu_dereference(nfile_table[fd]);
 	if (f) {
 		refs = __atomic_load_n(&f->refs, __ATOMIC_RELAXED);
@@ -142,7 +143,7 @@ int fd_install(int fd, struct nfile *f)
 	nfile_get(f);
 	__atomic_add_fetch(&f->fds, 1, __ATOMIC_RELAXED);
 	fd_max_raise(fd);
-	/* release: pairs fd_get's dereference - the nfile is complete before it can be found */
+	/* release: pairs file.table - the nfile is complete before it can be found */
 	old = __atomic_exchange_n(&nfile_table[fd], f, __ATOMIC_ACQ_REL);
 	if (old && old != &internal) {
 		/* the number was closed behind our back (a stream, a raw system call) */
@@ -205,7 +206,6 @@ bool fd_is_protected(int fd)
 	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == &internal;
 }
 
-/* System calls: close() and fcntl() of the library are the program's own view of descriptors. */
 int fd_hide(int fd)
 {
 	struct rlimit lim = { .rlim_cur = 1024 };
@@ -220,7 +220,7 @@ int fd_hide(int fd)
 	if (fd < base) {
 		high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
 		if (high >= 0) {
-			syscall(SYS_close, fd);
+			close(fd);
 			fd = high;
 		}
 	}
@@ -233,7 +233,7 @@ void fd_hide_close(int fd)
 	if (fd < 0)
 		return;
 	fd_unprotect(fd);
-	syscall(SYS_close, fd);
+	close(fd);
 }
 
 /* --- watches ----------------------------------------------------------------------------- */
@@ -258,7 +258,7 @@ void watch_notify(struct nfile *f, uint32_t events)
 
 	/* full barrier: pairs ev.watch - what the caller published comes before the look at the
 	 * list; a watch that is missed here looks at readiness after it was added */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	rcu_read_lock();
 	cds_list_for_each_entry_rcu(w, &f->watches, node)
 		w->notify(w, f, events);

@@ -38,6 +38,7 @@ _Static_assert(STACK_OPT_NR_ <= SOCK_OPTS, "bits of opt_set");
 #define RETRY_MAX_NS 2000000000ull
 
 struct sock_wait {
+	struct nsock *ns;
 	struct waiter *w;
 	struct sock_wait *next;
 };
@@ -232,6 +233,7 @@ int nsock_error(struct shm_session *s)
 {
 	if (!__atomic_load_n(&s->error, __ATOMIC_RELAXED))
 		return 0;
+	/* acquire: pairs session.error */
 	return -__atomic_exchange_n(&s->error, 0, __ATOMIC_ACQ_REL);
 }
 
@@ -255,7 +257,7 @@ void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t ev
 	uintptr_t user;
 
 	/* full barrier: pairs sock.wait and session attach */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	user = (uintptr_t)s->user;
 	ns = user & 1 ? share_event((struct share *)(user & ~(uintptr_t)1), events) :
 			(struct nsock *)user;
@@ -268,8 +270,9 @@ uint64_t nsock_deadline(uint64_t timeout_ns)
 	return timeout_ns ? worker_now() + timeout_ns : UINT64_MAX;
 }
 
-static void wait_leave(struct nsock *ns, struct sock_wait *me)
+static void wait_leave(struct sock_wait *me)
 {
+	struct nsock *ns = me->ns;
 	struct sock_wait **pp;
 
 	pthread_mutex_lock(&ns->wait_lock);
@@ -280,12 +283,21 @@ static void wait_leave(struct nsock *ns, struct sock_wait *me)
 	pthread_mutex_unlock(&ns->wait_lock);
 }
 
+/* The thread was cancelled in its sleep, and with it the call that had a reference. */
+static void wait_cancelled(void *arg)
+{
+	struct sock_wait *me = arg;
+
+	wait_leave(me);
+	nfile_put(&me->ns->f);
+}
+
 int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	       bool (*ready)(void *ns), bool restart)
 {
-	struct sock_wait me = { .w = waiter_self() };
+	struct sock_wait me = { .ns = ns, .w = waiter_self() };
 	struct pollfd k = { .fd = kfd, .events = kevents };
-	int r;
+	volatile int r; /* pthread_cleanup_push() is a setjmp() */
 
 	if (ns->remote)
 		share_listen();
@@ -295,10 +307,12 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	/* seq_cst: pairs sock.wait - counted before the condition is looked at */
 	__atomic_add_fetch(&ns->nwaits, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&ns->wait_lock);
+	pthread_cleanup_push(wait_cancelled, &me);
 	do
 		r = worker_wait(me.w, &k, kfd >= 0, deadline, NULL, ready, ns);
 	while (r == -EINTR && restart && deadline == UINT64_MAX && sig_restart());
-	wait_leave(ns, &me);
+	pthread_cleanup_pop(0);
+	wait_leave(&me);
 	return r;
 }
 
@@ -332,7 +346,7 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 		return ev | STACK_EV_OUT;
 	/* full: say that somebody wants to know, then look again */
 	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	return fifo_used(&ns->tx) < limit - limit / 3 ? ev | STACK_EV_OUT : ev;
 }
 
@@ -347,7 +361,7 @@ static uint32_t poll_dgram(struct nsock *ns, struct shm_session *s)
 	if (fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3)
 		return ev | STACK_EV_OUT;
 	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3 ? ev | STACK_EV_OUT : ev;
 }
 

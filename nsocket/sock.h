@@ -151,7 +151,8 @@ void nsock_wake(struct nsock *ns, uint32_t events);
 /* The stack's events. */
 void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
- * -EINTR (a handler without SA_RESTART, or a time-out is set). */
+ * -EINTR (a handler without SA_RESTART, or a time-out is set). If the thread is cancelled in it, the
+ * caller's reference is dropped. */
 int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	       bool (*ready)(void *ns), bool restart);
 uint64_t nsock_deadline(uint64_t timeout_ns); /* 0 = for ever */

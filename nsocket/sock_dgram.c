@@ -197,7 +197,7 @@ static ssize_t dgram_send_user(struct nsock *ns, const struct msghdr *msg, struc
 		if (r != -EAGAIN)
 			return r ? r : (ssize_t)d->len;
 		__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		nst_full_barrier();
 		if (!driven) {
 			driven = true;
 			worker_drive();

@@ -247,7 +247,7 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 				return (ssize_t)done;
 			/* full: say so, then look again (sock.space) */
 			__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			nst_full_barrier();
 			if (tx_space(ns, s) && !driven) {
 				driven = true;
 				continue;
@@ -313,7 +313,7 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 	while (done < n) {
 		if (shm_session_state(s) == SHM_S_CONNECTING || !tx_space(ns, s)) {
 			__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			nst_full_barrier();
 			if (!driven) {
 				driven = true;
 				worker_drive();

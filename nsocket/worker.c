@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +54,8 @@ struct waiter {
 	int efd;              /* -1: not yet made */
 	uint32_t state;       /* atomic */
 	bool listed;          /* on the list of followers; sleep_lock */
+	struct pollfd *fds;   /* its owner's: room for a sleep on many descriptors */
+	unsigned nfds;
 	struct waiter *prev, *next;
 	struct rcu_head rcu;
 };
@@ -70,6 +73,9 @@ static uint64_t leader_until;    /* atomic: when the leader wakes by itself */
 static struct waiter helper_waiter = { .efd = -1 };
 static uint32_t helper_deep;     /* atomic: the helper sleeps without a tick */
 static bool helper_stop;         /* atomic */
+static bool cancels;             /* atomic: the program cancels threads */
+static bool cancel_held;         /* worker lock: its holder's cancel state is in cancel_old */
+static int cancel_old;           /* worker lock */
 
 static __thread unsigned burst_left;   /* calls that need not send at once */
 static __thread uint64_t burst_until;
@@ -92,6 +98,7 @@ static void waiter_free_cb(struct rcu_head *head)
 	struct waiter *w = caa_container_of(head, struct waiter, rcu);
 
 	fd_hide_close(w->efd);
+	free(w->fds);
 	free(w);
 }
 
@@ -134,12 +141,13 @@ static int waiter_fd(struct waiter *w)
 	return w->efd;
 }
 
+/* System calls here and below: libc's functions are cancellation points, and locks are held. */
 static void waiter_bell(struct waiter *w)
 {
 	static const uint64_t one = 1;
 
 	if (w->efd >= 0)
-		(void)!libc.write(w->efd, &one, sizeof(one));
+		(void)!syscall(SYS_write, w->efd, &one, sizeof(one));
 }
 
 void waiter_ring(struct waiter *w)
@@ -147,7 +155,7 @@ void waiter_ring(struct waiter *w)
 	uint32_t sleeping = SLEEPING;
 
 	/* full barrier: pairs worker.sleep - the event was published before we look at the state */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == SLEEPING &&
 	    __atomic_compare_exchange_n(&w->state, &sleeping, RUNG, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_RELAXED))
@@ -160,7 +168,7 @@ static void waiter_awake(struct waiter *w)
 
 	if ((__atomic_exchange_n(&w->state, AWAKE, __ATOMIC_SEQ_CST) == RUNG ||
 	     w == &helper_waiter) && w->efd >= 0)
-		(void)!libc.read(w->efd, &n, sizeof(n));
+		(void)!syscall(SYS_read, w->efd, &n, sizeof(n));
 }
 
 /* --- the lock and commands ---------------------------------------------------------------- */
@@ -199,15 +207,52 @@ static void deadline_update(void)
 	__atomic_store_n(&worker.deadline, d, __ATOMIC_SEQ_CST);
 }
 
+/* A thread that is cancelled while it holds the lock would keep it for ever, and drivers do call
+ * functions that are cancellation points. Holding it, a thread can't be cancelled; programs that
+ * never cancel a thread do not pay for that. */
+static void cancel_hold(void)
+{
+	if (__builtin_expect(__atomic_load_n(&cancels, __ATOMIC_RELAXED), 0)) {
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_old);
+		cancel_held = true;
+	}
+}
+
+NS_EXPORT int pthread_cancel(pthread_t thread)
+{
+	if (!__atomic_load_n(&cancels, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&cancels, true, __ATOMIC_SEQ_CST);
+		/* whoever took the lock before may not have seen it */
+		worker_lock();
+		worker_unlock();
+	}
+	return libc.pthread_cancel(thread);
+}
+
 void worker_lock(void)
 {
 	pthread_mutex_lock(&worker.lock);
+	cancel_hold();
 	cmds_run();
 }
 
 bool worker_trylock(void)
 {
-	return pthread_mutex_trylock(&worker.lock) == 0;
+	if (pthread_mutex_trylock(&worker.lock))
+		return false;
+	cancel_hold();
+	return true;
+}
+
+static void unlock(void)
+{
+	bool held = cancel_held;
+	int old = cancel_old;
+
+	cancel_held = false;
+	pthread_mutex_unlock(&worker.lock);
+	if (held)
+		pthread_setcancelstate(old, NULL);
 }
 
 /* How long a deadline may wait without somebody being told: one that is further away is looked at
@@ -241,9 +286,9 @@ void worker_unlock(void)
 				worker.ops->flush(worker.st);
 			deadline_update();
 		}
-		pthread_mutex_unlock(&worker.lock);
+		unlock();
 		/* full barrier: pairs worker.cmds - free the lock, then look for commands */
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		nst_full_barrier();
 	} while (__atomic_load_n(&worker.cmds, __ATOMIC_RELAXED) && worker_trylock());
 	d = __atomic_load_n(&worker.deadline, __ATOMIC_RELAXED);
 	if (d != UINT64_MAX && d < __atomic_load_n(&leader_until, __ATOMIC_SEQ_CST))
@@ -271,10 +316,11 @@ void worker_post(struct worker_cmd *c, uint32_t bits)
 	head = __atomic_load_n(&worker.cmds, __ATOMIC_RELAXED);
 	do
 		c->next = head;
+	/* release: pairs worker.cmds - what the command is about */
 	while (!__atomic_compare_exchange_n(&worker.cmds, &head, c, true, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED));
 	/* full barrier: pairs worker.cmds - push, then try the lock */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	if (worker_trylock())
 		worker_unlock();
 }
@@ -394,6 +440,21 @@ static const struct timespec *remaining(uint64_t deadline, struct timespec *ts)
 	return ts;
 }
 
+/* Room for n, kept for the next time (so a cancelled thread loses none of it). */
+static struct pollfd *waiter_fds(struct waiter *w, unsigned n)
+{
+	struct pollfd *p;
+
+	if (n <= w->nfds)
+		return w->fds;
+	p = w == self_waiter || w == &helper_waiter ? realloc(w->fds, n * sizeof(*p)) : NULL;
+	if (p) {
+		w->fds = p;
+		w->nfds = n;
+	}
+	return p;
+}
+
 /* One ppoll on the doorbell, the caller's descriptors and, for the leader, the HAL's. Returns how
  * many of kfds have events, or -errno. */
 static int sleep_poll(struct waiter *w, struct pollfd *kfds, unsigned nk, bool lead,
@@ -405,7 +466,7 @@ static int sleep_poll(struct waiter *w, struct pollfd *kfds, unsigned nk, bool l
 	int r, hits = 0;
 
 	if (total > POLL_STACK) {
-		p = malloc(total * sizeof(*p));
+		p = waiter_fds(w, total);
 		if (!p)
 			return -ENOMEM;
 	}
@@ -422,8 +483,6 @@ static int sleep_poll(struct waiter *w, struct pollfd *kfds, unsigned nk, bool l
 		kfds[i].revents = p[1 + i].revents;
 		hits += !!kfds[i].revents;
 	}
-	if (p != few)
-		free(p);
 	return r < 0 ? r : hits;
 }
 
@@ -439,29 +498,47 @@ static int look(struct pollfd *kfds, unsigned nk, const sigset_t *sigmask)
 	return r < 0 ? -errno : r;
 }
 
+/* The sleep is over, or its thread ends in it. */
+static void sleep_end(void *arg)
+{
+	struct waiter *w = arg;
+
+	waiter_awake(w);
+	role_leave(w); /* without a running stack there is nothing to leave */
+}
+
+static int sleep_tidily(struct waiter *w, struct pollfd *kfds, unsigned nk, bool lead,
+			uint64_t until, const sigset_t *sigmask)
+{
+	volatile int r;
+
+	pthread_cleanup_push(sleep_end, w);
+	r = sleep_poll(w, kfds, nk, lead, until, sigmask);
+	pthread_cleanup_pop(0);
+	return r;
+}
+
 static int sleep_once(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline,
 		      const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
 {
-	bool running = worker_running(), lead = false;
 	uint64_t until = deadline, stack_due;
+	bool lead = false;
 	int r = 0;
 
 	if (waiter_fd(w) < 0) /* no descriptor left: sleep in small pieces */
 		until = worker_now() + 1000000;
 	/* seq_cst: pairs worker.sleep - say that we sleep, then look again */
 	__atomic_store_n(&w->state, SLEEPING, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (running) {
+	nst_full_barrier();
+	if (worker_running()) {
 		stack_due = __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST);
 		lead = role_take(w, stack_due < until ? stack_due : until, false);
 		if (lead && stack_due < until)
 			until = stack_due;
 	}
 	if (!ready(arg))
-		r = sleep_poll(w, kfds, nk, lead, until, sigmask);
-	waiter_awake(w);
-	if (running)
-		role_leave(w);
+		r = sleep_tidily(w, kfds, nk, lead, until, sigmask);
+	sleep_end(w);
 	return r;
 }
 

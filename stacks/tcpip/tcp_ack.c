@@ -10,6 +10,8 @@
  */
 #include "tcp_internal.h"
 
+#include <nstack/barrier.h>
+
 /* --- round trip ------------------------------------------------------------------------------------ */
 
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt)
@@ -236,7 +238,7 @@ static void tx_space(struct tcpip *t, struct tcp_conn *c)
 		return;
 	/* full barrier: our store of tail before our load of tx_nospace, against the writer's store of
 	 * tx_nospace before its load of tail */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	if (!__atomic_load_n(&s->tx_nospace, __ATOMIC_RELAXED))
 		return;
 	if (fifo_used(&c->tx) > s->tx_limit / 3 * 2)

@@ -9,6 +9,7 @@
  */
 #include "tcp_internal.h"
 
+#include <nstack/barrier.h>
 #include <stdlib.h>
 
 /* --- windows --------------------------------------------------------------------------------------- */
@@ -68,7 +69,7 @@ void tcp_recv_mark(struct tcpip *t, struct tcp_conn *c)
 	/* Full barrier: our store of rx_update_at before our load of tail, against the reader's store
 	 * of tail before its load of rx_update_at. One of us sees that the mark was passed. */
 	__atomic_store_n(&c->s->rx_update_at, at, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nst_full_barrier();
 	if (at != UINT64_MAX && __atomic_load_n(&c->rx.sh->tail, __ATOMIC_SEQ_CST) >= at)
 		tcp_do(t, c, TCP_DO_ACK);
 }

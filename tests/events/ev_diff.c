@@ -287,8 +287,8 @@ static void s_errors(void)
 	printf(" pipe %s file %s", result(ctl(p[0], EPOLL_CTL_ADD, fd, 1, 1)),
 	       result(ctl(file, EPOLL_CTL_ADD, fd, 1, 1)));
 	printf(" itself %s\n", result(ctl(fd, EPOLL_CTL_ADD, fd, 1, 1)));
-	printf("  bad fds %s %s\n", result(ctl(ep, EPOLL_CTL_ADD, 900, 1, 1)),
-	       result(ctl(900, EPOLL_CTL_ADD, fd, 1, 1)));
+	printf("  bad fds %s %s\n", result(ctl(ep, EPOLL_CTL_ADD, 4000, 1, 1)),
+	       result(ctl(4000, EPOLL_CTL_ADD, fd, 1, 1)));
 	printf("  file %s, self %s\n", result(ctl(ep, EPOLL_CTL_ADD, file, 1, 1)),
 	       result(ctl(ep, EPOLL_CTL_ADD, ep, 1, 1)));
 	printf("  add %s", result(ctl(ep, EPOLL_CTL_ADD, fd, 1, 1)));
@@ -307,7 +307,7 @@ static void s_errors(void)
 	printf("  wait: max 0 %s, max -1 %s", result(epoll_wait(ep, &ev, none, 0)),
 	       result(epoll_wait(ep, &ev, none - 1, 0)));
 	printf(" sock %s, bad %s", result(epoll_wait(fd, &ev, 1, 0)),
-	       result(epoll_wait(900, &ev, 1, 0)));
+	       result(epoll_wait(4000, &ev, 1, 0)));
 	printf(" file %s\n", result(epoll_wait(file, &ev, 1, 0)));
 	printf("  read(epfd) %s, recv(epfd) %s\n", result(read(ep, &c, 1)),
 	       result(recv(ep, &c, 1, 0)));

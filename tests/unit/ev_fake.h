@@ -177,7 +177,7 @@ void waiter_ring(struct waiter *w)
 {
 	uint64_t one = 1;
 
-	ev_full_barrier();
+	nst_full_barrier();
 	if (__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST) &&
 	    write(w->fd, &one, sizeof(one)) < 0)
 		abort();
@@ -211,7 +211,7 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 
 	for (;;) {
 		__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
-		ev_full_barrier();
+		nst_full_barrier();
 		if (ready(arg)) {
 			__atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
 			return 1;

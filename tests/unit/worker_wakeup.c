@@ -5,7 +5,8 @@
  * that plays the HAL; poll() turns them into events that ring the waiter concerned. Every source
  * plays ping-pong with its waiter, so somebody is always about to sleep when something arrives. A
  * wait that runs into its time-out is a lost wake-up. Commands are posted all the while; each must
- * run.
+ * run. And threads are cancelled in their sleep all the while; whoever is left finds the role of the
+ * leader, the list of followers and the worker lock as if they had never been there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -135,9 +136,50 @@ static void *source_main(void *arg)
 	return NULL;
 }
 
+static bool never(void *arg)
+{
+	return false;
+}
+
+static void *sleeper_main(void *arg)
+{
+	struct pollfd many[100];
+
+	for (int i = 0; i < 100; i++)
+		many[i] = (struct pollfd){ .fd = -1 };
+	for (;;)
+		worker_wait(waiter_self(), many, 100, UINT64_MAX, NULL, never, NULL);
+	return NULL;
+}
+
+/* A few at a time, so that leaders and followers of every age go. */
+static void *canceller_main(void *arg)
+{
+	static uint32_t cancelled;
+	pthread_t t[4];
+
+#ifdef __SANITIZE_THREAD__ /* which sees no locks in a thread that was cancelled inside a call */
+	return NULL;
+#endif
+	while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
+		for (int i = 0; i < 4; i++)
+			CHECK(!pthread_create(&t[i], NULL, sleeper_main, NULL));
+		for (int i = 0; i < 4; i++) {
+			void *result;
+
+			usleep(500);
+			CHECK(!pthread_cancel(t[i]) && !pthread_join(t[i], &result));
+			CHECK(result == PTHREAD_CANCELED);
+			cancelled++;
+		}
+	}
+	CHECK(cancelled > 0);
+	return NULL;
+}
+
 int main(void)
 {
-	pthread_t t[2 * PAIRS];
+	pthread_t t[2 * PAIRS], canceller;
 	uint32_t total = 0;
 
 	hal = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -151,6 +193,7 @@ int main(void)
 		CHECK(!pthread_create(&t[2 * i], NULL, waiter_main, &pairs[i]));
 		CHECK(!pthread_create(&t[2 * i + 1], NULL, source_main, &pairs[i]));
 	}
+	CHECK(!pthread_create(&canceller, NULL, canceller_main, NULL));
 	sleep(SECONDS);
 	rcu_read_lock();
 	__atomic_store_n(&over, true, __ATOMIC_SEQ_CST);
@@ -161,6 +204,7 @@ int main(void)
 		pthread_join(t[2 * i], NULL);
 		pthread_join(t[2 * i + 1], NULL);
 	}
+	pthread_join(canceller, NULL);
 	worker_helper_stop();
 	worker_lock();
 	for (int i = 0; i < PAIRS; i++) {
