@@ -276,26 +276,40 @@ int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 
 struct sweep {
 	struct steer *st;
-	int fd; /* a scratch hash: flows that the kernel has */
+	struct steer_flow *flows; /* that the kernel has; sorted by flow_compare */
+	size_t n, room;
 	int removed;
 };
 
+static int flow_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct steer_flow));
+}
+
 static int sweep_mark(void *arg, const struct steer_flow *flow)
 {
-	uint32_t one = 1;
 	struct sweep *s = arg;
 
-	return bpf_map_update_elem(s->fd, flow, &one, BPF_ANY) ? -errno : 0;
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 256;
+		struct steer_flow *f = reallocarray(s->flows, room, sizeof(*f));
+
+		if (!f)
+			return -ENOMEM;
+		s->flows = f;
+		s->room = room;
+	}
+	s->flows[s->n++] = *flow;
+	return 0;
 }
 
 static int sweep_pin(void *arg, const void *key, const void *value)
 {
 	const struct steer_flow *f = key;
 	struct sweep *s = arg;
-	uint32_t one;
 
 	if (*(const uint32_t *)value != STEER_TO_KERNEL || f->proto != STEER_P_TCP ||
-	    !bpf_map_lookup_elem(s->fd, f, &one))
+	    (s->n && bsearch(f, s->flows, s->n, sizeof(*f), flow_compare)))
 		return 0;
 	if (!steer_unpin_flow(s->st, f))
 		s->removed++;
@@ -304,7 +318,6 @@ static int sweep_pin(void *arg, const void *key, const void *value)
 
 int steer_pins_sweep(struct steer *st)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
 	struct sweep s = { .st = st };
 	struct steer_flow first;
 	uint32_t value;
@@ -312,15 +325,14 @@ int steer_pins_sweep(struct steer *st)
 
 	if (bpf_map_get_next_key(st->map[STEER_M_PINS], NULL, &first))
 		return 0; /* no pins: the usual case */
-	s.fd = bpf_map_create(BPF_MAP_TYPE_HASH, "sweep", sizeof(struct steer_flow), sizeof(value),
-			      4 * STEER_PINS_MAX, &opts);
-	if (s.fd < 0)
-		return -errno;
 	err = steer_kernel_flows(0, sweep_mark, &s);
-	if (!err)
+	if (!err) {
+		if (s.n)
+			qsort(s.flows, s.n, sizeof(*s.flows), flow_compare);
 		err = steer_map_each(st->map[STEER_M_PINS], sizeof(struct steer_flow), STEER_PINS_MAX,
 				     &value, sweep_pin, &s);
-	close(s.fd);
+	}
+	free(s.flows);
 	return err ? err : s.removed;
 }
 

@@ -72,7 +72,8 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
 	req->sdiag_family = family;
 	req->sdiag_protocol = IPPROTO_TCP;
-	req->idiag_states = ~(1u << TCP_LISTEN | 1u << TCP_CLOSE);
+	/* TIME_WAIT holds nothing that a reset could spoil, and its addresses are soon used again */
+	req->idiag_states = ~(1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u << TCP_TIME_WAIT);
 	req->id.idiag_sport = htons(port);
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;

@@ -342,6 +342,14 @@ static void helper_service(void)
 		ctl_server_run(ctl);
 }
 
+/* Flows that were left to the kernel and have ended there: their addresses are free for us again. */
+static void helper_sweep(void)
+{
+	for (uint32_t i = 0; i < worker.nports; i++)
+		if (worker.port[i].steer)
+			steer_pins_sweep(worker.port[i].steer);
+}
+
 static void helper_fds_collect(void)
 {
 	uint32_t n = 0;
@@ -356,6 +364,7 @@ static void helper_fds_collect(void)
 	}
 	worker.nhelper_fds = n;
 	worker.helper_service = helper_service;
+	worker.helper_sweep = helper_sweep;
 	worker.helper_retry = nsock_retry_all;
 }
 

@@ -40,10 +40,12 @@
 
 #define TICK_NS 4000000ull    /* helper, while there is activity */
 #define ACTIVE_NS 100000000ull
+#define SWEEP_NS 5000000000ull /* helper, while it wakes anyway */
 #define SPIN_LOOK_NS 20000ull /* how often a spinner looks at kernel descriptors */
 #define SPIN_ROUNDS 16        /* of a spinner with the lock in hand: under 2 us */
 #define BURST_NS 100000ull    /* how long what is sent may wait for more */
-#define BURST_MAX 32u
+#define BURST_EVENTS 16u
+#define CALLS_PER_EVENT 4u    /* such as accept; or write, close */
 #define POSTS_ROUND 32        /* commands between rounds of a program that does not wait */
 #define TICKS_ROUND 16        /* the same for calls that are no commands */
 #define POLL_STACK 80         /* descriptors that fit on the stack of a sleeper */
@@ -259,8 +261,8 @@ static void unlock(void)
  * again when the leader or the helper wakes, which is in time if it sleeps no longer. */
 void worker_burst(unsigned n)
 {
-	burst_left = n > BURST_MAX ? BURST_MAX : n;
-	burst_left -= burst_left > 0; /* the last one sends */
+	/* the last event's calls send at once */
+	burst_left = n > 1 ? (n > BURST_EVENTS ? BURST_EVENTS : n - 1) * CALLS_PER_EVENT : 0;
 	if (burst_left)
 		burst_until = worker_now() + BURST_NS;
 }
@@ -619,7 +621,7 @@ static bool helper_deep_sleep(void)
 
 static void *helper_main(void *arg)
 {
-	uint64_t rounds = 0, active = worker_now(), now, r;
+	uint64_t rounds = 0, active = worker_now(), swept = active, now, r;
 	bool served;
 
 	pthread_setname_np(pthread_self(), "nstack-helper");
@@ -647,6 +649,10 @@ static void *helper_main(void *arg)
 		}
 		if (served && worker.helper_service)
 			worker.helper_service();
+		if (now - swept >= SWEEP_NS && worker.helper_sweep) {
+			swept = now;
+			worker.helper_sweep();
+		}
 		now = __atomic_load_n(&worker.retry_at, __ATOMIC_SEQ_CST);
 		if (now && worker_now() >= now && worker.helper_retry) {
 			__atomic_store_n(&worker.retry_at, 0, __ATOMIC_SEQ_CST);

@@ -42,8 +42,8 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 void worker_drive(void);
 
 /* The calling thread was handed n events and is about to deal with them one by one. What it sends
- * meanwhile leaves together: after n calls, when it waits again, or after a bounded time, whichever
- * comes first. A system call that starts transmission is worth several frames. */
+ * meanwhile leaves together: after a few calls per event, when it waits again, or after a bounded
+ * time, whichever comes first. A system call that starts transmission is worth several frames. */
 void worker_burst(unsigned n);
 
 uint64_t worker_now(void); /* CLOCK_MONOTONIC, ns */

@@ -69,6 +69,7 @@ struct worker {
 	uint64_t retry_at;   /* atomic: the helper calls helper_retry() then; 0 = no */
 	void (*helper_retry)(void);   /* without the lock */
 	void (*helper_service)(void); /* called without the lock when one of them is readable */
+	void (*helper_sweep)(void);   /* called now and then while there is activity */
 	int helper_fds[WORKER_PORTS + 2];
 	uint32_t nhelper_fds; /* atomic: only grows while the helper runs */
 	pthread_t helper;

@@ -322,6 +322,7 @@ void tcp_conn_abort(struct tcpip *t, struct tcp_conn *c, int err)
 static void conn_free(struct tcpip *t, struct tcp_conn *c)
 {
 	conn_strip(t, c);
+	tcp_recv_forget(t, c);
 	if (c->s) {
 		t->sock[c->s->id] = NULL;
 		shm_session_free(t->region, c->s);

@@ -170,8 +170,11 @@ struct tcp_cc;
 struct tcp_conn {
 	struct tcp_node n;
 	struct tcp_conn *work_next;
+	struct tcp_conn *late_next; /* tcp.late, while late */
 	uint32_t todo;
 	bool in_work;
+	bool late;                  /* on the list of late acknowledgements */
+	bool ack_late;              /* still wants its own */
 	uint8_t state;              /* enum tcp_state */
 	uint8_t ca;                 /* enum tcp_ca */
 	uint8_t rexmit_mode;
@@ -304,6 +307,8 @@ struct tcp {
 	struct tcp_listener *listen[TCP_LISTEN_BUCKETS];
 	struct tcp_pool conns, reqs, tws;
 	struct tcp_conn *work, **work_tail;
+	struct tcp_conn *late;      /* to be acknowledged in a moment, see tcp_recv.c */
+	uint64_t late_since;
 	/* both kinds of tw expire in order of entry, each with its own duration */
 	struct tcp_tw *tw_head[2], *tw_tail[2]; /* [fw2] */
 	struct wheel_timer tw_timer;
@@ -431,6 +436,7 @@ void tcp_recv_mark(struct tcpip *t, struct tcp_conn *c);
 /* Blocks for an outgoing segment, at most max. */
 uint32_t tcp_recv_sacks(struct tcp_conn *c, struct tcp_range *out, uint32_t max);
 void tcp_recv_dup(struct tcp_conn *c, uint32_t start, uint32_t end);
+void tcp_recv_forget(struct tcpip *t, struct tcp_conn *c); /* before it is freed */
 
 /* --- tcp_ack.c --------------------------------------------------------------------------------------------- */
 

@@ -124,6 +124,7 @@ static uint32_t conn_window(struct tcpip *t, struct tcp_conn *c)
 	c->rcv_acked = c->rcv_nxt;
 	c->ts_last_ack = c->rcv_nxt;
 	c->todo &= ~TCP_DO_ACK;
+	c->ack_late = false;
 	tcp_timer_off(c, TCP_T_DELACK);
 	if (!field)
 		COUNT(t, tcp_zero_window_out);

@@ -12,6 +12,8 @@
 #include <nstack/barrier.h>
 #include <stdlib.h>
 
+#define LATE_NS (200 * NS_PER_US)
+
 /* --- windows --------------------------------------------------------------------------------------- */
 
 static uint32_t recv_limit(const struct tcp_conn *c)
@@ -188,6 +190,52 @@ static void store(struct tcp_conn *c, const struct tcp_seg *g, uint32_t skip, ui
 	}
 }
 
+/* A quick acknowledgement waits a moment: a server that answers at once has sent its answer by then,
+ * with the acknowledgement on it, and saved a packet. */
+static void ack_soon(struct tcpip *t, struct tcp_conn *c)
+{
+	c->ack_late = true;
+	if (c->late)
+		return;
+	c->late = true;
+	if (!t->tcp->late)
+		t->tcp->late_since = t->now;
+	c->late_next = t->tcp->late;
+	t->tcp->late = c;
+}
+
+void tcp_ack_late(struct tcpip *t)
+{
+	struct tcp_conn *c = t->tcp->late, *next;
+
+	if (!c || t->now < t->tcp->late_since + LATE_NS)
+		return;
+	t->tcp->late = NULL;
+	for (; c; c = next) {
+		next = c->late_next;
+		c->late = false;
+		if (c->ack_late && c->state != TCP_S_CLOSE)
+			tcp_do(t, c, TCP_DO_ACK);
+	}
+}
+
+uint64_t tcp_ack_late_due(const struct tcpip *t)
+{
+	return t->tcp->late ? t->tcp->late_since + LATE_NS : UINT64_MAX;
+}
+
+void tcp_recv_forget(struct tcpip *t, struct tcp_conn *c)
+{
+	struct tcp_conn **pp = &t->tcp->late;
+
+	if (!c->late)
+		return;
+	while (*pp != c)
+		pp = &(*pp)->late_next;
+	*pp = c->late_next;
+	c->late = false;
+}
+
 /* Acknowledge now, or with the next data, or in a while? */
 static void ack_policy(struct tcpip *t, struct tcp_conn *c, uint32_t got)
 {
@@ -197,8 +245,12 @@ static void ack_policy(struct tcpip *t, struct tcp_conn *c, uint32_t got)
 		c->rcv_mss = min_u32(got, c->mss);
 	if (c->o.no_quickack)
 		quick = false;
-	if (quick || c->rcv_nxt - c->rcv_acked >= 2u * c->mss) {
+	if (c->rcv_nxt - c->rcv_acked >= 2u * c->mss) {
 		tcp_do(t, c, TCP_DO_ACK);
+		return;
+	}
+	if (quick) {
+		ack_soon(t, c);
 		return;
 	}
 	if (!c->due[TCP_T_DELACK])

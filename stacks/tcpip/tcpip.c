@@ -290,7 +290,7 @@ static uint32_t tcpip_poll(struct stack *st, uint64_t now)
 	if (now > t->now)
 		t->now = now;
 	t->in_poll = true;
-	netcfg_process(t->nc, t->now);
+	tcp_ack_late(t);
 	for (uint32_t i = 0; i < t->nports; i++) {
 		struct tcpip_port *port = t->ports[i];
 
@@ -298,6 +298,7 @@ static uint32_t tcpip_poll(struct stack *st, uint64_t now)
 			total += poll_queue(t, port, q, POLL_BUDGET);
 	}
 	wheel_run(&t->wheel, t->now, t);
+	netcfg_process(t->nc, t->now);
 	tcp_work(t);
 	udp_work(t);
 	t->in_poll = false;
@@ -311,7 +312,10 @@ static uint32_t tcpip_poll(struct stack *st, uint64_t now)
 static uint64_t tcpip_deadline(struct stack *st)
 {
 	struct tcpip *t = tcpip_of(st);
-	uint64_t at = wheel_next(&t->wheel);
+	uint64_t at = wheel_next(&t->wheel), late = tcp_ack_late_due(t);
+
+	if (late < at)
+		at = late;
 
 	for (uint32_t i = 0; i < t->nports; i++) {
 		struct hal_port *hal = t->ports[i]->hal;
@@ -333,7 +337,9 @@ static int tcpip_ctl_fd(struct stack *st)
 
 /* --- calls on sessions ------------------------------------------------------------------------ */
 
-/* Every call from outside: the time, then the work. What it sends waits for flush or poll. */
+/* Every call from outside sets the time and puts connections on the work list. The work is done by
+ * flush or poll: so what a program writes in several calls, or writes and closes, can share a
+ * segment. */
 static struct tcpip *call_begin(struct stack *st)
 {
 	struct tcpip *t = tcpip_of(st);
@@ -342,15 +348,13 @@ static struct tcpip *call_begin(struct stack *st)
 	return t;
 }
 
-static void call_end(struct tcpip *t)
-{
-	tcp_work(t);
-	udp_work(t);
-}
-
 static void op_flush(struct stack *st)
 {
-	ip_flush(tcpip_of(st));
+	struct tcpip *t = tcpip_of(st);
+
+	tcp_work(t);
+	udp_work(t);
+	ip_flush(t);
 }
 
 static bool is_tcp(const struct shm_session *s)
@@ -388,8 +392,6 @@ static int op_connect(struct stack *st, struct shm_session *s, const struct nst_
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(s) ? tcp_connect(t, s, remote) : udp_connect(t, s, remote);
-
-	call_end(t);
 	return err;
 }
 
@@ -406,7 +408,6 @@ static void op_tx_ready(struct stack *st, struct shm_session *s, uint32_t flags)
 		tcp_tx_ready(t, s, flags);
 	else
 		udp_tx_ready(t, s, flags);
-	call_end(t);
 }
 
 static void op_rx_freed(struct stack *st, struct shm_session *s)
@@ -417,15 +418,12 @@ static void op_rx_freed(struct stack *st, struct shm_session *s)
 		tcp_rx_freed(t, s);
 	else
 		udp_rx_freed(t, s);
-	call_end(t);
 }
 
 static int op_shutdown(struct stack *st, struct shm_session *s, int how)
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(s) ? tcp_shutdown(t, s, how) : udp_shutdown(t, s, how);
-
-	call_end(t);
 	return err;
 }
 
@@ -437,15 +435,12 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 		tcp_close(t, s, linger_s);
 	else
 		udp_close(t, s);
-	call_end(t);
 }
 
 static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(s) ? tcp_setopt(t, s, opt, v, len) : udp_setopt(t, s, opt, v, len);
-
-	call_end(t);
 	return err;
 }
 

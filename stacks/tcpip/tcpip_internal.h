@@ -319,6 +319,9 @@ void tcp_input(struct tcpip *t, struct ip_pkt *p);
 void tcp_icmp_error(struct tcpip *t, const struct icmp_error *e);
 /* After a batch of input and after timers: acknowledge, send, report. */
 void tcp_work(struct tcpip *t);
+/* In each poll: acknowledge what came a moment ago and no answer has acknowledged yet. */
+void tcp_ack_late(struct tcpip *t);
+uint64_t tcp_ack_late_due(const struct tcpip *t); /* when that must be at the latest */
 /* A neighbour or route changed: connections that could not send try again. */
 void tcp_on_change(struct tcpip *t, unsigned what);
 int tcp_open(struct tcpip *t, struct shm_session *s);

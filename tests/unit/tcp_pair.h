@@ -53,7 +53,47 @@ struct segment { /* as seen on the wire */
 
 static struct host h[2];
 static uint64_t now = SEC;
-static const struct stack_ops *ops = &tcpip_stack_ops;
+
+/* The stack's calls, with the flush that the socket layer makes after them. */
+static struct stack_ops flushing;
+static const struct stack_ops *ops = &flushing;
+
+static void close_flush(struct stack *st, struct shm_session *s, int linger_s)
+{
+	tcpip_stack_ops.close(st, s, linger_s);
+	tcpip_stack_ops.flush(st);
+}
+
+static int connect_flush(struct stack *st, struct shm_session *s, const struct nst_addr *remote)
+{
+	int err = tcpip_stack_ops.connect(st, s, remote);
+
+	tcpip_stack_ops.flush(st);
+	return err;
+}
+
+static int shutdown_flush(struct stack *st, struct shm_session *s, int how)
+{
+	int err = tcpip_stack_ops.shutdown(st, s, how);
+
+	tcpip_stack_ops.flush(st);
+	return err;
+}
+
+static void rx_freed_flush(struct stack *st, struct shm_session *s)
+{
+	tcpip_stack_ops.rx_freed(st, s);
+	tcpip_stack_ops.flush(st);
+}
+
+__attribute__((constructor)) static void flushing_make(void)
+{
+	flushing = tcpip_stack_ops;
+	flushing.close = close_flush;
+	flushing.connect = connect_flush;
+	flushing.shutdown = shutdown_flush;
+	flushing.rx_freed = rx_freed_flush;
+}
 static unsigned loss, dup, reorder; /* per 1000 */
 static uint32_t rng = 1;
 static struct segment last[2];      /* newest of each direction */
