@@ -392,10 +392,10 @@ static int load_locked(unsigned ifindex, const char *ifname, enum steer_mode mod
 	return load_finish(ifindex, ifname, mode_why, why);
 }
 
-int steer_load(unsigned ifindex, enum steer_mode mode, char why[STEER_WHY])
+/* The interface's name and lock: an fd for steer_unlock(), or -errno and why. */
+static int name_and_lock(unsigned ifindex, char ifname[IF_NAMESIZE], char why[STEER_WHY])
 {
-	char ifname[IF_NAMESIZE];
-	int lock, err;
+	int lock;
 
 	why[0] = 0;
 	if (!if_indextoname(ifindex, ifname))
@@ -403,6 +403,16 @@ int steer_load(unsigned ifindex, enum steer_mode mode, char why[STEER_WHY])
 	lock = steer_lock(ifindex);
 	if (lock < 0)
 		return say(why, lock, "%s: lock file in " LOCK_DIR ": %s", ifname, strerror(-lock));
+	return lock;
+}
+
+int steer_load(unsigned ifindex, enum steer_mode mode, char why[STEER_WHY])
+{
+	char ifname[IF_NAMESIZE];
+	int lock = name_and_lock(ifindex, ifname, why), err;
+
+	if (lock < 0)
+		return lock;
 	err = load_locked(ifindex, ifname, mode, why);
 	steer_unlock(lock);
 	return err;
@@ -444,17 +454,13 @@ static int detach_single(unsigned ifindex, const struct steer_found *f)
 
 int steer_unload(unsigned ifindex, char why[STEER_WHY])
 {
-	char ifname[IF_NAMESIZE] = "?";
+	char ifname[IF_NAMESIZE];
 	struct steer_found f;
 	struct quiet q;
-	int lock, err;
+	int lock = name_and_lock(ifindex, ifname, why), err;
 
-	why[0] = 0;
-	if (!if_indextoname(ifindex, ifname))
-		return say(why, -ENODEV, "no interface has the index %u", ifindex);
-	lock = steer_lock(ifindex);
 	if (lock < 0)
-		return say(why, lock, "%s: lock file in " LOCK_DIR ": %s", ifname, strerror(-lock));
+		return lock;
 	err = steer_find(ifindex, &f);
 	if (!err && f.prog_id) {
 		quiet_begin(&q);

@@ -186,6 +186,21 @@ cJSON *ctl_ask(pid_t pid, const char *op, char why[256])
 	return r;
 }
 
+cJSON *ctl_ask_or_error(pid_t pid, const char *op)
+{
+	char why[256] = "", program[32];
+	cJSON *o = ctl_ask(pid, op, why);
+
+	if (!o) {
+		o = cJSON_CreateObject();
+		put_u64(o, "pid", (uint64_t)pid);
+		cJSON_AddStringToObject(o, "program", program_of(pid, program));
+		cJSON_AddStringToObject(o, "error", why);
+	}
+	cJSON_DeleteItemFromObject(o, "ok");
+	return o;
+}
+
 int ctl_pick(const char *arg, pid_t *pid)
 {
 	pid_t *list;

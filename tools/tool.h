@@ -106,6 +106,8 @@ cJSON *ctl_receive(int fd, char why[256]);
 cJSON *ctl_request_new(const char *op);
 /* One question to one process: connect, call, close. */
 cJSON *ctl_ask(pid_t pid, const char *op, char why[256]);
+/* The same for a list of processes: the answer, or who it was and "error". Never NULL. */
+cJSON *ctl_ask_or_error(pid_t pid, const char *op);
 /* A pid argument, or the only process there is. 0 and *pid, or EXIT_FAILED (said). */
 int ctl_pick(const char *arg, pid_t *pid);
 

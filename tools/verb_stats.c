@@ -14,20 +14,8 @@ static cJSON *stats_json(pid_t only)
 	int n = ctl_list(&pids);
 
 	for (int i = 0; i < n; i++) {
-		char why[256] = "", program[32];
-		cJSON *o;
-
-		if (only && only != pids[i])
-			continue;
-		o = ctl_ask(pids[i], "counters", why);
-		if (!o) {
-			o = cJSON_CreateObject();
-			put_u64(o, "pid", (uint64_t)pids[i]);
-			cJSON_AddStringToObject(o, "program", program_of(pids[i], program));
-			cJSON_AddStringToObject(o, "error", why);
-		}
-		cJSON_DeleteItemFromObject(o, "ok");
-		cJSON_AddItemToArray(list, o);
+		if (!only || only == pids[i])
+			cJSON_AddItemToArray(list, ctl_ask_or_error(pids[i], "counters"));
 	}
 	free(pids);
 	return root;

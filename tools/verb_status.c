@@ -124,19 +124,8 @@ static cJSON *status_json(void)
 	free(ifs);
 	list = cJSON_AddArrayToObject(root, "processes");
 	n = ctl_list(&pids);
-	for (int i = 0; i < n; i++) {
-		char why[256], program[32];
-		cJSON *o = ctl_ask(pids[i], "status", why);
-
-		if (!o) {
-			o = cJSON_CreateObject();
-			put_u64(o, "pid", (uint64_t)pids[i]);
-			cJSON_AddStringToObject(o, "program", program_of(pids[i], program));
-			cJSON_AddStringToObject(o, "error", why);
-		}
-		cJSON_DeleteItemFromObject(o, "ok");
-		cJSON_AddItemToArray(list, o);
-	}
+	for (int i = 0; i < n; i++)
+		cJSON_AddItemToArray(list, ctl_ask_or_error(pids[i], "status"));
 	free(pids);
 	return root;
 }

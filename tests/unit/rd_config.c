@@ -8,17 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int failures;
-#define CHECK(cond, ...) \
-	do { \
-		if (!(cond)) { \
-			failures++; \
-			printf("not ok %s:%d %s: ", __FILE__, __LINE__, #cond); \
-			printf(__VA_ARGS__); \
-			putchar('\n'); \
-		} \
-	} while (0)
+#include "check.h"
 
 static int parse(const char *text, struct ns_config **c, char *err)
 {

@@ -16,17 +16,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int failures;
-#define CHECK(cond, ...) \
-	do { \
-		if (!(cond)) { \
-			failures++; \
-			printf("not ok %s:%d %s: ", __FILE__, __LINE__, #cond); \
-			printf(__VA_ARGS__); \
-			putchar('\n'); \
-		} \
-	} while (0)
+#include "check.h"
 
 static struct ctl_server *server;
 static int dumps, pinned, changed;

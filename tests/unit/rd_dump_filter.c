@@ -9,17 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static int failures;
-#define CHECK(cond, ...) \
-	do { \
-		if (!(cond)) { \
-			failures++; \
-			printf("not ok %s:%d %s: ", __FILE__, __LINE__, #cond); \
-			printf(__VA_ARGS__); \
-			putchar('\n'); \
-		} \
-	} while (0)
+#include "check.h"
 
 static uint32_t frame4(uint8_t *f, bool vlan, uint8_t proto, uint16_t sport, uint16_t dport, uint16_t frag)
 {

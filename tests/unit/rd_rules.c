@@ -8,17 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static int failures;
-#define CHECK(cond, ...) \
-	do { \
-		if (!(cond)) { \
-			failures++; \
-			printf("not ok %s:%d %s: ", __FILE__, __LINE__, #cond); \
-			printf(__VA_ARGS__); \
-			putchar('\n'); \
-		} \
-	} while (0)
+#include "check.h"
 
 static struct nst_addr addr(const char *ip, unsigned port)
 {
