@@ -11,8 +11,9 @@
 #include "tcp_internal.h"
 
 #define PAWS_24DAYS (24ull * 24 * 3600 * NS_PER_S)
-#define CHALLENGE_PER_S 1000u /* whole stack */
+#define CHALLENGE_PER_S 1000u /* whole stack, about */
 #define CHALLENGE_CONN_PER_S 4u
+#define OOW_ACK_NS (100 * NS_PER_MS)
 
 static inline uint16_t get16(const uint8_t *p)
 {
@@ -143,12 +144,15 @@ void tcp_challenge(struct tcpip *t, struct tcp_conn *c)
 	if (t->tcp->challenge_s != second) {
 		t->tcp->challenge_s = second;
 		t->tcp->challenge_n = 0;
+		/* not a constant: who can count what is left of it learns whether a guess about another
+		 * connection was right (CVE-2016-5696) */
+		t->tcp->challenge_max = CHALLENGE_PER_S / 2 + tcpip_random(t) % CHALLENGE_PER_S;
 	}
 	if (c->challenge_s != second) {
 		c->challenge_s = second;
 		c->challenge_n = 0;
 	}
-	if (t->tcp->challenge_n >= CHALLENGE_PER_S || c->challenge_n >= CHALLENGE_CONN_PER_S) {
+	if (t->tcp->challenge_n >= t->tcp->challenge_max || c->challenge_n >= CHALLENGE_CONN_PER_S) {
 		COUNT(t, tcp_challenge_limited);
 		return;
 	}
@@ -181,8 +185,9 @@ static bool seq_acceptable(const struct tcp_conn *c, const struct tcp_seg *g)
 	uint32_t len = g->len + !!(g->flags & TCP_FIN) + !!(g->flags & TCP_SYN);
 	uint32_t edge = seq_max(c->rcv_adv, c->rcv_nxt);
 
-	/* ends before what we expect, or begins beyond what we allowed */
-	return seq_ge(g->seq + len, c->rcv_nxt) &&
+	/* Ends before what we expect, or begins beyond what we allowed. The peer may not have heard
+	 * of all that we expect: what it sent before, and was overtaken, still tells something. */
+	return seq_ge(g->seq + len, c->rcv_acked) &&
 	       (seq_lt(g->seq, edge) || (g->seq == edge && (!len || edge == c->rcv_nxt)));
 }
 
@@ -223,12 +228,29 @@ static void input_rst(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg 
 	tcp_challenge(t, c);
 }
 
+/* Answer a segment that does not fit, so that a true peer learns where we are. Without payload only
+ * so often: two ends that find each other's acknowledgements wrong would go on for ever. */
+static void oow_ack(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
+{
+	if (!g->len && !(g->flags & TCP_FIN)) {
+		if (c->oow_at && t->now - c->oow_at < OOW_ACK_NS) {
+			COUNT(t, tcp_challenge_limited);
+			return;
+		}
+		c->oow_at = t->now;
+	}
+	tcp_do(t, c, TCP_DO_ACK);
+}
+
 /* False: the segment goes no further. */
 static bool conn_check(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)
 {
+	/* a duplicate is only what we had already: above rcv_nxt a block says that we hold the data */
+	uint32_t dup_end = seq_min(g->seq + g->len, c->rcv_nxt);
+
 	if (paws_reject(t, c, g)) {
-		tcp_recv_dup(c, g->seq, g->seq + g->len);
-		tcp_do(t, c, TCP_DO_ACK);
+		tcp_recv_dup(c, g->seq, dup_end);
+		oow_ack(t, c, g);
 		return false;
 	}
 	if (!seq_acceptable(c, g)) {
@@ -239,13 +261,9 @@ static bool conn_check(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)
 			tcp_challenge(t, c);
 			return false;
 		}
-		if (g->len || g->flags & TCP_FIN)
-			tcp_recv_dup(c, g->seq, g->seq + g->len);
-		/* probes for keepalive and zero windows end here, too: always answered */
-		tcp_do(t, c, TCP_DO_ACK);
-		/* a retransmission may carry news of our own data */
-		return (g->flags & TCP_ACK) && !g->len && !(g->flags & TCP_FIN) &&
-		       seq_le(g->seq, c->rcv_nxt);
+		tcp_recv_dup(c, g->seq, dup_end);
+		oow_ack(t, c, g); /* probes for keepalive and zero windows end here, too */
+		return false;
 	}
 	if (g->flags & TCP_RST) {
 		input_rst(t, c, g);
@@ -272,16 +290,9 @@ static bool fin_acked(struct tcpip *t, struct tcp_conn *c)
 {
 	switch (c->state) {
 	case TCP_S_FIN_WAIT1:
-		tcp_set_state(t, c, TCP_S_FIN_WAIT2);
-		if (c->flags & TCP_F_CLOSED) {
-			if (c->o.linger2_s < 0) {
-				tcp_conn_abort(t, c, 0);
-				return false;
-			}
-			tcp_tw_enter(t, c, true);
-			return false;
-		}
-		tcp_keep_arm(t, c);
+		tcp_set_state(t, c, TCP_S_FIN_WAIT2); /* orphan_wait() if nobody waits any more */
+		if (!(c->flags & TCP_F_CLOSED))
+			tcp_keep_arm(t, c);
 		return true;
 	case TCP_S_CLOSING:
 		tcp_tw_enter(t, c, false);
@@ -292,6 +303,16 @@ static bool fin_acked(struct tcpip *t, struct tcp_conn *c)
 	default:
 		return true;
 	}
+}
+
+/* In FIN_WAIT2 without a socket, after all of a segment was looked at: often the one that acknowledges
+ * our FIN brings the peer's. */
+static void orphan_wait(struct tcpip *t, struct tcp_conn *c)
+{
+	if (c->o.linger2_s < 0)
+		tcp_conn_abort(t, c, 0);
+	else
+		tcp_tw_enter(t, c, true);
 }
 
 /* The peer's FIN is next in sequence. */
@@ -388,6 +409,8 @@ void tcp_conn_input(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)
 		    (c->flags & TCP_F_FIN_AHEAD && c->peer_fin == c->rcv_nxt))
 			fin_received(t, c);
 	}
+	if (c->state == TCP_S_FIN_WAIT2 && c->flags & TCP_F_CLOSED)
+		orphan_wait(t, c);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------ */

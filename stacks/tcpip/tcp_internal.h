@@ -235,6 +235,7 @@ struct tcp_conn {
 	uint8_t probes;             /* zero window probes without an answer */
 	uint8_t syn_retries;
 	uint32_t challenge_s, challenge_n;
+	uint64_t oow_at;            /* last answer to a segment that did not fit */
 
 	struct wheel_timer timer;
 	uint64_t due[TCP_T_NR_];    /* 0 = off */
@@ -313,7 +314,7 @@ struct tcp {
 	struct tcp_tw *tw_head[2], *tw_tail[2]; /* [fw2] */
 	struct wheel_timer tw_timer;
 	uint32_t ntw, max_tw;
-	uint32_t challenge_s, challenge_n; /* RFC 5961 section 7, whole stack */
+	uint32_t challenge_s, challenge_n, challenge_max; /* RFC 5961 section 7, whole stack */
 	uint64_t rst_s;
 	uint32_t rst_n;
 };

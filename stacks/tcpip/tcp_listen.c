@@ -16,6 +16,7 @@
 
 #include <stdlib.h>
 
+#define SYNACK_AGAIN_NS (NS_PER_S / 2)
 #define COOKIE_PERIOD (64 * NS_PER_S)
 #define COOKIE_MAX_AGE 2u
 #define COOKIE_SACK 0x10u
@@ -297,7 +298,7 @@ static void req_complete(struct tcpip *t, struct tcp_req *r, struct tcp_seg *g)
 		.ts_recent = g->ts ? g->tsval : r->ts_recent, .ts_off = r->ts_off,
 		.rcv_wnd = r->rcv_wnd, .mss = r->mss, .snd_wscale = r->snd_wscale,
 		.rcv_wscale = r->rcv_wscale, .ts = r->ts, .sack = r->sack, .wscale = r->wscale,
-		.rtt = r->retries ? 0 : t->now - r->sent_at,
+		.rtt = r->sent_at == r->created ? t->now - r->sent_at : 0, /* Karn */
 	};
 	uint32_t hash = r->n.hash;
 	struct ip_dst *dst = r->dst;
@@ -331,7 +332,9 @@ void tcp_req_input(struct tcpip *t, struct tcp_req *r, struct tcp_seg *g)
 	uint32_t next = r->irs + 1;
 
 	if (g->flags & TCP_SYN) {
-		if (g->seq == r->irs && !(g->flags & TCP_ACK)) { /* SYN again */
+		/* SYN again; right after the answer it is the network's copy, or somebody's mirror */
+		if (g->seq == r->irs && !(g->flags & TCP_ACK) &&
+		    t->now - r->sent_at >= SYNACK_AGAIN_NS) {
 			COUNT(t, tcp_synack_rexmit);
 			tcp_send_synack(t, r);
 		}

@@ -667,7 +667,12 @@ void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
 		t->tcp->rst_s = second;
 		t->tcp->rst_n = 0;
 	}
-	if (t->tcp->rst_n++ >= RST_PER_S || ip_out_begin_reply(t, g->p, &o))
+	if (t->tcp->rst_n >= RST_PER_S) {
+		COUNT(t, tcp_rst_limited);
+		return;
+	}
+	t->tcp->rst_n++;
+	if (ip_out_begin_reply(t, g->p, &o))
 		return;
 	COUNT(t, tcp_resets_out);
 	if (g->flags & TCP_ACK)

@@ -47,6 +47,7 @@ struct icmp; /* icmp.c, may stay unused */
 	/* TCP */                                                                                  \
 	X(tcp_in) X(tcp_out) X(tcp_out_super) X(tcp_active_opens) X(tcp_passive_opens)             \
 	X(tcp_connect_fails) X(tcp_established) X(tcp_closed) X(tcp_resets_in) X(tcp_resets_out)   \
+	X(tcp_rst_limited)                                                                         \
 	X(tcp_syn_in) X(tcp_syn_queued) X(tcp_syn_dropped) X(tcp_synack_rexmit)                    \
 	X(tcp_syn_timeouts) X(tcp_cookies_sent) X(tcp_cookies_good) X(tcp_cookies_bad)             \
 	X(tcp_accept_full) X(tcp_no_session) X(tcp_no_memory) X(tcp_children_lost)                 \
