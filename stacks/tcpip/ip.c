@@ -712,10 +712,12 @@ void ip_on_neigh(void *arg, unsigned ifindex, const struct nst_addr *nexthop, bo
 		next = d->wait_next;
 		if (d->rt.ifindex != ifindex || !nst_addr_same_ip(&d->rt.nexthop, nexthop))
 			continue;
-		if (usable)
+		if (usable) {
 			ip_dst_check_slow(t, d);
-		else
+		} else {
+			d->neigh_failed = t->now;
 			ip_wait_drop(t, d);
+		}
 	}
 }
 

@@ -59,15 +59,10 @@ static void rtt_from_ack(struct tcpip *t, struct tcp_conn *c, const struct tcp_s
 
 /* --- timers ------------------------------------------------------------------------------------------- */
 
-void tcp_rexmit_arm(struct tcpip *t, struct tcp_conn *c)
+static void rexmit_set(struct tcpip *t, struct tcp_conn *c)
 {
-	uint64_t rto = tcp_rto_now(c), pto;
+	uint64_t at = c->rexmit_from + tcp_rto_now(c), pto;
 
-	if (c->una == c->nxt) {
-		tcp_timer_off(c, TCP_T_REXMIT);
-		c->rexmit_mode = TCP_RM_RTO;
-		return;
-	}
 	c->rexmit_mode = TCP_RM_RTO;
 	/* RFC 8985 7.2: a probe before the time-out, when nothing is known to be missing */
 	if (c->ca == TCP_CA_OPEN && !c->nholes && !(c->flags & TCP_F_TLP_DONE) && c->srtt &&
@@ -75,12 +70,31 @@ void tcp_rexmit_arm(struct tcpip *t, struct tcp_conn *c)
 		pto = 2 * c->srtt + 2 * NS_PER_MS;
 		if (c->nxt - c->una <= c->mss)
 			pto += TCP_DELACK_MAX * 2;
-		if (pto < rto) {
+		if (t->now + pto < at) {
 			c->rexmit_mode = TCP_RM_TLP;
-			rto = pto;
+			at = t->now + pto;
 		}
 	}
-	tcp_timer_set(t, c, TCP_T_REXMIT, t->now + rto);
+	tcp_timer_set(t, c, TCP_T_REXMIT, at);
+}
+
+void tcp_rexmit_arm(struct tcpip *t, struct tcp_conn *c)
+{
+	c->rexmit_from = t->now;
+	if (c->una != c->nxt) {
+		rexmit_set(t, c);
+		return;
+	}
+	tcp_timer_off(c, TCP_T_REXMIT);
+	c->rexmit_mode = TCP_RM_RTO;
+}
+
+void tcp_rexmit_sent(struct tcpip *t, struct tcp_conn *c)
+{
+	if (c->rexmit_mode == TCP_RM_PERSIST || !c->due[TCP_T_REXMIT])
+		tcp_rexmit_arm(t, c);
+	else if (c->rexmit_mode == TCP_RM_TLP)
+		rexmit_set(t, c); /* the probe is for the end of what is out */
 }
 
 void tcp_ack_reo_timer(struct tcpip *t, struct tcp_conn *c)
@@ -191,6 +205,9 @@ static void recovery_step(struct tcpip *t, struct tcp_conn *c, uint32_t acked, b
 				COUNT(t, tcp_fast_rexmit);
 				c->ca = TCP_CA_RECOVERY;
 				c->recover = c->nxt;
+				c->undo_cwnd = c->cwnd;
+				c->undo_ssthresh = c->ssthresh;
+				c->undo_ts = 0;
 				c->ssthresh = c->cc->ssthresh(c, t->now);
 				c->cwnd = c->ssthresh;
 			}

@@ -207,6 +207,8 @@ void tcp_conn_mss(struct tcp_conn *c)
 		m = c->dst->mtu > hdr ? c->dst->mtu - hdr : 0;
 	m = m > opt + TCP_MSS_MIN ? m - opt : TCP_MSS_MIN;
 	c->mss = (uint16_t)m;
+	if (c->cwnd && c->cwnd < m)
+		c->cwnd = m; /* one segment must fit, or nothing would ever be sent again */
 	c->mtu_gen = c->dst->mtu_gen;
 	if (c->s)
 		c->s->mss = m;

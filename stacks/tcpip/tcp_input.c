@@ -623,7 +623,7 @@ static void conn_icmp(struct tcpip *t, struct tcp_conn *c, const struct icmp_err
 			return;
 		tcp_conn_mss(c);
 		COUNT(t, tcp_pmtu_reduced);
-		if (c->mss < old && c->nxt != c->una && c->state != TCP_S_SYN_SENT) {
+		if (c->mss < old && c->nxt != c->una && c->flags & TCP_F_EVER) {
 			tcp_sack_all_lost(t, c); /* what was sent in larger pieces did not pass */
 			c->recover = c->nxt;
 			if (c->ca == TCP_CA_OPEN)
@@ -633,11 +633,10 @@ static void conn_icmp(struct tcpip *t, struct tcp_conn *c, const struct icmp_err
 		return;
 	}
 	if (c->state == TCP_S_SYN_SENT || c->state == TCP_S_SYN_RECV) {
-		if (e->hard) {
-			COUNT(t, tcp_icmp_hard);
-			tcp_conn_end(t, c, e->err);
-			return;
-		}
+		/* as Linux, for connect() to fail soon: RFC 1122 would go on after the soft ones */
+		COUNT(t, tcp_icmp_hard);
+		tcp_conn_end(t, c, e->err);
+		return;
 	}
 	COUNT(t, tcp_icmp_soft);
 	c->err_soft = e->err; /* told when the connection times out */

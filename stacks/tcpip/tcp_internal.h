@@ -209,6 +209,7 @@ struct tcp_conn {
 	uint64_t last_send;         /* data */
 	uint32_t rtt_seq;           /* being timed, when rtt_start */
 	uint64_t rtt_start;
+	uint64_t rexmit_from;       /* the time-out counts from here: progress, or the first byte out */
 	uint64_t srtt, rttvar, min_rtt, rto; /* ns; srtt 0 = no sample */
 	uint64_t stall_since;       /* first unanswered retransmission or probe; 0 = none */
 	const struct tcp_cc *cc;
@@ -227,6 +228,7 @@ struct tcp_conn {
 	struct tcp_range *ooo;
 	uint32_t recent[TCP_SACK_MAX - 1]; /* a byte of each range that last grew, newest first */
 	uint8_t nrecent;
+	uint8_t sack_news;          /* ranges found since blocks were last sent */
 	uint8_t quick;              /* acknowledgements to send at once */
 	struct tcp_range dsack;     /* to be reported when not empty */
 	uint64_t last_rcv;          /* anything, for keepalive */
@@ -446,7 +448,10 @@ bool tcp_ack_input(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt);
 void tcp_ack_enter_loss(struct tcpip *t, struct tcp_conn *c);
 void tcp_ack_reo_timer(struct tcpip *t, struct tcp_conn *c);
+/* Start the retransmission timer anew: there was progress, or the oldest byte was sent again. */
 void tcp_rexmit_arm(struct tcpip *t, struct tcp_conn *c);
+/* New data left: the time-out of what was out before must not move (RFC 6298 5.1). */
+void tcp_rexmit_sent(struct tcpip *t, struct tcp_conn *c);
 
 /* --- tcp_sack.c ---------------------------------------------------------------------------------------------- */
 

@@ -185,7 +185,8 @@ static void frame_fill(struct ip_out *o, uint32_t hlen, const struct iovec *v, i
 	ip_out_csum_known(o, IPPROTO_TCP, hlen + len, 16, sum);
 }
 
-/* Data [seq, seq + len) with flags; len may be 0. 0 or -errno. */
+/* Data [seq, seq + len) with flags; len may be 0. 0 or -errno when trying again soon may help; what has
+ * no way out at all is lost as in the network, and the retransmission timer deals with it. */
 static int send_segment(struct tcpip *t, struct tcp_conn *c, uint32_t seq, uint32_t len,
 			uint8_t flags, bool sacks)
 {
@@ -196,8 +197,13 @@ static int send_segment(struct tcpip *t, struct tcp_conn *c, uint32_t seq, uint3
 	int err, n;
 
 	err = ip_out_begin(t, c->dst, &o);
-	if (err)
+	if (err == -ENOBUFS || err == -EAGAIN)
 		return err;
+	if (err) {
+		c->err_soft = -err;
+		c->todo &= ~TCP_DO_ACK;
+		return 0;
+	}
 	hlen = conn_hdr(t, c, o.l4, seq, flags, sacks && !len);
 	if (hlen + len > o.room) { /* the path shrank since mss was made */
 		ip_out_cancel(t, &o);
@@ -456,6 +462,8 @@ static int output_lost(struct tcpip *t, struct tcp_conn *c)
 			err = tcp_send_again(t, c, h->rxt, len);
 			if (err)
 				return err;
+			if (h->rxt == c->una)
+				tcp_rexmit_arm(t, c);
 			h->rxt += len;
 			h->mark = c->nxt;
 			h->rxt_time = t->now;
@@ -535,10 +543,8 @@ static void output_round(struct tcpip *t, struct tcp_conn *c, bool force)
 		err = output_new(t, c, c->nholes ? tcp_pipe(c) : c->nxt - c->una, force);
 	if (!err)
 		err = output_fin(t, c);
-	if (c->nxt != before || c->bytes_retrans != rexmitted) {
-		if (c->rexmit_mode == TCP_RM_PERSIST || !c->due[TCP_T_REXMIT] || c->nxt != before)
-			tcp_rexmit_arm(t, c);
-	}
+	if (c->nxt != before || c->bytes_retrans != rexmitted)
+		tcp_rexmit_sent(t, c);
 	output_wait(t, c, err);
 }
 

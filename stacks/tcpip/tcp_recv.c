@@ -78,10 +78,16 @@ void tcp_recv_mark(struct tcpip *t, struct tcp_conn *c)
 
 /* --- ranges beyond rcv_nxt ---------------------------------------------------------------------------- */
 
-static void recent_add(struct tcp_conn *c, uint32_t seq)
+/* r grew; each range has one place at most, or a busy one would push the others out. */
+static void recent_add(struct tcp_conn *c, const struct tcp_range *r, uint32_t seq)
 {
-	uint32_t n = c->nrecent < TCP_SACK_MAX - 1 ? c->nrecent : TCP_SACK_MAX - 2;
+	uint32_t n = 0;
 
+	for (uint32_t k = 0; k < c->nrecent; k++)
+		if (seq_lt(c->recent[k], r->start) || seq_ge(c->recent[k], r->end))
+			c->recent[n++] = c->recent[k];
+	if (n > TCP_SACK_MAX - 2)
+		n = TCP_SACK_MAX - 2;
 	memmove(c->recent + 1, c->recent, n * sizeof(c->recent[0]));
 	c->recent[0] = seq;
 	c->nrecent = (uint8_t)(n + 1);
@@ -111,6 +117,7 @@ static bool ooo_add(struct tcpip *t, struct tcp_conn *c, uint32_t start, uint32_
 		}
 		memmove(c->ooo + i + 1, c->ooo + i, (c->nooo - i) * sizeof(*c->ooo));
 		c->nooo++;
+		c->sack_news++;
 		c->ooo[i].start = start;
 		c->ooo[i].end = end;
 	} else {
@@ -119,7 +126,7 @@ static bool ooo_add(struct tcpip *t, struct tcp_conn *c, uint32_t start, uint32_
 		memmove(c->ooo + i + 1, c->ooo + j, (c->nooo - j) * sizeof(*c->ooo));
 		c->nooo -= j - i - 1;
 	}
-	recent_add(c, start);
+	recent_add(c, &c->ooo[i], start);
 	return true;
 }
 
@@ -159,6 +166,7 @@ uint32_t tcp_recv_sacks(struct tcp_conn *c, struct tcp_range *out, uint32_t max)
 		out[n++] = c->dsack;
 		c->dsack.start = c->dsack.end = 0;
 	}
+	c->sack_news = 0;
 	for (k = 0; k < c->nrecent && n < max; k++) {
 		for (i = 0; i < c->nooo; i++)
 			if (seq_le(c->ooo[i].start, c->recent[k]) && seq_lt(c->recent[k], c->ooo[i].end))
@@ -299,6 +307,10 @@ static void recv_out_of_order(struct tcpip *t, struct tcp_conn *c, const struct 
 		return;
 	}
 	store(c, g, skip, seq - c->rcv_nxt, len);
+	/* One acknowledgement for the batch will do, unless the peer counts them, or they could not
+	 * tell of all that is new. */
+	if (!(c->flags & TCP_F_SACK) || c->sack_news >= TCP_SACK_MAX - 1)
+		tcp_send_ack(t, c);
 }
 
 void tcp_recv_data(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)

@@ -100,6 +100,15 @@ static int connect_addresses(struct tcpip *t, struct tcp_conn *c, const struct n
 	c->n.remote = *remote;
 	c->n.local = c->dst->src;
 	c->n.local.port = bound.port;
+	if (nst_addr_is_any(&bound) || bound.family != remote->family) {
+		/* the route may prefer another source one day; a connection keeps its own */
+		struct ip_dst *d = ip_dst_get(t, remote, &c->n.local, c->o.oif, &err);
+
+		if (!d)
+			return err;
+		ip_dst_put(t, c->dst);
+		c->dst = d;
+	}
 	if (!bound.port) {
 		err = choose_port(t, c, hash);
 	} else {

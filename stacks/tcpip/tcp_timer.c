@@ -85,6 +85,10 @@ static void fire_syn(struct tcpip *t, struct tcp_conn *c)
 		tcp_conn_end(t, c, c->err_soft ? c->err_soft : ETIMEDOUT);
 		return;
 	}
+	if (c->dst->neigh_failed >= c->created) { /* nobody there: as Linux, don't wait for minutes */
+		tcp_conn_end(t, c, EHOSTUNREACH);
+		return;
+	}
 	c->backoff++;
 	c->retrans++;
 	c->rtt_start = 0;

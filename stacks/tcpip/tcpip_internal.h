@@ -214,6 +214,7 @@ struct ip_dst {
 	uint32_t mtu;                      /* IP packet bytes: path, link and frame considered */
 	uint32_t mtu_gen;                  /* moves when mtu changed */
 	uint64_t confirm_at;               /* next time netcfg_neigh_confirm is worth calling */
+	uint64_t neigh_failed;             /* when the neighbour last did not answer, 0 = never */
 	uint8_t hdr[IP_HDR_MAX + 2];       /* Ethernet + IP, but for length, id, TOS, TTL, checksum */
 	struct hal_frame wait[IP_DST_WAIT]; /* until the neighbour is resolved */
 };
