@@ -184,6 +184,10 @@ void ip_input(struct tcpip *t, struct tcpip_port *port, const struct hal_frame *
 	uint16_t type;
 	bool ok;
 
+	if (nf > IP_PKT_IOV) { /* more than anybody's spans hold: 64 KB need fewer */
+		COUNT(t, rx_drop_pieces);
+		return;
+	}
 	for (uint32_t i = 1; i < nf; i++)
 		total += f[i].len;
 	COUNT(t, rx_packets);
@@ -264,8 +268,7 @@ bool ip_pkt_csum(struct tcpip *t, struct ip_pkt *p, uint32_t csum_off)
 	if (p->port->hal && (p->port->hal->caps & HAL_CAP_RX_CSUM_PARTIAL)) {
 		uint16_t field;
 
-		memcpy(&field, ip_pkt_l4(p) + csum_off, 2);
-		if (field == csum_reduce(pseudo)) {
+		if (ip_pkt_copy(p, csum_off, &field, 2) == 2 && field == csum_reduce(pseudo)) {
 			COUNT(t, rx_csum_partial);
 			p->csum_ok = true;
 			return true;

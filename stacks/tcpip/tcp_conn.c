@@ -145,7 +145,8 @@ void tcp_node_del(struct tcpip *t, struct tcp_node *n)
 
 struct tcp_conn *tcp_of(struct tcpip *t, const struct shm_session *s)
 {
-	struct tcp_conn *c = s->id < t->nsessions ? t->sock[s->id] : NULL;
+	struct tcp_conn *c = s->id < t->nsessions && t->sock_proto[s->id] == IPPROTO_TCP ?
+		t->sock[s->id] : NULL;
 
 	return c && c->s == s ? c : NULL;
 }
@@ -160,6 +161,7 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	}
 	c->n.kind = TCP_K_CONN;
 	c->s = s;
+	c->sid = s->id;
 	c->state = TCP_S_CLOSE;
 	c->o.ttl = -1;
 	c->rx = shm_session_rx(t->region, s);
@@ -173,6 +175,7 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	c->quick = 16;
 	tcp_timer_init(c);
 	t->sock[s->id] = c;
+	t->sock_proto[s->id] = IPPROTO_TCP;
 	return c;
 }
 
@@ -290,6 +293,7 @@ void tcp_conn_end(struct tcpip *t, struct tcp_conn *c, int err)
 		}
 		__atomic_fetch_or(&s->stack_flags, SHM_SF_RX_EOF | SHM_SF_TX_DEAD |
 				  (err ? SHM_SF_RESET : 0), __ATOMIC_RELEASE);
+		__atomic_store_n(&s->rx_update_at, UINT64_MAX, __ATOMIC_RELAXED); /* relaxed: a hint */
 		shm_session_set_state(s, SHM_S_CLOSED);
 		__atomic_store_n(&s->tx_nospace, 0, __ATOMIC_RELEASE);
 		tcp_ev(t, c, ev);
@@ -326,7 +330,7 @@ static void conn_free(struct tcpip *t, struct tcp_conn *c)
 	conn_strip(t, c);
 	tcp_recv_forget(t, c);
 	if (c->s) {
-		t->sock[c->s->id] = NULL;
+		t->sock[c->sid] = NULL;
 		shm_session_free(t->region, c->s);
 	}
 	tcp_pool_put(&t->tcp->conns, c);

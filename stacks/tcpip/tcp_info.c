@@ -94,7 +94,7 @@ int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *i)
 static void sock_info(struct tcp_conn *c, struct stack_sock_info *o)
 {
 	memset(o, 0, sizeof(*o));
-	o->session = c->s->id;
+	o->session = c->sid;
 	o->proto = IPPROTO_TCP;
 	o->tcp_state = c->state;
 	o->local = c->n.local;
@@ -121,7 +121,7 @@ uint32_t tcp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, u
 	for (; id < t->nsessions && got < n; id++) {
 		struct shm_session *s = t->sock[id] ? shm_session_get(t->region, (uint32_t)id) : NULL;
 
-		if (s && s->proto == IPPROTO_TCP)
+		if (s && t->sock_proto[id] == IPPROTO_TCP)
 			sock_info(t->sock[id], &out[got++]);
 	}
 	*cursor = id < t->nsessions ? id : UINT64_MAX;

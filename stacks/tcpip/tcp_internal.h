@@ -181,6 +181,7 @@ struct tcp_conn {
 	uint32_t flags;
 	uint32_t ev;                /* events not yet told */
 	struct shm_session *s;
+	uint32_t sid;               /* s->id, which the program could change */
 	struct fifo rx, tx;
 	struct ip_dst *dst;
 	uint32_t mtu_gen;           /* dst->mtu_gen that mss was made from */
@@ -229,6 +230,7 @@ struct tcp_conn {
 	uint32_t recent[TCP_SACK_MAX - 1]; /* a byte of each range that last grew, newest first */
 	uint8_t nrecent;
 	uint8_t sack_news;          /* ranges found since blocks were last sent */
+	uint64_t rx_mark;           /* s->rx_update_at as we wrote it */
 	uint8_t quick;              /* acknowledgements to send at once */
 	struct tcp_range dsack;     /* to be reported when not empty */
 	uint64_t last_rcv;          /* anything, for keepalive */

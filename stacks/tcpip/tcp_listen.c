@@ -119,7 +119,8 @@ void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 		struct shm_session *s = shm_session_get(t->region, id);
 		struct tcp_conn *child = s ? tcp_of(t, s) : NULL;
 
-		if (!child || s->parent != c->s->id || child->flags & TCP_F_CLOSED)
+		if (!child || s->parent != c->sid || child->flags & TCP_F_CLOSED ||
+		    !(child->flags & TCP_F_PASSIVE)) /* ids come from memory that the program writes */
 			continue;
 		COUNT(t, tcp_children_lost);
 		child->flags |= TCP_F_CLOSED;

@@ -49,10 +49,10 @@ void tcp_recv_mark(struct tcpip *t, struct tcp_conn *c)
 	uint32_t limit = recv_limit(c), told, step;
 	uint64_t head, at;
 
-	if (c->flags & (TCP_F_FIN_RCVD | TCP_F_CLOSED))
-		return;
 	told = seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0;
-	if (told >= limit / 2) { /* plenty: acknowledgements will tell */
+	if (c->flags & (TCP_F_FIN_RCVD | TCP_F_CLOSED)) { /* nothing will come */
+		at = UINT64_MAX;
+	} else if (told >= limit / 2) { /* plenty: acknowledgements will tell */
 		at = UINT64_MAX;
 	} else {
 		head = fifo_head(&c->rx);
@@ -66,8 +66,9 @@ void tcp_recv_mark(struct tcpip *t, struct tcp_conn *c)
 		if (head == fifo_tail(&c->rx) && told >= min_u32(limit / 4, 8u * c->mss))
 			at = UINT64_MAX; /* nothing to read, and data may come: that will tell */
 	}
-	if (c->s->rx_update_at == at)
+	if (c->rx_mark == at)
 		return;
+	c->rx_mark = at;
 	/* Full barrier: our store of rx_update_at before our load of tail, against the reader's store
 	 * of tail before its load of rx_update_at. One of us sees that the mark was passed. */
 	__atomic_store_n(&c->s->rx_update_at, at, __ATOMIC_SEQ_CST);

@@ -193,8 +193,7 @@ void tcp_rx_freed(struct tcpip *t, struct shm_session *s)
 
 	if (!c || c->state == TCP_S_CLOSE || c->state == TCP_S_LISTEN || c->state == TCP_S_SYN_SENT)
 		return;
-	/* relaxed: only we write it, and the reader's positions come by the FIFO */
-	if (fifo_tail(&c->rx) < s->rx_update_at)
+	if (fifo_tail(&c->rx) < c->rx_mark)
 		return;
 	COUNT(t, tcp_window_updates);
 	tcp_do(t, c, TCP_DO_ACK);

@@ -174,6 +174,7 @@ static void tcpip_destroy(struct stack *st)
 	if (t->nc_own)
 		netcfg_close(t->nc);
 	free(t->sock);
+	free(t->sock_proto);
 	free(t);
 }
 
@@ -217,8 +218,9 @@ static int tcpip_create(struct stack **out, struct stack_env *env, const void *c
 	shm_region_stats(t->region, &rs);
 	t->nsessions = rs.sessions;
 	t->sock = calloc(t->nsessions ? t->nsessions : 1, sizeof(*t->sock));
+	t->sock_proto = calloc(t->nsessions ? t->nsessions : 1, 1);
 	t->port_hash = calloc(PORT_BUCKETS, sizeof(*t->port_hash));
-	if (!t->sock || !t->port_hash)
+	if (!t->sock || !t->sock_proto || !t->port_hash)
 		goto fail;
 	err = tcpip_secrets(t);
 	if (err)
@@ -357,14 +359,18 @@ static void op_flush(struct stack *st)
 	ip_flush(t);
 }
 
-static bool is_tcp(const struct shm_session *s)
-{
-	return s->proto == IPPROTO_TCP;
-}
-
 static bool session_ok(struct tcpip *t, const struct shm_session *s)
 {
 	return s && s->id < t->nsessions;
+}
+
+static bool is_tcp(struct stack *st, const struct shm_session *s)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	if (!session_ok(t, s) || !t->sock[s->id]) /* never opened: nothing is behind it */
+		return s->proto == IPPROTO_TCP;
+	return t->sock_proto[s->id] == IPPROTO_TCP;
 }
 
 static int op_open(struct stack *st, struct shm_session *s)
@@ -373,38 +379,38 @@ static int op_open(struct stack *st, struct shm_session *s)
 
 	if (!session_ok(t, s))
 		return -EINVAL;
-	return is_tcp(s) ? tcp_open(t, s) : udp_open(t, s);
+	return s->proto == IPPROTO_TCP ? tcp_open(t, s) : udp_open(t, s);
 }
 
 static int op_bind(struct stack *st, struct shm_session *s, const struct nst_addr *local)
 {
 	struct tcpip *t = tcpip_of(st);
 
-	return is_tcp(s) ? tcp_bind(t, s, local) : udp_bind(t, s, local);
+	return is_tcp(st, s) ? tcp_bind(t, s, local) : udp_bind(t, s, local);
 }
 
 static int op_listen(struct stack *st, struct shm_session *s, int backlog)
 {
-	return is_tcp(s) ? tcp_listen(tcpip_of(st), s, backlog) : -EOPNOTSUPP;
+	return is_tcp(st, s) ? tcp_listen(tcpip_of(st), s, backlog) : -EOPNOTSUPP;
 }
 
 static int op_connect(struct stack *st, struct shm_session *s, const struct nst_addr *remote)
 {
 	struct tcpip *t = call_begin(st);
-	int err = is_tcp(s) ? tcp_connect(t, s, remote) : udp_connect(t, s, remote);
+	int err = is_tcp(st, s) ? tcp_connect(t, s, remote) : udp_connect(t, s, remote);
 	return err;
 }
 
 static int op_disconnect(struct stack *st, struct shm_session *s)
 {
-	return is_tcp(s) ? -EOPNOTSUPP : udp_disconnect(tcpip_of(st), s);
+	return is_tcp(st, s) ? -EOPNOTSUPP : udp_disconnect(tcpip_of(st), s);
 }
 
 static void op_tx_ready(struct stack *st, struct shm_session *s, uint32_t flags)
 {
 	struct tcpip *t = call_begin(st);
 
-	if (is_tcp(s))
+	if (is_tcp(st, s))
 		tcp_tx_ready(t, s, flags);
 	else
 		udp_tx_ready(t, s, flags);
@@ -414,7 +420,7 @@ static void op_rx_freed(struct stack *st, struct shm_session *s)
 {
 	struct tcpip *t = call_begin(st);
 
-	if (is_tcp(s))
+	if (is_tcp(st, s))
 		tcp_rx_freed(t, s);
 	else
 		udp_rx_freed(t, s);
@@ -423,7 +429,7 @@ static void op_rx_freed(struct stack *st, struct shm_session *s)
 static int op_shutdown(struct stack *st, struct shm_session *s, int how)
 {
 	struct tcpip *t = call_begin(st);
-	int err = is_tcp(s) ? tcp_shutdown(t, s, how) : udp_shutdown(t, s, how);
+	int err = is_tcp(st, s) ? tcp_shutdown(t, s, how) : udp_shutdown(t, s, how);
 	return err;
 }
 
@@ -431,7 +437,7 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 {
 	struct tcpip *t = call_begin(st);
 
-	if (is_tcp(s))
+	if (is_tcp(st, s))
 		tcp_close(t, s, linger_s);
 	else
 		udp_close(t, s);
@@ -440,7 +446,7 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)
 {
 	struct tcpip *t = call_begin(st);
-	int err = is_tcp(s) ? tcp_setopt(t, s, opt, v, len) : udp_setopt(t, s, opt, v, len);
+	int err = is_tcp(st, s) ? tcp_setopt(t, s, opt, v, len) : udp_setopt(t, s, opt, v, len);
 	return err;
 }
 
@@ -448,18 +454,18 @@ static int op_getopt(struct stack *st, struct shm_session *s, int opt, void *v, 
 {
 	struct tcpip *t = tcpip_of(st);
 
-	return is_tcp(s) ? tcp_getopt(t, s, opt, v, len) : udp_getopt(t, s, opt, v, len);
+	return is_tcp(st, s) ? tcp_getopt(t, s, opt, v, len) : udp_getopt(t, s, opt, v, len);
 }
 
 static int op_tcp_info(struct stack *st, struct shm_session *s, struct tcp_info *out)
 {
-	return is_tcp(s) ? tcp_get_info(call_begin(st), s, out) : -ENOPROTOOPT;
+	return is_tcp(st, s) ? tcp_get_info(call_begin(st), s, out) : -ENOPROTOOPT;
 }
 
 static int op_join(struct stack *st, struct shm_session *s, const struct nst_addr *group,
 		   unsigned ifindex, bool leave)
 {
-	return is_tcp(s) ? -EOPNOTSUPP : udp_join(tcpip_of(st), s, group, ifindex, leave);
+	return is_tcp(st, s) ? -EOPNOTSUPP : udp_join(tcpip_of(st), s, group, ifindex, leave);
 }
 
 static int op_route(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,

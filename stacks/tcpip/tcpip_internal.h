@@ -41,6 +41,7 @@ struct icmp; /* icmp.c, may stay unused */
 	X(rx_drop_short) X(rx_drop_ethertype) X(rx_drop_ip_header) X(rx_drop_ip_csum)              \
 	X(rx_drop_fragment) X(rx_drop_not_ours) X(rx_drop_proto) X(rx_drop_l4_header)              \
 	X(rx_drop_csum) X(rx_csum_partial) X(rx_linearised) X(rx_drop_bad_source)                  \
+	X(rx_drop_pieces)                                                                          \
 	X(tx_drop_no_frame) X(tx_drop_ring) X(tx_drop_neigh) X(tx_drop_neigh_queue)                \
 	X(tx_drop_no_route) X(tx_drop_no_port) X(tx_neigh_waits) X(dst_new) X(dst_full)            \
 	X(port_full)                                                                               \
@@ -104,7 +105,8 @@ struct tcpip {
 	struct stack_env *env;
 	struct shm_region *region;
 	uint32_t nsessions;
-	void **sock;            /* by session id: struct tcp_sock or struct udp_sock; NULL = none */
+	void **sock;            /* by session id: struct tcp_conn or struct udp_sock; NULL = none */
+	uint8_t *sock_proto;    /* which of them; what the session says the program could change */
 	uint64_t now;           /* ns, of the current poll() or call; never goes back */
 	struct netcfg *nc;
 	bool nc_own;

@@ -132,7 +132,7 @@ static void sock_free(struct udp_sock *u)
 		u->all_next->all_pprev = u->all_pprev;
 	ip_dst_put(t, u->dst);
 	tcpip_port_put(t, u->port);
-	t->sock[u->s->id] = NULL;
+	t->sock[u->sid] = NULL;
 	free(u->groups);
 	free(u);
 }
@@ -157,6 +157,7 @@ int udp_open(struct tcpip *t, struct shm_session *s)
 		return -ENOMEM;
 	u->t = t;
 	u->s = s;
+	u->sid = s->id;
 	u->rx = shm_session_rx(t->region, s);
 	u->tx = shm_session_tx(t->region, s);
 	u->family = s->family;
@@ -170,6 +171,7 @@ int udp_open(struct tcpip *t, struct shm_session *s)
 	u->all_pprev = &t->udp->all;
 	t->udp->all = u;
 	t->sock[s->id] = u;
+	t->sock_proto[s->id] = IPPROTO_UDP;
 	shm_session_set_state(s, SHM_S_IDLE);
 	return 0;
 }
@@ -408,7 +410,7 @@ uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, u
 		skip--;
 	for (; u && got < n; u = u->all_next, got++) {
 		out[got] = (struct stack_sock_info){
-			.session = u->s->id,
+			.session = u->sid,
 			.proto = IPPROTO_UDP,
 			.tcp_state = u->connected ? 1 : 7, /* TCP_ESTABLISHED, TCP_CLOSE, as ss has it */
 			.local = u->connected ? u->local : u->bound,

@@ -20,12 +20,18 @@
 #include <netinet/udp.h>
 #include <time.h>
 
-static uint64_t realtime(void)
+/* One look at the clock for all that a poll brings. */
+static uint64_t realtime(struct tcpip *t)
 {
+	struct udp *m = t->udp;
 	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	if (m->real_at != t->now) {
+		clock_gettime(CLOCK_REALTIME, &ts);
+		m->real = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+		m->real_at = t->now;
+	}
+	return m->real;
 }
 
 /* --- into the FIFO ----------------------------------------------------------------------------- */
@@ -224,7 +230,7 @@ void udp_input(struct tcpip *t, struct ip_pkt *p)
 	}
 	len -= UDP_HDR;
 	if (p->bcast || is_multicast(&p->dst)) {
-		deliver_many(t, p, len, realtime());
+		deliver_many(t, p, len, realtime(t));
 		return;
 	}
 	u = find_connected(t, &p->dst, &p->src, p->port->ifindex);
@@ -235,7 +241,7 @@ void udp_input(struct tcpip *t, struct ip_pkt *p)
 		icmp_port_unreachable(t, p);
 		return;
 	}
-	deliver(u, p, len, realtime());
+	deliver(u, p, len, realtime(t));
 }
 
 /* --- errors ------------------------------------------------------------------------------------ */

@@ -21,6 +21,7 @@ struct udp_group {
 
 struct udp_sock {
 	struct shm_session *s;
+	uint32_t sid;                /* s->id, which the program could change */
 	struct fifo rx, tx;
 	struct tcpip *t;
 	/* in exactly one table once it has a port: connected by both addresses, else by port */
@@ -53,11 +54,15 @@ struct udp {
 	struct wheel_timer retry;    /* armed while somebody is tx_pending */
 	uint32_t icmp_tokens;        /* of icmp.c: errors that may be sent now */
 	uint64_t icmp_at;
+	uint64_t real, real_at;      /* CLOCK_REALTIME as of the stack's time real_at */
 };
 
 static inline struct udp_sock *udp_of(struct tcpip *t, const struct shm_session *s)
 {
-	return t->sock[s->id];
+	struct udp_sock *u = s->id < t->nsessions && t->sock_proto[s->id] == IPPROTO_UDP ?
+		t->sock[s->id] : NULL;
+
+	return u && u->s == s ? u : NULL;
 }
 
 static inline uint32_t udp_port_bucket(uint16_t port)

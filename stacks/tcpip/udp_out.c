@@ -17,6 +17,7 @@
 #define DRAIN_MAX 1024      /* datagrams in one go */
 #define RETRY_NS NS_PER_MS
 #define FRAG_HDR6 8u
+#define TRAIN_MAX 128u      /* datagrams in a train, as the kernel has it */
 
 static uint32_t l3_len(const struct ip_dst *d)
 {
@@ -203,7 +204,7 @@ static int send_train(const struct job *j)
 	uint32_t size = j->dg.gso_size, len = j->dg.len, n, i = 0;
 	int err;
 
-	if (size > udp_max_whole(j->u, j->d))
+	if (size > udp_max_whole(j->u, j->d) || len > size * TRAIN_MAX)
 		return -EINVAL;
 	err = ip_dst_check(j->u->t, j->d);
 	if (err)
