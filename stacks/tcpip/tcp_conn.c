@@ -173,6 +173,8 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	c->ssthresh = UINT32_MAX;
 	c->created = t->now;
 	c->quick = 16;
+	c->rcv_win = TCP_RCV_WIN;
+	c->o.rcvbuf_set = s->rx_limit < c->rx.size; /* set before the stack knew the session */
 	tcp_timer_init(c);
 	t->sock[s->id] = c;
 	t->sock_proto[s->id] = IPPROTO_TCP;
@@ -400,7 +402,7 @@ void tcp_exit(struct tcpip *t)
 		struct shm_session *s = t->sock[id] ? shm_session_get(t->region, id) : NULL;
 		struct tcp_conn *c;
 
-		if (!s || s->proto != IPPROTO_TCP || !(c = tcp_of(t, s)))
+		if (!s || !(c = tcp_of(t, s)))
 			continue;
 		if (c->lst)
 			tcp_listen_stop(t, c);
@@ -408,9 +410,7 @@ void tcp_exit(struct tcpip *t)
 	}
 	tcp_work(t);
 	for (uint32_t id = 0; id < t->nsessions && tc->hash; id++) {
-		struct shm_session *s = t->sock[id] ? shm_session_get(t->region, id) : NULL;
-
-		if (s && s->proto == IPPROTO_TCP)
+		if (t->sock_proto[id] == IPPROTO_TCP)
 			t->sock[id] = NULL;
 	}
 	for (int i = 0; i < 2; i++)

@@ -59,6 +59,7 @@ enum tcp_state {
 #define TCP_MSS_MIN 88u   /* never send smaller full segments, whatever anyone says */
 #define TCP_IW 10u        /* segments, RFC 6928 */
 #define TCP_SACK_MAX 4
+#define TCP_RCV_WIN (256u << 10) /* receive window to begin with */
 #define TCP_HOLES_MAX 512u
 #define TCP_OOO_MAX 256u
 #define TCP_RTO_MIN (200 * NS_PER_MS)
@@ -98,6 +99,7 @@ struct tcp_node {
 struct tcp_opts {
 	bool nodelay, cork, keepalive;
 	bool no_quickack;
+	bool rcvbuf_set;           /* no tuning of the window */
 	uint8_t tos;
 	int16_t ttl;               /* -1 = default */
 	uint16_t maxseg;           /* 0 = none */
@@ -230,6 +232,9 @@ struct tcp_conn {
 	uint32_t recent[TCP_SACK_MAX - 1]; /* a byte of each range that last grew, newest first */
 	uint8_t nrecent;
 	uint8_t sack_news;          /* ranges found since blocks were last sent */
+	bool win_used;              /* the peer used most of rcv_win at once... */
+	bool win_grow;              /* ...and then the reader had taken it all */
+	uint32_t rcv_win;           /* bound on the window, grows up to the FIFO's */
 	uint64_t rx_mark;           /* s->rx_update_at as we wrote it */
 	uint8_t quick;              /* acknowledgements to send at once */
 	struct tcp_range dsack;     /* to be reported when not empty */

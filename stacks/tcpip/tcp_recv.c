@@ -22,16 +22,34 @@ static uint32_t recv_limit(const struct tcp_conn *c)
 
 	if (c->o.window_clamp && limit > c->o.window_clamp)
 		limit = c->o.window_clamp;
+	if (!c->o.rcvbuf_set && limit > c->rcv_win)
+		limit = c->rcv_win;
 	return limit;
+}
+
+/* The window starts well below the FIFO's size and doubles each time that the peer used up most of it
+ * at once and the reader then took all: so a fast pair gets what the scheduler's pauses ask for, and a
+ * slow reader keeps little memory. */
+static void window_tune(struct tcp_conn *c, uint32_t told)
+{
+	if (c->win_grow) {
+		c->win_grow = c->win_used = false;
+		if (c->rcv_win < c->rx.size)
+			c->rcv_win *= 2;
+	} else if (told < c->rcv_win / 2) {
+		c->win_used = true;
+	}
 }
 
 uint32_t tcp_recv_window(struct tcp_conn *c)
 {
-	uint32_t limit = recv_limit(c), used = fifo_used(&c->rx);
-	uint32_t wnd = limit > used ? limit - used : 0;
 	uint32_t told = seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0;
-	uint32_t max = 65535u << c->rcv_wscale;
+	uint32_t max = 65535u << c->rcv_wscale, limit, used, wnd;
 
+	window_tune(c, told);
+	limit = recv_limit(c);
+	used = fifo_used(&c->rx);
+	wnd = limit > used ? limit - used : 0;
 	if (wnd > max)
 		wnd = max;
 	/* RFC 9293 3.8.6.2.2: don't offer a little more */
@@ -274,6 +292,8 @@ static void recv_in_order(struct tcpip *t, struct tcp_conn *c, const struct tcp_
 
 	if (!had_holes)
 		fifo_rewind(&c->rx);
+	if (c->win_used && !fifo_used(&c->rx))
+		c->win_grow = true;
 	store(c, g, skip, 0, len);
 	if (had_holes)
 		next = ooo_advance(c, next);

@@ -104,8 +104,10 @@ static int connect_addresses(struct tcpip *t, struct tcp_conn *c, const struct n
 		/* the route may prefer another source one day; a connection keeps its own */
 		struct ip_dst *d = ip_dst_get(t, remote, &c->n.local, c->o.oif, &err);
 
-		if (!d)
+		if (!d) {
+			c->n.local = bound;
 			return err;
+		}
 		ip_dst_put(t, c->dst);
 		c->dst = d;
 	}
@@ -302,6 +304,7 @@ static int set_rcvbuf(struct tcpip *t, struct tcp_conn *c, int v)
 	uint32_t n = v < 2048 ? 2048 : (uint32_t)v;
 
 	c->s->rx_limit = min_u32(n, c->rx.size);
+	c->o.rcvbuf_set = true;
 	if (c->flags & TCP_F_EVER)
 		tcp_recv_mark(t, c);
 	return 0;
