@@ -330,12 +330,17 @@ static void rules_attach(const struct ns_config *c)
 
 static void helper_service(void)
 {
+	bool retry;
+
 	worker_lock();
 	for (uint32_t i = 0; i < worker.nports; i++)
 		if (worker.port[i].base)
 			hal_xdp_service(worker.port[i].base);
 	tables_sync();
+	retry = ports_owner_gone();
 	worker_unlock();
+	if (retry)
+		nsock_retry_all();
 	if (share_fd() >= 0)
 		share_run();
 	if (ctl)

@@ -15,6 +15,8 @@
 #include <bpf/steer_ctl.h>
 #include <rd/log.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct claim {
 	struct claim *next;
@@ -35,6 +37,52 @@ static struct pin *pins[2]; /* few: only of ports that were given up early */
 static int idx(uint8_t proto)
 {
 	return proto == IPPROTO_TCP ? 0 : 1;
+}
+
+/* Processes whose port was asked for: when one ends, its ports are asked for again. */
+static int owners_ep = -1;
+static pid_t owners[16]; /* by slot; 0 = free */
+
+static void owner_watch(pid_t pid)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int free_slot = -1, fd;
+
+	for (int i = 0; i < 16; i++) {
+		if (owners[i] == pid)
+			return;
+		if (!owners[i])
+			free_slot = i;
+	}
+	if (pid <= 0 || free_slot < 0)
+		return; /* then the next regular attempt will do */
+	if (owners_ep < 0) {
+		owners_ep = fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
+		if (owners_ep < 0)
+			return;
+		worker_helper_fd(owners_ep);
+	}
+	fd = fd_hide((int)syscall(SYS_pidfd_open, pid, 0));
+	if (fd < 0)
+		return;
+	ev.data.u64 = (uint64_t)(uint32_t)free_slot << 32 | (uint32_t)fd;
+	if (libc.epoll_ctl(owners_ep, EPOLL_CTL_ADD, fd, &ev))
+		fd_hide_close(fd);
+	else
+		owners[free_slot] = pid;
+}
+
+bool ports_owner_gone(void)
+{
+	struct epoll_event ev[16];
+	int n = owners_ep < 0 ? 0 :
+		(int)syscall(SYS_epoll_pwait, owners_ep, ev, 16, 0, NULL, (size_t)8);
+
+	for (int i = 0; i < n; i++) {
+		fd_hide_close((int)(uint32_t)ev[i].data.u64);
+		owners[ev[i].data.u64 >> 32] = 0;
+	}
+	return n > 0;
 }
 
 static struct claim *claim_find(uint8_t proto, const struct nst_addr *a)
@@ -67,6 +115,8 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 		if (!err)
 			continue;
 		claim_undo(proto, a, v6_takes_v4, i);
+		if (err == -EADDRINUSE)
+			owner_watch(owner);
 		ns_log(NS_WAR, NS_M_STEER, "port %u of %s is not ours: %s (process %d)",
 		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner);
 		return err;
@@ -241,4 +291,6 @@ void ports_after_fork_child(void)
 		}
 		pins[i] = NULL;
 	}
+	owners_ep = -1;
+	memset(owners, 0, sizeof(owners));
 }

@@ -177,6 +177,8 @@ void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_add
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
 int ports_pin_flows(void); /* all flows; number of pins */
+/* Has a process ended that had a port which we asked for? */
+bool ports_owner_gone(void);
 void ports_after_fork_child(void);
 
 /* --- the rest, by file ------------------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 
 #include <rd/log.h>
 #include <rd/rules.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define KERNEL_TURN 16 /* every so many accepts the kernel's half is asked first */
@@ -422,11 +423,18 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 
 /* --- accept ----------------------------------------------------------------------------------------- */
 
+/* Must accept() look at both halves? Also while the stack may yet get the port. */
+static bool accept_both(struct nsock *ns)
+{
+	return nsock_mode(ns) == SK_LISTEN &&
+	       (nsock_session(ns) || __atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED));
+}
+
 static bool accept_ready(void *p)
 {
 	struct nsock *ns = p;
 
-	return !nsock_session(ns) || fifo_used(&ns->rx) >= sizeof(uint32_t);
+	return nsock_session(ns) ? fifo_used(&ns->rx) >= sizeof(uint32_t) : !accept_both(ns);
 }
 
 /* An id from the stack's queue, as a session; NULL: none. */
@@ -435,7 +443,7 @@ static struct shm_session *accept_take(struct nsock *ns)
 	struct shm_session *s = NULL;
 	uint32_t id;
 
-	if (fifo_used(&ns->rx) < sizeof(id))
+	if (!nsock_session(ns) || fifo_used(&ns->rx) < sizeof(id))
 		return NULL;
 	pthread_mutex_lock(&ns->rx_lock);
 	while (!s && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
@@ -482,16 +490,50 @@ static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr 
 	return fd;
 }
 
+static void kernel_rcvtimeo(int fd, uint64_t ns)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u),
+			      .tv_usec = (suseconds_t)(ns / 1000 % 1000000) };
+
+	libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
+/* From the shadow, never blocking: -EAGAIN. That it polls readable does not say that: another
+ * thread, or a process that shares it, may be faster. The way out may not be O_NONBLOCK, which they
+ * would see; the shortest time-out lasts for a moment only, and who meets it in accept_plain() goes
+ * on. Accepted sockets inherit it. */
 static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
+	static const struct timespec zero;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
+	bool blocking = !nsock_nonblock(ns);
 	int r;
 
-	if (libc.poll(&p, 1, 0) <= 0)
+	/* system calls: libc's are cancellation points, and our caller has a reference */
+	if (syscall(SYS_ppoll, &p, 1, &zero, NULL, (size_t)8) <= 0)
 		return -EAGAIN;
-	r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
-	if (r >= 0)
+	if (blocking)
+		kernel_rcvtimeo(fd, 1000);
+	r = (int)libc_errno(syscall(SYS_accept4, fd, addr, len, flags));
+	if (blocking) {
+		kernel_rcvtimeo(fd, ns->rcvtimeo);
+		if (r >= 0)
+			kernel_rcvtimeo(r, ns->rcvtimeo);
+	}
+	if (r >= 0 && nsock_session(ns))
 		sock_reason(SR_kernel_client);
+	return r;
+}
+
+/* The kernel alone serves it. */
+static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int r;
+
+	do
+		r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
+	while (r == -EAGAIN && nsock_mode(ns) == SK_LISTEN && !ns->rcvtimeo &&
+	       !(libc.fcntl(fd, F_GETFL, 0) & O_NONBLOCK));
 	return r;
 }
 
@@ -506,15 +548,15 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		nsock_activate(ns, fd);
 	if (nsock_mode(ns) == SK_STREAM || nsock_mode(ns) == SK_LOST)
 		return -EINVAL;
-	if (nsock_mode(ns) != SK_LISTEN || !nsock_session(ns))
-		return (int)libc_errno(libc.accept4(fd, addr, len, flags));
+	if (!accept_both(ns))
+		return accept_plain(ns, fd, addr, len, flags);
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
 	if (ns->rcvtimeo)
 		deadline = nsock_deadline(ns->rcvtimeo);
 	for (;;) {
-		if (!nsock_session(ns)) /* shut down meanwhile: the kernel has the error */
-			return (int)libc_errno(libc.accept4(fd, addr, len, flags));
+		if (!accept_both(ns)) /* shut down meanwhile: the kernel has the error */
+			return accept_plain(ns, fd, addr, len, flags);
 		kernel_first = __atomic_add_fetch(&ns->turn, 1, __ATOMIC_RELAXED) % KERNEL_TURN == 0;
 		if (kernel_first) {
 			r = accept_kernel(ns, fd, addr, len, flags);

@@ -589,7 +589,7 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 /* Sleep until `until`, on the own bell, the served descriptors and, leading, the HAL's. */
 static bool helper_sleep(uint64_t until, bool lead)
 {
-	struct pollfd k[WORKER_PORTS + 2];
+	struct pollfd k[WORKER_HELPER_FDS];
 	uint32_t n = __atomic_load_n(&worker.nhelper_fds, __ATOMIC_ACQUIRE);
 
 	for (uint32_t i = 0; i < n; i++)

@@ -16,6 +16,7 @@
 
 #define WORKER_PORTS 16
 #define WORKER_FDS 128
+#define WORKER_HELPER_FDS (WORKER_PORTS + 3) /* control, forked children, owners of ports */
 
 struct steer;
 
@@ -70,7 +71,7 @@ struct worker {
 	void (*helper_retry)(void);   /* without the lock */
 	void (*helper_service)(void); /* called without the lock when one of them is readable */
 	void (*helper_sweep)(void);   /* called now and then while there is activity */
-	int helper_fds[WORKER_PORTS + 2];
+	int helper_fds[WORKER_HELPER_FDS];
 	uint32_t nhelper_fds; /* atomic: only grows while the helper runs */
 	pthread_t helper;
 	bool helper_made;

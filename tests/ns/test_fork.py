@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """fork with inherited listeners: the worker serves."""
+import os
+import signal
+
 import pytest
 
-from lib import apps
+from lib import apps, nstack
+from lib.wait import until
 
 
 @pytest.mark.smoke
@@ -28,3 +32,28 @@ def test_two_workers_all_served(net, family):
                for i in range(10)]
     for c in clients:
         assert c.ok(20).endswith("hi\n")
+
+
+def test_other_worker_takes_the_port(net, family):
+    """The worker that has the port is killed: the other, which blocks in accept(), gets it."""
+    addr = net.saddr(family)
+    net.serve([*apps.prog("echo.py"), "fork", addr, 9200, 2], "fork", tcp=[9200])
+
+    def ask():
+        out = net.client.run(["nc", "-N", "-w5", addr, "9200"], input="hello\n").stdout.split("\n")
+        assert out[1] == "hello"
+        return int(out[0].split()[1])
+
+    first = ask()
+    if net.is_nstack:
+        until(lambda: len(nstack.processes(net.server)) >= 2,
+              "both workers to have tried")
+    os.kill(first, signal.SIGKILL)
+    if net.is_nstack:
+        until(lambda: first not in [p["pid"] for p in nstack.processes(net.server)], "its end")
+        until(lambda: ("tcp", 9200) in nstack.claims(net.server),
+              "the port to be claimed again", 5)
+    proof = net.proof()
+    for _ in range(3):
+        assert ask() != first
+    proof.user_stack(tcp=12)
