@@ -5,7 +5,9 @@
 #   make test       install what is needed, build, and run every test
 #   make check      unit tests only (no root, no network)
 #   make bench      measurements, side by side with the kernel
-#   make install    DESTDIR and prefix work as usual
+#   make install    DESTDIR, prefix, bindir, libdir, includedir and mandir work as usual
+#   make uninstall  removes what install put there
+#   make lint       static checks (cppcheck)
 #
 # O=folder puts the build elsewhere; SAN=address,undefined gets a folder of its own; V=1 shows
 # the commands; WERROR=1 makes warnings errors (CI does).
@@ -13,6 +15,11 @@
 O ?= build$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
 comma := ,
 prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+VERSION := 0.1.0
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 
@@ -88,6 +95,58 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(O)/libnstack.a
 check: $(UNIT_TESTS:%=$(O)/%)
 	$(Q)set -e; for t in $^; do echo "  TEST    $$t"; $$t; done
 
+# --- installing -------------------------------------------------------------------------------
+#
+# The tool finds the library from its own place: beside it, in ../lib, ../lib64, ../lib/<triplet>
+# or ../lib/nstack; with another libdir, NSTACK_LIB names it.
+
+INSTALL ?= install
+INSTALL_HEADERS := $(wildcard include/nstack/*.h)
+INSTALL_MAN := $(wildcard docs/man/*.[1-9])
+man_path = $(mandir)/man$(patsubst .%,%,$(suffix $(1)))/$(notdir $(1))
+
+define PC
+prefix=$(prefix)
+libdir=$(libdir)
+includedir=$(includedir)
+preload=$${libdir}/libnsocket.so
+
+Name: nstack
+Description: User-space network stack on AF_XDP under unmodified programs
+Version: $(VERSION)
+Cflags: -I$${includedir}
+endef
+
+$(O)/nstack.pc: Makefile FORCE
+	@mkdir -p $(@D)
+	$(file >$@.tmp,$(PC))
+	$(Q)cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+
+install: $(O)/libnsocket.so $(O)/nstack $(O)/nstack.pc
+	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
+	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
+	$(Q)$(INSTALL) -D -m 644 $(O)/nstack.pc $(DESTDIR)$(libdir)/pkgconfig/nstack.pc
+	$(Q)$(INSTALL) -d $(DESTDIR)$(includedir)/nstack
+	$(Q)$(INSTALL) -m 644 $(INSTALL_HEADERS) $(DESTDIR)$(includedir)/nstack
+	$(Q)$(foreach m,$(INSTALL_MAN),$(INSTALL) -D -m 644 $(m) $(DESTDIR)$(call man_path,$(m)) &&) true
+
+uninstall:
+	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(libdir)/libnsocket.so \
+		$(DESTDIR)$(libdir)/pkgconfig/nstack.pc \
+		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m))))
+	rm -rf $(DESTDIR)$(includedir)/nstack
+
+# --- checks without running -------------------------------------------------------------------
+
+LINT_SRCS := $(LIB_SRCS) $(NSOCKET_SRCS) $(TOOL_SRCS)
+# results are kept by file, so a second run looks only at what changed
+lint:
+	@command -v cppcheck >/dev/null || { echo "make lint needs cppcheck"; exit 1; }
+	@mkdir -p $(O)/lint
+	$(Q)cppcheck --quiet -j2 --std=c11 --enable=warning,portability \
+		--inline-suppr --error-exitcode=1 --cppcheck-build-dir=$(O)/lint --include=tools/cppcheck.h -Iinclude -I. \
+		--suppressions-list=tools/cppcheck.supp $(LINT_SRCS)
+
 deps:
 	$(Q)tools/deps.sh
 
@@ -96,6 +155,7 @@ clean:
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
-.PHONY: all check deps clean test demo bench install lint
+FORCE:
+.PHONY: all check deps clean test demo bench install uninstall lint FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

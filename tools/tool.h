@@ -8,6 +8,7 @@
 #define NSTACK_TOOLS_TOOL_H
 
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <net/if.h>
 #include <rd/config.h>
 #include <stdbool.h>
@@ -92,6 +93,10 @@ int iface_by_name(const char *name, unsigned *ifindex);
 const char *caps_missing(void);
 const char *program_of(pid_t pid, char out[32]); /* "?" if it is gone */
 bool pid_alive(pid_t pid);
+
+/* Where libnsocket.so is, absolute: NSTACK_LIB if that is set, else beside the tool (build folder)
+ * or in ../lib and its like (installed). 0 or -errno. In verb_run.c. */
+int library_find(char out[PATH_MAX]);
 
 /* --- processes ------------------------------------------------------------------------------------------- */
 

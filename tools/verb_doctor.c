@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
 #include <stdarg.h>
@@ -139,20 +140,17 @@ static void check_memory(struct report *r)
 
 static void check_library(struct report *r)
 {
-	char self[512] = "", path[600];
 	const char *env = getenv("NSTACK_LIB");
+	char path[PATH_MAX];
 
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0)
-		*strrchr(self, '/') = 0;
-	snprintf(path, sizeof(path), "%s/libnsocket.so", self);
-	if (access(path, R_OK))
-		snprintf(path, sizeof(path), "%s/../lib/libnsocket.so", self);
-	if (env)
-		snprintf(path, sizeof(path), "%s", env);
-	if (!access(path, R_OK))
+	if (!library_find(path))
 		finding(r, "library", OK, "", "%s", path);
+	else if (env && env[0])
+		finding(r, "library", FAIL, "unset NSTACK_LIB, or let it name libnsocket.so",
+			"NSTACK_LIB=%s can't be read", env);
 	else
-		finding(r, "library", FAIL, "make, or make install", "libnsocket.so is not beside the tool");
+		finding(r, "library", FAIL, "make install, or name the library by NSTACK_LIB",
+			"libnsocket.so is neither beside the tool nor in ../lib");
 }
 
 static void check_config(struct report *r)

@@ -39,13 +39,7 @@ static void on_the_kernel(const char *fmt, ...)
 
 /* --- the library ---------------------------------------------------------------------------------- */
 
-static bool readable(const char *path)
-{
-	return access(path, R_OK) == 0;
-}
-
-/* Beside the tool (build folder), in ../lib (installed), or where NSTACK_LIB says. */
-static int find_library(char *out, size_t size)
+int library_find(char out[PATH_MAX])
 {
 	static const char *const beside[] = { "", "../lib/", "../lib64/", "../lib/x86_64-linux-gnu/",
 					      "../lib/aarch64-linux-gnu/", "../lib/nstack/" };
@@ -53,10 +47,9 @@ static int find_library(char *out, size_t size)
 	char self[PATH_MAX / 2], path[PATH_MAX];
 	ssize_t n;
 
-	if (env && readable(env)) {
-		snprintf(out, size, "%s", env);
-		return 0;
-	}
+	/* an absolute name: the program may change its directory before it runs another */
+	if (env && env[0])
+		return realpath(env, out) && !access(out, R_OK) ? 0 : -errno;
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n <= 0)
 		return -ENOENT;
@@ -64,10 +57,8 @@ static int find_library(char *out, size_t size)
 	*strrchr(self, '/') = 0;
 	for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
 		snprintf(path, sizeof(path), "%s/%slibnsocket.so", self, beside[i]);
-		if (readable(path)) {
-			snprintf(out, size, "%s", path);
+		if (!access(path, R_OK) && realpath(path, out))
 			return 0;
-		}
 	}
 	return -ENOENT;
 }
@@ -282,8 +273,9 @@ static void prepare(const char *config, const char **sets, int n_sets, const cha
 	int ret;
 
 	*error = 0;
-	if (find_library(lib, sizeof(lib))) {
-		on_the_kernel("libnsocket.so is not beside the tool, nor in ../lib (NSTACK_LIB names it)");
+	if (library_find(lib)) {
+		on_the_kernel(getenv("NSTACK_LIB") ? "NSTACK_LIB names no library that can be read" :
+			      "libnsocket.so is not beside the tool, nor in ../lib (NSTACK_LIB names it)");
 		return;
 	}
 	ret = configure(config, sets, n_sets, &c);
