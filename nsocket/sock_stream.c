@@ -65,7 +65,10 @@ static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, siz
 	}
 	if (!(flags & MSG_PEEK) && off) {
 		fifo_consume(&ns->rx, off);
-		/* relaxed: a value that is a little old only costs or saves one early update */
+		/* Full barrier: our store of tail before our load of rx_update_at, against the stack's
+		 * store of the mark before its load of tail (tcp_recv_mark). Or both would miss, and
+		 * the window stay shut until the peer probes it. */
+		nst_full_barrier();
 		if (fifo_tail(&ns->rx) >= __atomic_load_n(&ns->s->rx_update_at, __ATOMIC_RELAXED))
 			nsock_post(ns, SOCK_CMD_RX_FREED);
 	}
