@@ -330,6 +330,19 @@ int iface_by_name(const char *name, unsigned *ifindex)
 
 /* --- privileges ---------------------------------------------------------------------------------------- */
 
+static uint64_t caps_effective(void)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2] = { 0 };
+
+	return syscall(SYS_capget, &h, d) ? 0 : d[0].effective | (uint64_t)d[1].effective << 32;
+}
+
+bool cap_have(int cap)
+{
+	return caps_effective() >> cap & 1;
+}
+
 const char *caps_missing(void)
 {
 	static const struct { int cap; const char *name; } need[] = {
@@ -337,14 +350,9 @@ const char *caps_missing(void)
 		{ CAP_BPF, "CAP_BPF" },
 	};
 	static char missing[128];
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct d[2] = { 0 };
-	uint64_t have;
+	uint64_t have = caps_effective();
 
 	missing[0] = 0;
-	if (syscall(SYS_capget, &h, d))
-		return "CAP_NET_ADMIN";
-	have = d[0].effective | (uint64_t)d[1].effective << 32;
 	for (size_t i = 0; i < sizeof(need) / sizeof(need[0]); i++) {
 		if (have >> need[i].cap & 1 ||
 		    (need[i].cap == CAP_BPF && have >> CAP_SYS_ADMIN & 1))

@@ -91,6 +91,7 @@ int iface_by_name(const char *name, unsigned *ifindex);
 
 /* Names of the capabilities that are missing for AF_XDP and the steering program, "" = none. */
 const char *caps_missing(void);
+bool cap_have(int cap); /* CAP_... in the effective set? */
 const char *program_of(pid_t pid, char out[32]); /* "?" if it is gone */
 bool pid_alive(pid_t pid);
 

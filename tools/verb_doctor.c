@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
 #include <stdarg.h>
@@ -75,9 +76,13 @@ static void check_caps(struct report *r)
 
 	if (!missing[0])
 		finding(r, "capabilities", OK, "", "all there");
+	else if (!geteuid())
+		finding(r, "capabilities", FAIL, "this root lacks them: give them to the container (--cap-add), "
+			"or don't take them from the service (CapabilityBoundingSet=)", "%s missing", missing);
 	else
-		finding(r, "capabilities", FAIL, "run as root, or with these capabilities "
-			"(setpriv --inh-caps, AmbientCapabilities= of a systemd unit)", "%s missing", missing);
+		finding(r, "capabilities", FAIL, "run as root, or with these as ambient capabilities "
+			"(AmbientCapabilities= of a systemd unit, setpriv --inh-caps --ambient-caps); those of a "
+			"file (setcap) make the loader ignore LD_PRELOAD", "%s missing", missing);
 }
 
 static void check_sockets(struct report *r)
@@ -107,10 +112,14 @@ static void check_bpf(struct report *r)
 		close(fd);
 	if (!statfs("/sys/fs/bpf", &fs) && (unsigned long)fs.f_type == BPF_FS_MAGIC)
 		finding(r, "bpffs", OK, "", "mounted at /sys/fs/bpf");
-	else
-		finding(r, "bpffs", WARN, "mount -t bpf bpf /sys/fs/bpf",
+	else if (cap_have(CAP_SYS_ADMIN))
+		finding(r, "bpffs", WARN, "mount -t bpf bpf /sys/fs/bpf (then nstack unload and load again)",
 			"no bpffs at /sys/fs/bpf: works, but only for processes that may look up BPF maps "
-			"by id (root)");
+			"by id (CAP_SYS_ADMIN)");
+	else
+		finding(r, "bpffs", FAIL, "as root: mount -t bpf bpf /sys/fs/bpf, then nstack load; or run with "
+			"CAP_SYS_ADMIN", "no bpffs at /sys/fs/bpf, and no CAP_SYS_ADMIN to find the steering "
+			"tables without it");
 }
 
 static void check_memory(struct report *r)
@@ -121,10 +130,11 @@ static void check_memory(struct report *r)
 	FILE *f;
 
 	getrlimit(RLIMIT_MEMLOCK, &lim);
-	if (lim.rlim_cur == RLIM_INFINITY || !caps_missing()[0])
+	/* what AF_XDP pins counts for the user, unless it may lock what it likes */
+	if (lim.rlim_cur == RLIM_INFINITY || cap_have(CAP_IPC_LOCK))
 		finding(r, "memlock", OK, "", "not a limit here");
 	else
-		finding(r, "memlock", WARN, "ulimit -l unlimited",
+		finding(r, "memlock", WARN, "ulimit -l unlimited (LimitMEMLOCK=infinity), or CAP_IPC_LOCK",
 			"%llu KiB of memory may be locked: a UMEM takes 16 MiB per queue",
 			(unsigned long long)lim.rlim_cur / 1024);
 	f = fopen("/proc/meminfo", "re");
@@ -160,7 +170,8 @@ static void check_config(struct report *r)
 	if (!getenv("NSTACK_CONFIG"))
 		finding(r, "configuration", OK, "", "NSTACK_CONFIG is not set: defaults");
 	else if (rd_config_init(err))
-		finding(r, "configuration", FAIL, "repair the file; nstack run --help lists the keys", "%s", err);
+		finding(r, "configuration", FAIL, "repair what NSTACK_CONFIG names; nstack.conf(5) has the keys",
+			"%s", err);
 	else
 		finding(r, "configuration", OK, "", "%s", rd_config()->source);
 }
@@ -168,15 +179,24 @@ static void check_config(struct report *r)
 static void check_interface(struct report *r, const struct iface *i)
 {
 	struct steer_status s = { 0 };
-	char name[64], next[96], queues[32] = "";
+	char name[64], next[96], queues[32] = "", why[STEER_WHY];
+	struct steer *st;
 	int ret = steer_status(i->ifindex, &s);
 
 	snprintf(name, sizeof(name), "interface %s", i->name);
-	snprintf(next, sizeof(next), "nstack load %s (nstack run does it, too)", i->name);
+	if (caps_missing()[0] || !cap_have(CAP_SYS_ADMIN))
+		snprintf(next, sizeof(next), "as root: nstack load %s", i->name);
+	else
+		snprintf(next, sizeof(next), "nstack load %s (nstack run does it, too)", i->name);
 	if (i->rx_queues)
 		snprintf(queues, sizeof(queues), ", %u queue(s)", i->rx_queues);
-	if (ret)
-		finding(r, name, FAIL, "see capabilities", "driver %s%s, MTU %u: its XDP state can't be read: %s",
+	if (ret == -EPERM && !steer_open(&st, i->ifindex, why)) {
+		finding(r, name, OK, "", "driver %s%s, MTU %u: attached (its tables are found by their pins)",
+			i->driver, queues, i->mtu);
+		steer_close(st);
+	} else if (ret)
+		finding(r, name, FAIL, ret != -EPERM ? "" : "only CAP_SYS_ADMIN can look at XDP programs: ask as "
+			"root", "driver %s%s, MTU %u: its XDP state can't be read: %s",
 			i->driver, queues, i->mtu, strerror(-ret));
 	else if (s.attached)
 		finding(r, name, OK, "", "driver %s%s, MTU %u: attached, %s XDP%s%s", i->driver, queues, i->mtu,

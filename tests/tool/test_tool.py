@@ -357,6 +357,36 @@ def test_doctor(net):
     assert r.returncode == 1 and "none is up and has an address" in r.stdout
 
 
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.mark.parametrize("prefix,fails,says", [
+    (NOBODY, {"capabilities", "af_xdp", "bpf", "bpffs"}, "run as root, or with these"),
+    (["setpriv", "--bounding-set=-all", "--inh-caps=-all"],
+     {"capabilities", "af_xdp", "bpf", "bpffs"}, "this root lacks them"),
+    (["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"], {"capabilities", "af_xdp"},
+     "CAP_NET_RAW missing"),
+    (["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"], {"bpffs"},
+     "then nstack load"),
+], ids=["nobody", "no-capabilities", "no-net_raw", "no-sys_admin"])
+def test_doctor_without_privileges(net, prefix, fails, says):
+    """Each finding that fails is one that keeps programs on the kernel, and comes with a way out."""
+    # (a mount namespace of its own, so that a bpffs of this machine makes no difference)
+    there = ["unshare", "-m", "sh", "-c", "umount -l /sys/fs/bpf 2>/dev/null; exec \"$@\"", "-", *prefix]
+    found = nstack.findings(net.server, there)
+    assert {c for c, f in found.items() if f[0] == "fail"} == fails, found
+    text = net.server.run([*there, nstack.TOOL, "doctor"], check=False).stdout
+    assert says in text and "as root: nstack load s0" in text or says == "CAP_NET_RAW missing", text
+
+
+def test_doctor_finds_tables_by_pins(net):
+    """Who may not look at programs finds what root attached, where there is a bpffs."""
+    there = ["unshare", "-m", "sh", "-c", "mount -t bpf bpf /sys/fs/bpf && \"$0\" load s0 && "
+             "exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$0\" doctor", nstack.TOOL]
+    r = net.server.run(there, check=False)
+    assert "attached (its tables are found by their pins)" in r.stdout, r.stdout + r.stderr
+
+
 def test_doctor_names_a_wrong_configuration(net):
     bad = write(net, "bad.json", "{\n \"spin\": 1 }")
     r = net.server.run([nstack.TOOL, "doctor"], env={"NSTACK_CONFIG": bad}, check=False)
