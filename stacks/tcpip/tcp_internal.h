@@ -295,6 +295,7 @@ struct tcp_tw {
 	struct port_ref *port;
 	uint64_t expires;
 	uint32_t rcv_nxt, snd_nxt;
+	uint32_t rcv_adv;            /* right edge of the window */
 	uint32_t rcv_wnd;            /* as in the header, scaled */
 	uint32_t ts_recent, ts_off;
 	uint64_t entered, ack_at;

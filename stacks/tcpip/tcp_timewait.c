@@ -91,6 +91,7 @@ static void tw_fill(struct tcpip *t, struct tcp_tw *w, struct tcp_conn *c)
 	w->n.remote = c->n.remote;
 	w->rcv_nxt = c->rcv_nxt;
 	w->snd_nxt = c->nxt;
+	w->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt);
 	w->rcv_wnd = min_u32((seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0) >>
 			     c->rcv_wscale, 65535);
 	w->ts = c->flags & TCP_F_TS;
@@ -153,6 +154,13 @@ static void fw2_input(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g)
 		return;
 	}
 	if (g->flags & TCP_SYN || !(g->flags & TCP_ACK)) {
+		tw_ack(t, w, g);
+		return;
+	}
+	if (seq_gt(g->seq, w->rcv_adv) || seq_lt(g->seq + g->len, w->rcv_nxt) ||
+	    seq_gt(g->ack, w->snd_nxt) ||
+	    (w->ts && g->ts && (int32_t)(g->tsval - w->ts_recent) < 0)) {
+		COUNT(t, tcp_out_of_window); /* anybody could send that */
 		tw_ack(t, w, g);
 		return;
 	}

@@ -68,6 +68,13 @@ static void test_orphan_plain(void)
 	inject(1, &a->remote, &a->local, c->rcv_nxt, c->nxt, TCP_ACK, 1000, 0);
 	tc = ((struct tcpip *)h[1].st)->tcp;
 	CHECK(tc->ntw == 1 && tc->tw_head[1] && tc->tw_head[1]->fw2);
+	/* data from who knows not where we are does not end it; from the peer it does */
+	inject(1, &a->remote, &a->local, tc->tw_head[1]->rcv_adv + 5000, tc->tw_head[1]->snd_nxt,
+	       TCP_ACK, 1000, 10);
+	CHECK(tc->ntw == 1 && counter(1, "tcp_out_of_window") == 1);
+	inject(1, &a->remote, &a->local, tc->tw_head[1]->rcv_nxt, tc->tw_head[1]->snd_nxt, TCP_ACK,
+	       1000, 10);
+	CHECK(tc->ntw == 0 && counter(1, "tcp_after_close") == 1);
 	wire_filter = NULL;
 	ops->close(h[0].st, a, 0);
 	ticks(5);
