@@ -66,7 +66,7 @@ static const struct key keys[] = {
 	{ "zero_copy", T_ENUM, C(zero_copy), 0, 0, zc_words, NULL,
 	  "zero-copy AF_XDP where the driver has it" },
 	{ "load", T_BOOL, C(load), 0, 0, NULL, NULL,
-	  "nstack run attaches the steering program where nobody did" },
+	  "attach the steering program where nobody did (nstack run, and the library itself)" },
 	{ "queues", T_U32, C(queues), 0, 64, NULL, NULL,
 	  "receive queues used per interface, from the first; 0 = all" },
 	{ "frames", T_POW2, C(frames), 512, 1 << 20, NULL, NULL,

@@ -56,6 +56,28 @@ for _ in range(20):  # and single ones beside them, the longest that the link ta
 TRAINS = 20
 
 
+@pytest.fixture
+def segmented(net):
+    """The sender's kernel cuts trains before they leave."""
+    net.client.run(["ethtool", "-K", net.cif, "tx-udp-segmentation", "off"])
+
+
+def test_short_trains_cut_by_the_sender(net, segmented):
+    """A train within the MTU can't be told from a datagram: this is what the manual says to do."""
+    out = net.workdir + "/got.json"
+    server = net.serve(["/usr/bin/python3", "-c", SERVER, PORT, TRAINS * 10 + 20, out], "server",
+                       udp=[PORT], owned=False)
+    if net.is_nstack:
+        wait.until(lambda: ("udp", PORT) in nstack.claims(net.server), "the port to be owned")
+    net.client.run(["/usr/bin/python3", "-c", CLIENT.replace("LONGEST", "1472"), net.s4, PORT, 100, 10,
+                    TRAINS])
+    server.ok()
+    with open(out, encoding="utf8") as f:
+        assert [size for _, size in json.load(f)[:TRAINS * 10]] == ([100] * 9 + [95]) * TRAINS
+    if net.is_nstack:
+        assert nstack.verdicts(net.server).get("pass_udp_train", 0) == 0
+
+
 @pytest.mark.parametrize("size,per", [(1400, 40), (100, 60), (1000, 2)])
 def test_every_datagram_with_its_size(net, family, size, per):
     longest = 1472 if family == 4 else 1452
