@@ -759,7 +759,11 @@ int main(void)
 	test_nested();
 	test_sleep();
 	test_many_waiters();
+#ifndef __SANITIZE_ADDRESS__ /* gcc 12's does not follow the unwinding of a cancelled thread */
 	test_cancel();
+#else
+	(void)test_cancel;
+#endif
 	test_poll();
 	test_select();
 	test_signal();
