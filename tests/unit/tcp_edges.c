@@ -242,6 +242,29 @@ static void test_syn_again(void)
 	teardown();
 }
 
+/* Past the bound of the SYN queue: cookies, or nothing where the configuration forbids them. */
+static void test_syn_flood(void)
+{
+	struct nst_addr local = ip(IP_B, 80), remote = ip("198.18.0.1", 0);
+
+	for (int off = 0; off < 2; off++) {
+		stack_cfg.no_syncookies = off;
+		stack_cfg.max_synqueue = 8;
+		setup(NULL);
+		wire_filter = drop_all;
+		ls = listener(1, "0.0.0.0", 80, 16);
+		for (uint16_t i = 0; i < 1000; i++) {
+			remote.port = htons((uint16_t)(2000 + i));
+			inject(1, &local, &remote, i * 1000u, 0, TCP_SYN, 1000, 0);
+		}
+		CHECK(counter(1, "tcp_syn_queued") == 8);
+		CHECK(counter(1, off ? "tcp_syn_dropped" : "tcp_cookies_sent") == 992);
+		CHECK(counter(1, off ? "tcp_cookies_sent" : "tcp_syn_dropped") == 0);
+		teardown();
+	}
+	memset(&stack_cfg, 0, sizeof(stack_cfg));
+}
+
 /* Nobody is there: connect() fails with what the network said, soon. */
 static void test_connect_unreachable(void)
 {
@@ -363,6 +386,7 @@ int main(void)
 	test_sack_blocks();
 	test_dupacks_without_sack();
 	test_syn_again();
+	test_syn_flood();
 	test_connect_unreachable();
 	test_window_grows();
 	test_hostile_memory();
