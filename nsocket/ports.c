@@ -7,6 +7,9 @@
  * listener goes while connections stay: then those flows are pinned to this instance and the port
  * is free for another process.
  *
+ * A client's connection gets a pin and no claim: when its socket is closed the kernel may give the
+ * port to anybody, long before the stack's TIME_WAIT is over.
+ *
  * Threads: whoever holds the worker lock.
  */
 #define _GNU_SOURCE
@@ -32,7 +35,7 @@ struct pin {
 	struct pin *next;
 	struct nst_addr local, remote;
 };
-static struct pin *pins[2]; /* few: only of ports that were given up early */
+static struct pin *pins[2][65536];
 
 static int idx(uint8_t proto)
 {
@@ -175,13 +178,9 @@ static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
 
 static void unpin_port(uint8_t proto, uint16_t port)
 {
-	struct pin **pp = &pins[idx(proto)], *p;
+	struct pin **pp = &pins[idx(proto)][port], *p;
 
 	while ((p = *pp)) {
-		if (p->local.port != port) {
-			pp = &p->next;
-			continue;
-		}
 		for (uint32_t i = 0; i < worker.nports; i++)
 			if (worker.port[i].steer)
 				steer_unpin(worker.port[i].steer, proto, &p->local, &p->remote);
@@ -197,8 +196,12 @@ static void unhold(uint8_t proto, uint16_t port)
 	if (*n == 0 || --*n)
 		return;
 	claims_end(proto, port, false);
-	if (pins[idx(proto)])
-		unpin_port(proto, port);
+	unpin_port(proto, port);
+}
+
+bool ports_used(uint8_t proto, uint16_t port)
+{
+	return __atomic_load_n(&held[idx(proto)][port], __ATOMIC_RELAXED);
 }
 
 void ports_release(uint8_t proto, const struct nst_addr *local)
@@ -222,6 +225,48 @@ void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_add
 
 /* --- pins ------------------------------------------------------------------------------------ */
 
+/* The pin ends with the port's last user. */
+static int pin_keep(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	struct pin **list = &pins[idx(proto)][local->port], *p;
+
+	for (p = *list; p; p = p->next)
+		if (p->remote.port == remote->port && nst_addr_same_ip(&p->remote, remote) &&
+		    nst_addr_same_ip(&p->local, local))
+			return 0;
+	p = malloc(sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->local = *local;
+	p->remote = *remote;
+	p->next = *list;
+	*list = p;
+	return 0;
+}
+
+static int pin_make(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < worker.nports; i++)
+		if (worker.port[i].steer)
+			err = steer_pin(worker.port[i].steer, proto, local, remote,
+					worker.port[i].instance);
+	return err;
+}
+
+int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	int err = pin_keep(proto, local, remote);
+
+	if (!err)
+		err = pin_make(proto, local, remote);
+	held[idx(proto)][local->port]++;
+	if (err)
+		unhold(proto, local->port);
+	return err;
+}
+
 struct pin_arg {
 	uint8_t proto; /* 0: all, and not remembered */
 	uint16_t port;
@@ -232,24 +277,13 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 		    const struct nst_addr *remote)
 {
 	struct pin_arg *a = arg;
-	struct pin *p;
 
 	if (a->proto && (proto != a->proto || local->port != a->port))
 		return;
-	for (uint32_t i = 0; i < worker.nports; i++)
-		if (worker.port[i].steer)
-			steer_pin(worker.port[i].steer, proto, local, remote,
-				  worker.port[i].instance);
+	pin_make(proto, local, remote);
 	a->count++;
-	if (!a->proto)
-		return;
-	p = malloc(sizeof(*p));
-	if (!p)
-		return; /* the pin goes with the instance */
-	p->local = *local;
-	p->remote = *remote;
-	p->next = pins[idx(proto)];
-	pins[idx(proto)] = p;
+	if (a->proto)
+		pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */
 }
 
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
@@ -277,6 +311,7 @@ int ports_pin_flows(void)
 void ports_after_fork_child(void)
 {
 	struct claim *c, *next;
+	struct pin *p, *next_pin;
 
 	for (int i = 0; i < 2; i++) {
 		for (unsigned port = 0; port < 65536; port++) {
@@ -288,8 +323,13 @@ void ports_after_fork_child(void)
 			}
 			if (claims[i][port])
 				claims[i][port] = NULL;
+			for (p = pins[i][port]; p; p = next_pin) {
+				next_pin = p->next;
+				free(p);
+			}
+			if (pins[i][port])
+				pins[i][port] = NULL;
 		}
-		pins[i] = NULL;
 	}
 	owners_ep = -1;
 	memset(owners, 0, sizeof(owners));

@@ -169,8 +169,13 @@ void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
 
 /* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
 int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
-/* The same for a port that was just chosen for a client. */
+/* A TCP client's flow: its packets come to this instance until ports_release() and the stack's
+ * last hold on the port; nobody else's on the port do. */
+int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
+/* As ports_claim() for a port that was just chosen for a client. */
 int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+/* Does anything of ours use the port (network byte order)? A hint: without a lock. */
+bool ports_used(uint8_t proto, uint16_t port);
 void ports_release(uint8_t proto, const struct nst_addr *local);
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);

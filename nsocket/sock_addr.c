@@ -13,9 +13,13 @@
 
 #include <rd/log.h>
 #include <rd/rules.h>
+#include <rd/sys.h>
+#include <stdio.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define BIND_TRIES 64  /* of a client, for a port that neither the stack nor the kernel uses */
 #define KERNEL_TURN 16 /* every so many accepts the kernel's half is asked first */
 
 bool sock_is_multicast(const struct nst_addr *a)
@@ -89,6 +93,55 @@ int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t l
 	return err;
 }
 
+/* The range that the kernel chooses from; the same in the whole life of a process. */
+static void port_range(uint32_t *first, uint32_t *n)
+{
+	static uint32_t range; /* atomic: first | number << 16 */
+	uint32_t r = __atomic_load_n(&range, __ATOMIC_RELAXED);
+	char text[64] = "";
+	unsigned lo, hi;
+	int fd;
+
+	if (!r) {
+		fd = sys_open("/proc/sys/net/ipv4/ip_local_port_range", O_RDONLY, 0);
+		if (fd >= 0) {
+			sys_read(fd, text, sizeof(text) - 1);
+			sys_close(fd);
+		}
+		if (sscanf(text, "%u %u", &lo, &hi) != 2 || !lo || lo > hi || hi > 65535) {
+			lo = 32768;
+			hi = 60999;
+		}
+		r = lo | (hi - lo + 1) << 16;
+		__atomic_store_n(&range, r, __ATOMIC_RELAXED);
+	}
+	*first = r & 0xffff;
+	*n = r >> 16 ? r >> 16 : 65536;
+}
+
+/* A TCP client's port. The kernel does not know which ports connections of the stack still have in
+ * TIME_WAIT, so its own choice would often be one of those. */
+static bool bind_unused(int fd, int family)
+{
+	struct sockaddr_in6 sa = { .sin6_family = (sa_family_t)family };
+	socklen_t len = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(sa);
+	uint32_t start, first, n, binds = 0;
+
+	if (getrandom(&start, sizeof(start), 0) != sizeof(start))
+		return false;
+	port_range(&first, &n);
+	for (uint32_t i = 0; i < n && binds < BIND_TRIES; i++) {
+		/* the port is in the same place in both families */
+		sa.sin6_port = htons((uint16_t)(first + (start % n + i) % n));
+		if (ports_used(IPPROTO_TCP, sa.sin6_port))
+			continue;
+		if (libc.bind(fd, (struct sockaddr *)&sa, len) == 0)
+			return true;
+		binds++;
+	}
+	return false;
+}
+
 int sock_autobind(struct nsock *ns, int fd)
 {
 	struct sockaddr_storage ss = { .ss_family = ns->family };
@@ -98,7 +151,8 @@ int sock_autobind(struct nsock *ns, int fd)
 
 	if (ns->bound && ns->local.port)
 		return 0;
-	if (libc.bind(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINVAL)
+	if (!(ns->proto == IPPROTO_TCP && bind_unused(fd, ns->family)) &&
+	    libc.bind(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINVAL)
 		return -errno;
 	err = local_from_shadow(ns, fd);
 	ns->bound = !err;
@@ -172,22 +226,19 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 	return err ? SR_no_route : SR_NR_;
 }
 
-/* Under ns->lock: session, claim, SYN. */
+/* Under ns->lock: session, pin, SYN. */
 static int connect_start(struct nsock *ns, int fd, const struct nst_addr *remote,
 			 const struct nst_addr *src)
 {
-	bool v4too = ns->family == AF_INET6 && !ns->v6only;
 	struct nst_addr from = *src;
 	struct shm_session *s;
-	bool was_bound = ns->bound;
 	int err = sock_autobind(ns, fd);
 
 	if (err)
 		return err;
 	from.port = ns->local.port;
 	worker_lock();
-	err = was_bound ? ports_claim(ns->proto, &ns->local, v4too) :
-			  ports_claim_new(ns->proto, &ns->local, v4too);
+	err = ports_pin(ns->proto, &from, remote);
 	if (!err) {
 		ns->held = ns->local;
 		ns->port_held = true;
@@ -326,6 +377,8 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 		nsock_set_mode(ns, SK_STREAM);
 	}
 	pthread_mutex_unlock(&ns->lock);
+	if (err == -EADDRNOTAVAIL)
+		return err; /* the stack has that very flow: the kernel would get none of its packets */
 	if (err)
 		return connect_kernel(ns, fd, addr, len, err == -EADDRINUSE ?
 				      SR_port_owned_by_other : SR_stack_refused);

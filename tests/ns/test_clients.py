@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib import apps
+from lib import apps, nstack
 
 
 LATE = 8  # at most one and its answer for each connection of a client here
@@ -81,6 +81,20 @@ def test_redis_benchmark_as_client(net, client, family):
     assert '"GET","' in out and "rror" not in out
     calls = apps.redis_calls(apps.redis_cli(net.client, addr, "info", "commandstats"))
     assert calls["get"] >= 10000
+
+
+def test_short_connections(net, client, family):
+    """A connection per request: more than fit into TIME_WAIT for a second, no failure, and no port
+    is taken from other programs of the host."""
+    apps.redis(net, plain=True)
+    addr = net.saddr(family)
+    out = client.run(["redis-benchmark", "-h", addr, "-c", 20, "-k", 0, "-n", 20000, "-t", "get",
+                      "--csv"], timeout=60).stdout
+    assert '"GET","' in out and "rror" not in out
+    if net.is_nstack:
+        assert not nstack.claims(net.client)
+        assert nstack.verdicts(net.client)["stack_pinned"] >= 40000
+        assert nstack.verdicts(net.client)["stack_claim"] == 0
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
