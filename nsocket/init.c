@@ -475,7 +475,8 @@ static bool never(void *arg)
 }
 
 /* The kernel would close every descriptor of a process that ends and go on sending; the stack ends
- * with the process, so it does both before. */
+ * with the process, so it does both before. Not after a signal that kills: nothing of ours runs
+ * then, and peers of open connections get a reset from the kernel at their next segment. */
 void init_exit(void)
 {
 	static int done; /* atomic */

@@ -60,7 +60,7 @@ int sock_socket(int domain, int type, int protocol)
 	ns = nsock_new(domain, proto, type & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	if (!ns)
 		return fd;
-	if (fd_install(fd, ns ? &ns->f : NULL))
+	if (fd_install(fd, &ns->f))
 		sock_reason(SR_fd_too_large);
 	nfile_put(&ns->f);
 	return fd;
@@ -80,8 +80,6 @@ static int local_from_shadow(struct nsock *ns, int fd)
 
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	int err = 0;
-
 	if (nsock_mode(ns) == SK_STREAM)
 		return -EINVAL;
 	if (libc.bind(fd, addr, len) < 0)
@@ -90,7 +88,7 @@ int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t l
 	if (local_from_shadow(ns, fd) == 0)
 		ns->bound = true;
 	pthread_mutex_unlock(&ns->lock);
-	return err;
+	return 0;
 }
 
 /* The range that the kernel chooses from; the same in the whole life of a process. */

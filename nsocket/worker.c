@@ -257,8 +257,6 @@ static void unlock(void)
 		pthread_setcancelstate(old, NULL);
 }
 
-/* How long a deadline may wait without somebody being told: one that is further away is looked at
- * again when the leader or the helper wakes, which is in time if it sleeps no longer. */
 void worker_burst(unsigned n)
 {
 	/* the last event's calls send at once */
