@@ -441,6 +441,9 @@ static void activate(struct nsock *ns)
 	if (!worker_start()) {
 		ns->rejected = true;
 		sock_reason(SR_stack_not_running);
+		/* not tried again in this process: nobody has to look at our half any more */
+		if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) == WORKER_FAILED)
+			nsock_set_mode(ns, SK_KERNEL);
 		return;
 	}
 	worker_lock();

@@ -583,7 +583,7 @@ static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen
 
 	do
 		r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
-	while (r == -EAGAIN && nsock_mode(ns) == SK_LISTEN && !ns->rcvtimeo &&
+	while (r == -EAGAIN && !ns->rcvtimeo &&
 	       !(libc.fcntl(fd, F_GETFL, 0) & O_NONBLOCK));
 	return r;
 }
