@@ -26,7 +26,7 @@ enum hal_cap {
 	HAL_CAP_MULTIBUF = 1u << 1,       /* packets of several frames, both ways */
 	HAL_CAP_TX_CSUM = 1u << 2,        /* HAL_F_CSUM_WANTED is honoured */
 	HAL_CAP_RX_CSUM_PARTIAL = 1u << 3, /* a received L4 checksum may be just the pseudo-header
-					   sum (local peer: veth, virtio); see FACTS in docs */
+					   sum: what a local sender (veth, virtio) leaves to do */
 	HAL_CAP_SUPERFRAME = 1u << 4,     /* hal_tx_super() works */
 	HAL_CAP_NEED_WAKEUP = 1u << 5,
 	HAL_CAP_BUSY_POLL = 1u << 6,
