@@ -35,8 +35,9 @@ struct stack_env {
 	/* Something happened on s: its fields and FIFOs were updated before this call. Called
 	 * under the worker lock; must not call back into the stack. */
 	void (*event)(struct stack_env *env, struct shm_session *s, uint32_t events);
-	/* The stack let go of its last reference to a local port of (proto, addr): the claim of
-	 * the steering program may end. Called once for each port_hold. */
+	/* The stack took its first reference to a local port of (proto, addr), and let go of its
+	 * last: the packets of that port must come to it in between, TIME_WAIT included. Called
+	 * in pairs, under the worker lock; must not call back into the stack. May be NULL. */
 	void (*port_hold)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 	void (*port_release)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 	struct shm_region *region; /* where sessions live */
@@ -123,7 +124,6 @@ struct stack_ops {
 	/* The sockets are done with s. linger_s < 0: no SO_LINGER; 0: reset; > 0: the caller waits
 	 * for the session to reach SHM_S_CLOSED by itself before. The stack frees s when done. */
 	void (*close)(struct stack *st, struct shm_session *s, int linger_s);
-	/* Give s back without protocol action (never connected, or undone). */
 	int (*setopt)(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len);
 	int (*getopt)(struct stack *st, struct shm_session *s, int opt, void *v, uint32_t *len);
 	int (*tcp_info)(struct stack *st, struct shm_session *s, struct tcp_info *out);

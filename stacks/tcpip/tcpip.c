@@ -318,7 +318,6 @@ static uint64_t tcpip_deadline(struct stack *st)
 
 	if (late < at)
 		at = late;
-
 	for (uint32_t i = 0; i < t->nports; i++) {
 		struct hal_port *hal = t->ports[i]->hal;
 
@@ -398,6 +397,7 @@ static int op_connect(struct stack *st, struct shm_session *s, const struct nst_
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(st, s) ? tcp_connect(t, s, remote) : udp_connect(t, s, remote);
+
 	return err;
 }
 
@@ -430,6 +430,7 @@ static int op_shutdown(struct stack *st, struct shm_session *s, int how)
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(st, s) ? tcp_shutdown(t, s, how) : udp_shutdown(t, s, how);
+
 	return err;
 }
 
@@ -447,6 +448,7 @@ static int op_setopt(struct stack *st, struct shm_session *s, int opt, const voi
 {
 	struct tcpip *t = call_begin(st);
 	int err = is_tcp(st, s) ? tcp_setopt(t, s, opt, v, len) : udp_setopt(t, s, opt, v, len);
+
 	return err;
 }
 
