@@ -77,11 +77,22 @@ bool o_is_server(void);
  * other scenario. */
 uint16_t o_port(int i);
 /* Addresses as the play has them. port in host byte order. They return the length to pass. */
+enum o_who {
+	O_SERVER,
+	O_CLIENT,
+	O_ANY,
+	O_LOOPBACK,
+	O_ABSENT,     /* in the same subnet, nobody has it */
+	O_UNROUTABLE, /* no route leads to it */
+};
+/* family: AF_INET or AF_INET6; with `O_MAPPED`, the IPv4 address as ::ffff:a.b.c.d */
+#define O_MAPPED (-1)
+socklen_t o_addr_of(struct sockaddr_storage *a, int family, enum o_who who, uint16_t port);
+/* The same in the play's own family. */
 socklen_t o_server_addr(struct sockaddr_storage *a, uint16_t port);
 socklen_t o_client_addr(struct sockaddr_storage *a, uint16_t port);
 socklen_t o_any_addr(struct sockaddr_storage *a, uint16_t port);
 socklen_t o_loopback_addr(struct sockaddr_storage *a, uint16_t port);
-/* An address in the same subnet that nobody has, and one that no route leads to. */
 socklen_t o_absent_addr(struct sockaddr_storage *a, uint16_t port);
 socklen_t o_unroutable_addr(struct sockaddr_storage *a, uint16_t port);
 const char *o_ifname(void);  /* this side's interface: "s0" or "c0" */
@@ -105,7 +116,11 @@ void o_register_child(struct o_child *c);
 
 /* --- the two sides together ---------------------------------------------------------------------- */
 
-/* Both sides reach this point. A side that ends or hangs fails the play. */
+/* Both sides reach this point. A side that ends or hangs fails the play. Listeners (descriptors
+ * below 200) are polled here once: under nsocket a listener is taken into the stack when its process
+ * first waits on it, and connections that come before that are the kernel's. So listen(), then
+ * o_sync(), then let the other side connect; what another process is to accept, that process has to
+ * wait on before. UDP sockets likewise: poll or receive once before the other side sends. */
 void o_sync(void);
 /* A number from this side to the other, and back: both in the same order. */
 void o_tell(long v);

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every record of every scenario is the kernel's, or an intended difference with its reason.
+
+    pytest tests/oracle -k 'tcp_close and ipv6'     one group, one family
+    NSTACK_ORACLE=echo pytest tests/oracle -k ...   one scenario of it
+"""
+import os
+
+import pytest
+
+import conftest
+import oracle
+from lib import nstack
+
+#: groups whose scenarios stay inside the machine: no packet comes to the stack
+LOCAL = set()
+SCENARIO = os.environ.get("NSTACK_ORACLE")
+needed, played = set(), set()
+
+
+@pytest.fixture
+def nets(tmp_path, mode):
+    """A pair of namespaces for each play: they go on side by side."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = []
+    try:
+        for i, under in enumerate(oracle.PLAYS):
+            os.mkdir(tmp_path / str(i))
+            n = conftest.Net(str(tmp_path / str(i)), mode)
+            made.append(n)
+            for side in under if n.is_nstack else ():
+                # stays loaded when the play has ended: its counters are looked at then
+                n.tool("load", n.sif if side == "server" else n.cif, side=getattr(n, side))
+        yield made
+        found = "".join(nstack.sanitizer_reports(n.workdir) for n in made)
+        assert not found, "a sanitizer found:\n" + found
+    finally:
+        for n in made:
+            n.close()
+
+
+@pytest.mark.parametrize("group,family", [pytest.param(g, f, id=f"{g}-ipv{f}")
+                                          for g, f in oracle.groups()])
+def test_group(nets, group, family):
+    want, *got = oracle.finish([oracle.start(net, i, group, family, SCENARIO)
+                                for i, net in enumerate(nets)])
+    for side in ("server", "client"):
+        assert not want[side].problem, f"on the kernel, {side}: {want[side].problem}"
+    left = [x for side in want.values() for x in side.records if x.endswith(".descriptors left")]
+    assert not left, f"scenarios leave descriptors open: {left}"
+    wrong = [line for under, play in zip(oracle.PLAYS[1:], got)
+             for line in oracle.compare(group, family, under, play, want, needed)]
+    assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong)
+    if group not in LOCAL and nets[0].is_nstack and not SCENARIO:
+        for under, net in zip(oracle.PLAYS[1:], nets[1:]):
+            for side in under:
+                ns = getattr(net, side)
+                assert nstack.redirected(ns), f"nothing went through the stack of the {side}"
+    played.add((group, family))
+
+
+def test_no_row_is_stale():
+    """Each row of differences.toml was needed, if everything was played."""
+    if played != set(oracle.groups()) or SCENARIO:
+        pytest.skip("not every group was played")
+    stale = [r["title"] for r in oracle.differences() if r.get("where") and r["title"] not in needed]
+    assert not stale
