@@ -19,6 +19,13 @@ fuzz: deps
 	$(Q)$(MAKE) --no-print-directory O=$(O) fuzz-build
 	$(Q)$(PYTHON) tests/run.py --make "$(MAKE)" --out $(O) --only fuzz
 
+# Every scenario of the oracle is played, then docs/compatibility.md written from what was found
+compatibility: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all
+	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) -m pytest -q -p no:cacheprovider tests/oracle \
+		--deselect tests/oracle/test_oracle.py::test_document_is_current
+	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tests/oracle/compatibility.py
+
 # What the test runner asks make for
 print-unit-tests:
 	@echo $(UNIT_TESTS)
@@ -29,4 +36,4 @@ LINK_nsocket_file += $(TSAN_RCU_LDFLAGS)
 $(O)/tests/unit/nsocket_file: $(O)/tests/unit/tsan_rcu.o
 endif
 
-.PHONY: fuzz fuzz-build print-unit-tests bench-programs
+.PHONY: compatibility fuzz fuzz-build print-unit-tests bench-programs

@@ -35,8 +35,10 @@ def differences():
     with open(os.path.join(HERE, "differences.toml"), "rb") as f:
         rows = tomllib.load(f).get("difference", [])
     for row in rows:
-        unknown = set(row) - {"title", "reason", "where", "kernel", "nstack", "under", "family"}
+        unknown = set(row) - {"title", "reason", "where", "kernel", "nstack", "under", "family",
+                              "section"}
         assert not unknown and row.get("title") and row.get("reason"), f"differences.toml: {row}"
+        assert ("where" in row) != ("section" in row), f"differences.toml: where or section: {row}"
     return rows
 
 
