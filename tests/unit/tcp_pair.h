@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/tcp_pair.h - two stacks in one process, memory ports between them, virtual time
- *
- *   h[0]: 198.18.0.1, 2001:db8::1 (mem0)  ==  h[1]: 198.18.0.2, 2001:db8::2 (mem1)
+/* tests/unit/tcp_pair.h - TCP between the two stacks of stack_pair.h
  *
  * The wire can lose, duplicate and reorder by chance, drop what a filter says, and tell each TCP
  * segment to a test. A third party can inject a segment with inject().
@@ -9,36 +7,10 @@
 #ifndef TESTS_UNIT_TCP_PAIR_H
 #define TESTS_UNIT_TCP_PAIR_H
 
-#include "hal_wrap/hal_mem.h"
+#include "stack_pair.h"
 #include "stacks/tcpip/tcp_internal.h"
 
-#include <arpa/inet.h>
 #include <linux/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-static int failures;
-#define CHECK(c)                                                                                   \
-	do {                                                                                       \
-		if (!(c)) {                                                                        \
-			printf("not ok - %s:%d: %s\n", __FILE__, __LINE__, #c);                    \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
-
-#define MS NS_PER_MS
-#define SEC NS_PER_S
-#define IDS 4096
-
-struct host {
-	struct stack_env env;
-	struct shm_region *region;
-	struct netcfg *nc;
-	struct stack *st;
-	struct hal_port *port;
-	uint32_t events[IDS];
-	int holds;
-};
 
 struct segment { /* as seen on the wire */
 	int dir;
@@ -51,12 +23,8 @@ struct segment { /* as seen on the wire */
 	uint8_t nsack;
 };
 
-static struct host h[2];
-static uint64_t now = SEC;
-
 /* The stack's calls, with the flush that the socket layer makes after them. */
 static struct stack_ops flushing;
-static const struct stack_ops *ops = &flushing;
 
 static void close_flush(struct stack *st, struct shm_session *s, int linger_s)
 {
@@ -93,7 +61,9 @@ __attribute__((constructor)) static void flushing_make(void)
 	flushing.connect = connect_flush;
 	flushing.shutdown = shutdown_flush;
 	flushing.rx_freed = rx_freed_flush;
+	ops = &flushing;
 }
+
 static unsigned loss, dup, reorder; /* per 1000 */
 static uint32_t rng = 1;
 static struct segment last[2];      /* newest of each direction */
@@ -164,104 +134,18 @@ static enum hal_mem_action wire(void *arg, int dir, uint8_t *p, uint32_t len)
 	return HAL_MEM_PASS;
 }
 
-static uint64_t clock_fn(void *arg)
-{
-	return now;
-}
-
-static void on_event(struct stack_env *env, struct shm_session *s, uint32_t ev)
-{
-	((struct host *)env)->events[s->id] |= ev;
-}
-
-static void on_hold(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds++;
-}
-
-static void on_release(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds--;
-}
-
-static struct nst_addr ip(const char *s, uint16_t port)
-{
-	struct nst_addr a;
-
-	memset(&a, 0, sizeof(a));
-	a.family = strchr(s, ':') ? AF_INET6 : AF_INET;
-	a.port = htons(port);
-	if (inet_pton(a.family, s, a.v6) != 1)
-		abort();
-	return a;
-}
-
-static uint32_t fifo_bytes = 1 << 18, mtu = 1500;
-static struct tcpip_config stack_cfg;
-
-static void setup_host(int i)
-{
-	static const uint8_t secret[2][16] = { "first secret...", "second secret.." };
-	struct shm_region_config rc = { IDS, fifo_bytes, fifo_bytes };
-	struct nst_addr a4 = ip(i ? "198.18.0.2" : "198.18.0.1", 0),
-			a6 = ip(i ? "2001:db8::2" : "2001:db8::1", 0),
-			b4 = ip(i ? "198.18.0.1" : "198.18.0.2", 0),
-			b6 = ip(i ? "2001:db8::1" : "2001:db8::2", 0);
-	struct tcpip_config cfg = stack_cfg;
-	struct host *x = &h[i];
-
-	cfg.clock = clock_fn;
-	cfg.secret = secret[i];
-	CHECK(!shm_region_create(&x->region, &rc));
-	CHECK(!netcfg_open_static(&x->nc));
-	CHECK(!netcfg_static_link(x->nc, x->port->ifindex, x->port->ifname, x->port->mac, mtu));
-	CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &a4, 24));
-	CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &a6, 64));
-	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b4, h[!i].port->mac));
-	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b6, h[!i].port->mac));
-	x->env = (struct stack_env){ on_event, on_hold, on_release, x->region };
-	cfg.netcfg = x->nc;
-	CHECK(!ops->create(&x->st, &x->env, &cfg));
-	CHECK(!ops->add_port(x->st, x->port));
-}
-
 static void setup(const struct hal_mem_config *base)
 {
-	struct hal_mem_config cfg = { 0 };
-	struct hal_port *p[2];
+	static const struct hal_mem_config plain;
 
-	if (base)
-		cfg = *base;
-	memset(h, 0, sizeof(h));
 	memset(last, 0, sizeof(last));
 	seen[0] = seen[1] = 0;
 	loss = dup = reorder = 0;
 	wire_filter = NULL;
-	cfg.hook = wire;
-	CHECK(!hal_mem_pair(p, &cfg));
-	h[0].port = p[0];
-	h[1].port = p[1];
-	setup_host(0);
-	setup_host(1);
+	pair_open(base ? base : &plain, wire);
 }
 
-static void teardown(void)
-{
-	struct shm_region_stats rs;
-
-	for (int i = 0; i < 2; i++) {
-		ops->destroy(h[i].st);
-		shm_region_stats(h[i].region, &rs);
-		CHECK(rs.double_frees == 0);
-		CHECK(h[i].holds == 0);
-	}
-	for (int i = 0; i < 2; i++) {
-		CHECK(hal_mem_outstanding(h[i].port) == 0);
-		hal_close(h[i].port);
-		netcfg_close(h[i].nc);
-		shm_region_close(h[i].region);
-	}
-}
+#define teardown pair_close
 
 static void poll_both(void)
 {
@@ -294,19 +178,6 @@ static __attribute__((unused)) void run_for(uint64_t ns)
 		if (a > now)
 			now = a;
 	}
-}
-
-static __attribute__((unused)) uint64_t counter(int i, const char *name)
-{
-	struct stack_counter c[256];
-	uint32_t n = ops->counters(h[i].st, c, 256);
-
-	for (uint32_t k = 0; k < n && k < 256; k++)
-		if (!strcmp(c[k].name, name))
-			return c[k].value;
-	printf("not ok - no counter %s\n", name);
-	failures++;
-	return 0;
 }
 
 static struct shm_session *sock(int i, int family)

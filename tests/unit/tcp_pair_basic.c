@@ -4,43 +4,8 @@
  * Connect, data both ways, orderly and disorderly ends, refusal; then bulk with loss, duplication
  * and reordering on the wire: every byte arrives, in order, and nothing leaks.
  */
-#include "hal_wrap/hal_mem.h"
-#include "stacks/tcpip/netcfg.h"
-#include "stacks/tcpip/tcpip.h"
+#include "stack_pair.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <shm/session.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-static int failures;
-
-#define CHECK(c)                                                                                   \
-	do {                                                                                       \
-		if (!(c)) {                                                                        \
-			printf("not ok - %s:%d: %s\n", __FILE__, __LINE__, #c);                    \
-			if (++failures > 30)                                                       \
-				exit(1);                                                           \
-		}                                                                                  \
-	} while (0)
-
-#define S 1000000000ull
-#define MS 1000000ull
-
-struct host {
-	struct stack_env env;
-	struct shm_region *region;
-	struct netcfg *nc;
-	struct stack *st;
-	struct hal_port *port;
-	int holds;
-};
-
-static struct host h[2];
-static uint64_t now = S;
-static const struct stack_ops *ops = &tcpip_stack_ops;
 static uint32_t per_mille_drop, per_mille_dup, per_mille_delay, seed = 1;
 
 static uint32_t rnd(void)
@@ -62,74 +27,8 @@ static enum hal_mem_action hook(void *arg, int dir, uint8_t *p, uint32_t len)
 	return r < per_mille_delay ? HAL_MEM_DELAY : HAL_MEM_PASS;
 }
 
-static uint64_t clock_fn(void *arg)
-{
-	return now;
-}
-
-static void on_event(struct stack_env *env, struct shm_session *s, uint32_t ev)
-{
-}
-
-static void on_hold(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds++;
-}
-
-static void on_release(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds--;
-}
-
-static struct nst_addr ip(const char *s, uint16_t port)
-{
-	struct nst_addr a;
-
-	memset(&a, 0, sizeof(a));
-	a.family = strchr(s, ':') ? AF_INET6 : AF_INET;
-	a.port = htons(port);
-	if (inet_pton(a.family, s, a.v6) != 1)
-		abort();
-	return a;
-}
-
 static const char *addr_of[2][2] = { { "198.18.0.1", "198.18.0.2" },
 				     { "2001:db8::1", "2001:db8::2" } };
-
-static void setup_host(int i)
-{
-	struct shm_region_config rc = { 64, 1 << 18, 1 << 18 };
-	struct tcpip_config cfg = { .clock = clock_fn };
-	struct host *x = &h[i];
-
-	CHECK(!shm_region_create(&x->region, &rc));
-	CHECK(!netcfg_open_static(&x->nc));
-	CHECK(!netcfg_static_link(x->nc, x->port->ifindex, x->port->ifname, x->port->mac, 1500));
-	for (int v = 0; v < 2; v++) {
-		struct nst_addr own = ip(addr_of[v][i], 0), peer = ip(addr_of[v][!i], 0);
-
-		CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &own, v ? 64 : 24));
-		CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &peer, h[!i].port->mac));
-	}
-	x->env = (struct stack_env){ on_event, on_hold, on_release, x->region };
-	cfg.netcfg = x->nc;
-	CHECK(!ops->create(&x->st, &x->env, &cfg));
-	CHECK(!ops->add_port(x->st, x->port));
-}
-
-static void setup(const struct hal_mem_config *base)
-{
-	struct hal_mem_config cfg = *base;
-	struct hal_port *p[2];
-
-	memset(h, 0, sizeof(h));
-	cfg.hook = hook;
-	CHECK(!hal_mem_pair(p, &cfg));
-	h[0].port = p[0];
-	h[1].port = p[1];
-	setup_host(0);
-	setup_host(1);
-}
 
 static void step(uint64_t ns)
 {
@@ -146,20 +45,9 @@ static void run(uint64_t ms)
 
 static void teardown(void)
 {
-	struct shm_region_stats rs;
-
 	per_mille_drop = per_mille_dup = per_mille_delay = 0;
 	run(200);
-	for (int i = 0; i < 2; i++) {
-		shm_region_stats(h[i].region, &rs);
-		CHECK(rs.double_frees == 0);
-		ops->destroy(h[i].st);
-		CHECK(h[i].holds == 0);
-		CHECK(hal_mem_outstanding(h[i].port) == 0);
-		hal_close(h[i].port);
-		netcfg_close(h[i].nc);
-		shm_region_close(h[i].region);
-	}
+	pair_close();
 }
 
 struct pair {
@@ -335,7 +223,7 @@ int main(int argc, char **argv)
 		seed = (uint32_t)atoi(argv[1]);
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
 		for (int v = 0; v < 2; v++) {
-			setup(all[i]);
+			pair_open(all[i], hook);
 			test_refused(v);
 			test_reset(v);
 			exchange(v, 1, 1);
@@ -346,7 +234,7 @@ int main(int argc, char **argv)
 		for (unsigned k = 0; k < sizeof(trouble) / sizeof(*trouble); k++) {
 			int before = failures;
 
-			setup(all[i]);
+			pair_open(all[i], hook);
 			per_mille_drop = trouble[k][0];
 			per_mille_dup = trouble[k][1];
 			per_mille_delay = trouble[k][2];

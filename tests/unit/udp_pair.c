@@ -1,45 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/udp_pair.c - UDP and ICMP errors: two stacks in one process, joined by memory ports
- *
- *   a: 198.18.0.1, 2001:db8::1 (mem0, virtual time)  ==  b: 198.18.0.2, 2001:db8::2 (mem1)
- */
-#include "hal_wrap/hal_mem.h"
-#include "stacks/tcpip/netcfg.h"
-#include "stacks/tcpip/tcpip_internal.h"
+/* tests/unit/udp_pair.c - UDP and ICMP errors between the two stacks of stack_pair.h */
+#include "stack_pair.h"
 
-#include <arpa/inet.h>
 #include <linux/errqueue.h>
 #include <netinet/icmp6.h>
-#include <netinet/in.h>
 #include <netinet/ip.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-static int failures;
-
-#define CHECK(c)                                                                                   \
-	do {                                                                                       \
-		if (!(c)) {                                                                        \
-			printf("not ok - %s:%d: %s\n", __FILE__, __LINE__, #c);                    \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
-
-#define S 1000000000ull
-
-struct host {
-	struct stack_env env;
-	struct shm_region *region;
-	struct netcfg *nc;
-	struct stack *st;
-	struct hal_port *port;
-	uint32_t events[64]; /* by session id, gathered */
-	int holds;
-};
-
-static struct host h[2];
-static uint64_t now = S;
-static const struct stack_ops *ops = &tcpip_stack_ops;
 
 /* what went over the wire */
 static uint32_t wire_packets, wire_frags, wire_longest;
@@ -61,90 +26,10 @@ static enum hal_mem_action hook(void *arg, int dir, uint8_t *p, uint32_t len)
 	return dir == drop_dir ? HAL_MEM_DROP : HAL_MEM_PASS;
 }
 
-static uint64_t clock_fn(void *arg)
-{
-	return now;
-}
-
-static void on_event(struct stack_env *env, struct shm_session *s, uint32_t ev)
-{
-	((struct host *)env)->events[s->id] |= ev;
-}
-
-static void on_hold(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds++;
-}
-
-static void on_release(struct stack_env *env, uint8_t proto, const struct nst_addr *a)
-{
-	((struct host *)env)->holds--;
-}
-
-static struct nst_addr ip(const char *s, uint16_t port)
-{
-	struct nst_addr a;
-
-	memset(&a, 0, sizeof(a));
-	a.family = strchr(s, ':') ? AF_INET6 : AF_INET;
-	a.port = htons(port);
-	if (inet_pton(a.family, s, a.v6) != 1)
-		abort();
-	return a;
-}
-
-static void setup_host(int i)
-{
-	struct shm_region_config rc = { 64, 1 << 18, 1 << 18 };
-	struct nst_addr a4 = ip(i ? "198.18.0.2" : "198.18.0.1", 0),
-			a6 = ip(i ? "2001:db8::2" : "2001:db8::1", 0),
-			b4 = ip(i ? "198.18.0.1" : "198.18.0.2", 0),
-			b6 = ip(i ? "2001:db8::1" : "2001:db8::2", 0);
-	struct tcpip_config cfg = { .clock = clock_fn };
-	struct host *x = &h[i];
-
-	CHECK(!shm_region_create(&x->region, &rc));
-	CHECK(!netcfg_open_static(&x->nc));
-	CHECK(!netcfg_static_link(x->nc, x->port->ifindex, x->port->ifname, x->port->mac, 1500));
-	CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &a4, 24));
-	CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &a6, 64));
-	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b4, h[!i].port->mac));
-	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b6, h[!i].port->mac));
-	x->env = (struct stack_env){ on_event, on_hold, on_release, x->region };
-	cfg.netcfg = x->nc;
-	CHECK(!ops->create(&x->st, &x->env, &cfg));
-	CHECK(!ops->add_port(x->st, x->port));
-}
-
 static void setup(const struct hal_mem_config *base)
 {
-	struct hal_mem_config cfg = *base;
-	struct hal_port *p[2];
-
-	memset(h, 0, sizeof(h));
-	cfg.hook = hook;
-	CHECK(!hal_mem_pair(p, &cfg));
-	h[0].port = p[0];
-	h[1].port = p[1];
-	setup_host(0);
-	setup_host(1);
+	pair_open(base, hook);
 	wire_packets = wire_frags = wire_longest = 0;
-}
-
-static void teardown(void)
-{
-	struct shm_region_stats rs;
-
-	for (int i = 0; i < 2; i++) {
-		shm_region_stats(h[i].region, &rs);
-		CHECK(rs.double_frees == 0);
-		ops->destroy(h[i].st);
-		CHECK(h[i].holds == 0);
-		CHECK(hal_mem_outstanding(h[i].port) == 0);
-		hal_close(h[i].port);
-		netcfg_close(h[i].nc);
-		shm_region_close(h[i].region);
-	}
 }
 
 static void run(void)
@@ -154,19 +39,6 @@ static void run(void)
 		ops->poll(h[0].st, now);
 		ops->poll(h[1].st, now);
 	}
-}
-
-static uint64_t counter(int i, const char *name)
-{
-	struct stack_counter c[256];
-	uint32_t n = ops->counters(h[i].st, c, 256);
-
-	for (uint32_t k = 0; k < n && k < 256; k++)
-		if (!strcmp(c[k].name, name))
-			return c[k].value;
-	printf("not ok - no counter %s\n", name);
-	failures++;
-	return 0;
 }
 
 static struct shm_session *sock(int i, int family, const struct nst_addr *bind)
@@ -455,7 +327,7 @@ static void inject(const uint8_t *p, uint32_t len)
 	run();
 }
 
-static uint32_t frag_needed(uint8_t *out, const uint8_t *orig, uint16_t mtu)
+static uint32_t frag_needed(uint8_t *out, const uint8_t *orig, uint16_t next_mtu)
 {
 	uint8_t *ip4 = out + 14, *ic = out + 34;
 	uint32_t quote = 28;
@@ -476,8 +348,8 @@ static uint32_t frag_needed(uint8_t *out, const uint8_t *orig, uint16_t mtu)
 	memcpy(ip4 + 10, &c, 2);
 	ic[0] = 3;
 	ic[1] = 4;
-	ic[6] = (uint8_t)(mtu >> 8);
-	ic[7] = (uint8_t)mtu;
+	ic[6] = (uint8_t)(next_mtu >> 8);
+	ic[7] = (uint8_t)next_mtu;
 	memcpy(ic + 8, orig + 14, quote);
 	c = csum_fold(csum_partial(ic, 8 + quote, 0));
 	memcpy(ic + 2, &c, 2);
@@ -540,7 +412,7 @@ static void test_pmtu(void)
 	send_to(0, x, NULL, 1400, 1);
 	run();
 	CHECK(wire_frags == 2);
-	now += 601 * S; /* forgotten after ten minutes */
+	now += 601 * SEC; /* forgotten after ten minutes */
 	CHECK(!ops->connect(h[0].st, x, &lb));
 	ops->close(h[0].st, x, -1);
 	ops->close(h[1].st, y, -1);
@@ -741,7 +613,7 @@ int main(void)
 		test_connected();
 		test_dual_stack();
 		test_train(all[i]->caps & HAL_CAP_SUPERFRAME);
-		teardown();
+		pair_close();
 	}
 	setup(&plain);
 	test_reuseport();
@@ -754,10 +626,10 @@ int main(void)
 	test_hostile();
 	test_garbage_in();
 	test_observe();
-	teardown();
+	pair_close();
 	setup(&veth_super);
 	test_train_in();
-	teardown();
+	pair_close();
 	if (!failures)
 		printf("ok - udp_pair\n");
 	return failures != 0;
