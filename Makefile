@@ -64,9 +64,12 @@ $(O)/libnstack.a: $(LIB_OBJS)
 	@echo "  AR      $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+# --wrap: what the library itself asks of the kernel goes to libc's syscall(), not to the function of
+# that name which it gives to programs
 $(O)/libnsocket.so: $(NSOCKET_OBJS) $(O)/libnstack.a nsocket/libnsocket.map
 	@echo "  LINK    $@"
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--version-script=nsocket/libnsocket.map -Wl,-z,defs,-z,now \
+		-Wl,--wrap=syscall \
 		-o $@ $(NSOCKET_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl
 
 $(O)/nstack: $(TOOL_OBJS) $(O)/libnstack.a

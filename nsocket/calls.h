@@ -8,8 +8,12 @@
  *	CALL(result, name, (parameters), (arguments))
  *	CALL_NORETURN(name, (parameters), (arguments))
  *
- * fcntl and ioctl are variadic in libc; here they take one long: on the ABIs that we build for,
- * a variadic function finds its integer arguments where a fixed one does.
+ * fcntl, ioctl and syscall are variadic in libc; here they take one long, or six: on the ABIs that we
+ * build for, a variadic function finds its integer arguments where a fixed one does.
+ *
+ * Further lists: names that libc gives to the same functions, and the system calls that syscall(2)
+ * takes to the same wrappers. Each is checked against libc and the kernel's headers by a test
+ * (tests/structure/test_calls.py), which also has what is left out on purpose, name by name.
  *
  * Not in the list, on purpose: fork (pthread_atfork also sees forkpty, daemon and the like),
  * exec (the new image starts clean), getaddrinfo (libc's resolver calls itself inside, so name
@@ -34,6 +38,7 @@
 	CALL(int, ioctl, (int fd, unsigned long req, long arg), (fd, req, arg)) \
 	/* sockets */ \
 	CALL(int, bind, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
+	CALL(int, bindresvport, (int fd, struct sockaddr_in *addr), (fd, addr)) \
 	CALL(int, listen, (int fd, int backlog), (fd, backlog)) \
 	CALL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
 	CALL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags), \
@@ -65,10 +70,21 @@
 	CALL(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n)) \
 	CALL(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
 	CALL(ssize_t, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
+	CALL(ssize_t, preadv2, (int fd, const struct iovec *iov, int n, off_t off, int flags), \
+	     (fd, iov, n, off, flags)) \
+	CALL(ssize_t, preadv64v2, (int fd, const struct iovec *iov, int n, off64_t off, int flags), \
+	     (fd, iov, n, off, flags)) \
+	CALL(ssize_t, pwritev2, (int fd, const struct iovec *iov, int n, off_t off, int flags), \
+	     (fd, iov, n, off, flags)) \
+	CALL(ssize_t, pwritev64v2, (int fd, const struct iovec *iov, int n, off64_t off, int flags), \
+	     (fd, iov, n, off, flags)) \
 	CALL(ssize_t, sendfile, (int out, int in, off_t *off, size_t n), (out, in, off, n)) \
 	CALL(ssize_t, sendfile64, (int out, int in, off64_t *off, size_t n), (out, in, off, n)) \
 	CALL(ssize_t, splice, (int in, off64_t *off_in, int out, off64_t *off_out, size_t n, \
 			       unsigned flags), (in, off_in, out, off_out, n, flags)) \
+	CALL(int, eventfd_read, (int fd, eventfd_t *value), (fd, value)) \
+	CALL(int, eventfd_write, (int fd, eventfd_t value), (fd, value)) \
+	CALL(void, backtrace_symbols_fd, (void *const *frames, int n, int fd), (frames, n, fd)) \
 	CALL(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t room), (fd, buf, n, room)) \
 	CALL(ssize_t, __recv_chk, (int fd, void *buf, size_t n, size_t room, int flags), \
 	     (fd, buf, n, room, flags)) \
@@ -101,6 +117,9 @@
 			    const struct timespec *timeout, const sigset_t *mask), \
 	     (n, r, w, e, timeout, mask)) \
 	CALL(long, __fdelt_chk, (long fd), (fd)) \
+	/* the kernel by number (syscall.c) */ \
+	CALL(long, syscall, (long nr, long a, long b, long c, long d, long e, long f), \
+	     (nr, a, b, c, d, e, f)) \
 	/* threads and the process */ \
 	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
 	CALL(pid_t, vfork, (void), ()) \
@@ -112,5 +131,86 @@
 	CALL(int, setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid)) \
 	CALL_NORETURN(_exit, (int status), (status)) \
 	CALL_NORETURN(_Exit, (int status), (status))
+
+/* ALIAS(other name, name): libc exports the same function twice. Defined by NS_ALIAS() beside the
+ * wrapper. */
+#define NS_ALIASES(ALIAS) \
+	ALIAS(__close, close) \
+	ALIAS(_IO_fclose, fclose) \
+	ALIAS(__dup2, dup2) \
+	ALIAS(__fcntl, fcntl) \
+	ALIAS(__socket, socket) \
+	ALIAS(__connect, connect) \
+	ALIAS(__send, send) \
+	ALIAS(__sendmmsg, sendmmsg) \
+	ALIAS(__recv, recv) \
+	ALIAS(__read, read) \
+	ALIAS(__write, write) \
+	ALIAS(__poll, poll) \
+	ALIAS(__select, select) \
+	ALIAS(__backtrace_symbols_fd, backtrace_symbols_fd) \
+	ALIAS(__fdelt_warn, __fdelt_chk) \
+	ALIAS(__sigaction, sigaction) \
+	ALIAS(__vfork, vfork)
+
+/* SYSCALL(name, descriptors): a system call whose arguments and results are those of the wrapper of
+ * the same name. descriptors: which arguments say whether it concerns us, as bits; 0 = it always
+ * does. LEGACY: younger architectures lack it. */
+#define NS_SYSCALLS(SYSCALL, LEGACY) \
+	SYSCALL(socket, 0) \
+	SYSCALL(close, 1) \
+	SYSCALL(close_range, 0) \
+	SYSCALL(dup, 0) \
+	LEGACY(dup2, 0) \
+	SYSCALL(dup3, 0) \
+	SYSCALL(fcntl, 0) \
+	SYSCALL(ioctl, 1) \
+	SYSCALL(bind, 1) \
+	SYSCALL(listen, 1) \
+	SYSCALL(accept, 1) \
+	SYSCALL(accept4, 1) \
+	SYSCALL(connect, 1) \
+	SYSCALL(shutdown, 1) \
+	SYSCALL(getsockname, 1) \
+	SYSCALL(getpeername, 1) \
+	SYSCALL(getsockopt, 1) \
+	SYSCALL(setsockopt, 1) \
+	SYSCALL(sendto, 1) \
+	SYSCALL(sendmsg, 1) \
+	SYSCALL(sendmmsg, 1) \
+	SYSCALL(recvfrom, 1) \
+	SYSCALL(recvmsg, 1) \
+	SYSCALL(recvmmsg, 1) \
+	SYSCALL(read, 1) \
+	SYSCALL(write, 1) \
+	SYSCALL(readv, 1) \
+	SYSCALL(writev, 1) \
+	SYSCALL(sendfile, 3) \
+	SYSCALL(splice, 5) \
+	LEGACY(epoll_create, 0) \
+	SYSCALL(epoll_create1, 0) \
+	SYSCALL(epoll_ctl, 5) \
+	LEGACY(epoll_wait, 1) \
+	LEGACY(select, 0) \
+	LEGACY(vfork, 0)
+
+/* SYSCALL(name, descriptors): those that differ from the wrapper of the name, or that have none: each
+ * has a function of its own in syscall.c. */
+#define NS_SYSCALLS_OWN(SYSCALL, LEGACY) \
+	SYSCALL(preadv2, 1) \
+	SYSCALL(pwritev2, 1) \
+	SYSCALL(epoll_pwait, 1) \
+	SYSCALL(epoll_pwait2, 1) \
+	LEGACY(poll, 0) \
+	SYSCALL(ppoll, 0) \
+	SYSCALL(pselect6, 0) \
+	SYSCALL(rt_sigaction, 0) \
+	LEGACY(fork, 0) \
+	SYSCALL(clone, 0) \
+	SYSCALL(clone3, 0) \
+	SYSCALL(setuid, 0) \
+	SYSCALL(setreuid, 0) \
+	SYSCALL(setresuid, 0) \
+	SYSCALL(exit_group, 0)
 
 #endif

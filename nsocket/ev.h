@@ -40,6 +40,8 @@ bool ev_epoll_plain(int epfd, bool blocks);
 int ev_epoll_wait(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
 		  const sigset_t *sigmask);
 
+/* Is a descriptor of ours among them? If not, libc is to be called. */
+bool ev_poll_ours(const struct pollfd *fds, nfds_t n);
 /* fds is not NULL. */
 int ev_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *sigmask);
 /* Is a descriptor of ours in the sets? If not, libc is to be called. */

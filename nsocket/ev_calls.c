@@ -80,7 +80,7 @@ NS_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
-static bool poll_ours(const struct pollfd *fds, nfds_t n)
+bool ev_poll_ours(const struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; fds && i < n; i++)
 		if (fd_is_ours(fds[i].fd))
@@ -92,15 +92,16 @@ NS_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct timespec t;
 
-	if (!poll_ours(fds, n))
+	if (!ev_poll_ours(fds, n))
 		return libc.poll(fds, n, timeout);
 	return (int)libc_result(ev_poll(fds, n, from_ms(timeout, &t), NULL));
 }
+NS_ALIAS(__poll, poll);
 
 NS_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask)
 {
-	if (!poll_ours(fds, n))
+	if (!ev_poll_ours(fds, n))
 		return libc.ppoll(fds, n, timeout, mask);
 	return (int)libc_result(ev_poll(fds, n, timeout, mask));
 }
@@ -145,6 +146,7 @@ NS_EXPORT int select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timeval *
 	}
 	return (int)libc_result(r);
 }
+NS_ALIAS(__select, select);
 
 NS_EXPORT int pselect(int n, fd_set *rd, fd_set *wr, fd_set *ex, const struct timespec *timeout,
 		      const sigset_t *mask)
@@ -162,3 +164,4 @@ NS_EXPORT long __fdelt_chk(long fd)
 {
 	return libc.__fdelt_chk(fd);
 }
+NS_ALIAS(__fdelt_warn, __fdelt_chk);

@@ -9,7 +9,8 @@
  * the parent (share.c); in a child's child calls on it answer ECONNRESET, closing it leaves the
  * parent's alone.
  *
- * Runs by pthread_atfork, so daemon() and forkpty() are covered too.
+ * Runs by pthread_atfork, so daemon() and forkpty() are covered too; a fork by syscall(2), which libc
+ * does not notice, calls it itself (syscall.c).
  */
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
@@ -19,7 +20,7 @@
 #include <rd/log.h>
 #include <stdlib.h>
 
-static void prepare(void)
+void fork_prepare(void)
 {
 	ev_fork_prepare();
 	pthread_mutex_lock(&worker.start_lock);
@@ -29,7 +30,7 @@ static void prepare(void)
 	urcu_bp_before_fork();
 }
 
-static void parent(void)
+void fork_parent(void)
 {
 	urcu_bp_after_fork_parent();
 	call_rcu_after_fork_parent();
@@ -76,7 +77,7 @@ static void remote_forget(void)
 	}
 }
 
-static void child(void)
+void fork_child(void)
 {
 	struct nfile *f;
 
@@ -102,5 +103,5 @@ static void child(void)
 
 __attribute__((constructor(102))) static void fork_constructor(void)
 {
-	pthread_atfork(prepare, parent, child);
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -14,5 +14,9 @@ bool init_inside(void);
 void init_exit(void);
 /* In a child: drop what is the parent's (fork.c). */
 void init_after_fork_child(void);
+/* fork.c: around every fork; what libc knows of calls them by itself. */
+void fork_prepare(void);
+void fork_parent(void);
+void fork_child(void);
 
 #endif

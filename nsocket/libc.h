@@ -9,11 +9,13 @@
 #define NSOCKET_LIBC_H
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <nsocket/calls.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -21,6 +23,16 @@
 #include <time.h>
 
 #define NS_EXPORT __attribute__((visibility("default")))
+
+/* Another name of a wrapper, in the file that defines it. */
+#if __has_attribute(copy) /* gcc compares attributes otherwise, clang knows no such thing */
+#define NS_SAME_ATTRIBUTES(name) __attribute__((copy(name)))
+#else
+#define NS_SAME_ATTRIBUTES(name)
+#endif
+#define NS_ALIAS(other, name) \
+	extern __typeof__(name) other NS_SAME_ATTRIBUTES(name) \
+		__attribute__((alias(#name), visibility("default")))
 
 #define NS_CALL_MEMBER(ret, name, params, args) ret (*name) params;
 #define NS_CALL_MEMBER_NORETURN(name, params, args) \

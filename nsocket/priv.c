@@ -39,8 +39,7 @@ static bool holds_bound_socket(void)
 	return false;
 }
 
-/* The new effective user id, (uid_t)-1 if it stays. */
-static void before_user(uid_t user)
+void priv_before_user(uid_t user)
 {
 	if (user == 0 || user == (uid_t)-1 || geteuid() != 0 || !init_ready() || worker_running())
 		return;
@@ -50,24 +49,24 @@ static void before_user(uid_t user)
 
 NS_EXPORT int setuid(uid_t uid)
 {
-	before_user(uid);
+	priv_before_user(uid);
 	return libc.setuid(uid);
 }
 
 NS_EXPORT int seteuid(uid_t euid)
 {
-	before_user(euid);
+	priv_before_user(euid);
 	return libc.seteuid(euid);
 }
 
 NS_EXPORT int setreuid(uid_t ruid, uid_t euid)
 {
-	before_user(euid);
+	priv_before_user(euid);
 	return libc.setreuid(ruid, euid);
 }
 
 NS_EXPORT int setresuid(uid_t ruid, uid_t euid, uid_t suid)
 {
-	before_user(euid);
+	priv_before_user(euid);
 	return libc.setresuid(ruid, euid, suid);
 }

@@ -14,21 +14,25 @@
 
 static uint64_t breaking; /* atomic: bit sig - 1 */
 
+void sig_note(int sig, void (*handler)(int), unsigned long flags)
+{
+	uint64_t bit = sig >= 1 && sig <= 64 ? 1ull << (sig - 1) : 0;
+
+	if (handler == SIG_DFL || handler == SIG_IGN || (flags & SA_RESTART))
+		__atomic_and_fetch(&breaking, ~bit, __ATOMIC_RELAXED);
+	else
+		__atomic_or_fetch(&breaking, bit, __ATOMIC_RELAXED);
+}
+
 NS_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	int r = libc.sigaction(sig, act, old);
 
-	if (r == 0 && act && sig >= 1 && sig <= 64) {
-		uint64_t bit = 1ull << (sig - 1);
-
-		if (act->sa_handler == SIG_DFL || act->sa_handler == SIG_IGN ||
-		    (act->sa_flags & SA_RESTART))
-			__atomic_and_fetch(&breaking, ~bit, __ATOMIC_RELAXED);
-		else
-			__atomic_or_fetch(&breaking, bit, __ATOMIC_RELAXED);
-	}
+	if (r == 0 && act)
+		sig_note(sig, act->sa_handler, (unsigned long)act->sa_flags);
 	return r;
 }
+NS_ALIAS(__sigaction, sigaction);
 
 bool sig_restart(void)
 {

@@ -190,6 +190,8 @@ void ports_after_fork_child(void);
 
 int sock_socket(int domain, int type, int protocol);
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
+/* The shadow was bound past us: take its address over. */
+int sock_bound(struct nsock *ns, int fd);
 int sock_listen(struct nsock *ns, int fd, int backlog);
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags);
@@ -211,5 +213,9 @@ bool sock_is_multicast(const struct nst_addr *a);
 void sock_addr_out(const struct nst_addr *a, int family, struct sockaddr *addr, socklen_t *len);
 
 bool sig_restart(void); /* sig.c: do all handlers of the program restart calls? */
+/* A handler was installed, with these SA_* flags. */
+void sig_note(int sig, void (*handler)(int), unsigned long flags);
+/* priv.c: the effective user id is about to become this one; (uid_t)-1: it stays. */
+void priv_before_user(uid_t user);
 
 #endif

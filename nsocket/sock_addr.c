@@ -78,17 +78,22 @@ static int local_from_shadow(struct nsock *ns, int fd)
 	return nst_addr_from_sockaddr(&ns->local, (struct sockaddr *)&ss, len);
 }
 
+int sock_bound(struct nsock *ns, int fd)
+{
+	pthread_mutex_lock(&ns->lock);
+	if (local_from_shadow(ns, fd) == 0)
+		ns->bound = true;
+	pthread_mutex_unlock(&ns->lock);
+	return 0;
+}
+
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	if (nsock_mode(ns) == SK_STREAM)
 		return -EINVAL;
 	if (libc.bind(fd, addr, len) < 0)
 		return -errno;
-	pthread_mutex_lock(&ns->lock);
-	if (local_from_shadow(ns, fd) == 0)
-		ns->bound = true;
-	pthread_mutex_unlock(&ns->lock);
-	return 0;
+	return sock_bound(ns, fd);
 }
 
 /* The range that the kernel chooses from; the same in the whole life of a process. */

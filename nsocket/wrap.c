@@ -9,11 +9,13 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
+#include <execinfo.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <nsocket/init.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
@@ -47,6 +49,7 @@ NS_EXPORT int socket(int domain, int type, int protocol)
 		return libc.socket(domain, type, protocol);
 	return (int)libc_result(sock_socket(domain, type, protocol));
 }
+NS_ALIAS(__socket, socket);
 
 NS_EXPORT int close(int fd)
 {
@@ -67,6 +70,7 @@ NS_EXPORT int close(int fd)
 	errno = err;
 	return r;
 }
+NS_ALIAS(__close, close);
 
 NS_EXPORT int fclose(FILE *file)
 {
@@ -80,6 +84,7 @@ NS_EXPORT int fclose(FILE *file)
 	errno = err;
 	return r;
 }
+NS_ALIAS(_IO_fclose, fclose);
 
 /* Everything of ours in [first, last] goes; the library's own descriptors stay. */
 NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -148,6 +153,7 @@ NS_EXPORT int dup2(int fd, int to)
 		return libc.dup2(fd, to);
 	return dup_done(fd, libc.dup2(fd, to));
 }
+NS_ALIAS(__dup2, dup2);
 
 NS_EXPORT int dup3(int fd, int to, int flags)
 {
@@ -194,6 +200,7 @@ NS_EXPORT int fcntl(int fd, int cmd, ...)
 	va_end(ap);
 	return fcntl_any(fd, cmd, arg);
 }
+NS_ALIAS(__fcntl, fcntl);
 
 NS_EXPORT int fcntl64(int fd, int cmd, ...)
 {
@@ -230,6 +237,17 @@ NS_EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	OURS_OR(fd, sock_bind(ns, fd, addr, len), libc.bind(fd, addr, len));
 }
 
+/* libc finds the port; what it bound is the shadow. */
+static long bindresvport_ours(struct nsock *ns, int fd, struct sockaddr_in *addr)
+{
+	return libc.bindresvport(fd, addr) < 0 ? -errno : sock_bound(ns, fd);
+}
+
+NS_EXPORT int bindresvport(int fd, struct sockaddr_in *addr)
+{
+	OURS_OR(fd, bindresvport_ours(ns, fd, addr), libc.bindresvport(fd, addr));
+}
+
 NS_EXPORT int listen(int fd, int backlog)
 {
 	OURS_OR(fd, sock_listen(ns, fd, backlog), libc.listen(fd, backlog));
@@ -249,6 +267,7 @@ NS_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	OURS_OR(fd, sock_connect(ns, fd, addr, len), libc.connect(fd, addr, len));
 }
+NS_ALIAS(__connect, connect);
 
 NS_EXPORT int shutdown(int fd, int how)
 {
@@ -353,21 +372,25 @@ NS_EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
 	OURS_OR(fd, send_buf(ns, fd, buf, n, flags), libc.send(fd, buf, n, flags));
 }
+NS_ALIAS(__send, send);
 
 NS_EXPORT ssize_t write(int fd, const void *buf, size_t n)
 {
 	OURS_OR(fd, send_buf(ns, fd, buf, n, 0), libc.write(fd, buf, n));
 }
+NS_ALIAS(__write, write);
 
 NS_EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags)
 {
 	OURS_OR(fd, recv_buf(ns, fd, buf, n, flags), libc.recv(fd, buf, n, flags));
 }
+NS_ALIAS(__recv, recv);
 
 NS_EXPORT ssize_t read(int fd, void *buf, size_t n)
 {
 	OURS_OR(fd, recv_buf(ns, fd, buf, n, 0), libc.read(fd, buf, n));
 }
+NS_ALIAS(__read, read);
 
 static ssize_t sendto_ours(struct nsock *ns, int fd, const void *buf, size_t n, int flags,
 			   const struct sockaddr *addr, socklen_t len)
@@ -421,28 +444,75 @@ NS_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 		libc.recvmsg(fd, msg, flags));
 }
 
-static ssize_t writev_ours(struct nsock *ns, int fd, const struct iovec *iov, int n)
+static ssize_t writev_ours(struct nsock *ns, int fd, const struct iovec *iov, int n, int flags)
 {
 	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
 
-	return n < 0 || n > IOV_MAX ? -EINVAL : sock_sendmsg(ns, fd, &msg, 0);
+	return n < 0 || n > IOV_MAX ? -EINVAL : sock_sendmsg(ns, fd, &msg, flags);
 }
 
-static ssize_t readv_ours(struct nsock *ns, int fd, const struct iovec *iov, int n)
+static ssize_t readv_ours(struct nsock *ns, int fd, const struct iovec *iov, int n, int flags)
 {
 	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
 
-	return n < 0 || n > IOV_MAX ? -EINVAL : sock_recvmsg(ns, fd, &msg, 0);
+	return n < 0 || n > IOV_MAX ? -EINVAL : sock_recvmsg(ns, fd, &msg, flags);
 }
 
 NS_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-	OURS_OR(fd, writev_ours(ns, fd, iov, n), libc.writev(fd, iov, n));
+	OURS_OR(fd, writev_ours(ns, fd, iov, n, 0), libc.writev(fd, iov, n));
 }
 
 NS_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	OURS_OR(fd, readv_ours(ns, fd, iov, n), libc.readv(fd, iov, n));
+	OURS_OR(fd, readv_ours(ns, fd, iov, n, 0), libc.readv(fd, iov, n));
+}
+
+/* preadv2() and pwritev2() know one offset that a socket has, -1 for "where it is". The MSG_* flags
+ * for RWF_* ones, or -errno. */
+static int rw_flags(off64_t off, int flags)
+{
+	if (off != -1)
+		return off < 0 ? -EINVAL : -ESPIPE;
+	if (flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND))
+		return -EOPNOTSUPP;
+	return flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+}
+
+static ssize_t writev_at(struct nsock *ns, int fd, const struct iovec *iov, int n, off64_t off,
+			 int flags)
+{
+	int msg_flags = rw_flags(off, flags);
+
+	return msg_flags < 0 ? msg_flags : writev_ours(ns, fd, iov, n, msg_flags);
+}
+
+static ssize_t readv_at(struct nsock *ns, int fd, const struct iovec *iov, int n, off64_t off,
+			int flags)
+{
+	int msg_flags = rw_flags(off, flags);
+
+	return msg_flags < 0 ? msg_flags : readv_ours(ns, fd, iov, n, msg_flags);
+}
+
+NS_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
+{
+	OURS_OR(fd, writev_at(ns, fd, iov, n, off, flags), libc.pwritev64v2(fd, iov, n, off, flags));
+}
+
+NS_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	return pwritev64v2(fd, iov, n, off, flags);
+}
+
+NS_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
+{
+	OURS_OR(fd, readv_at(ns, fd, iov, n, off, flags), libc.preadv64v2(fd, iov, n, off, flags));
+}
+
+NS_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	return preadv64v2(fd, iov, n, off, flags);
 }
 
 static long sendmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags)
@@ -463,6 +533,7 @@ NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
 {
 	OURS_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
 }
+NS_ALIAS(__sendmmsg, sendmmsg);
 
 /* As in Linux the time-out is looked at after each message only. */
 static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags,
@@ -575,6 +646,33 @@ NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, siz
 	return libc_result(r);
 }
 
+/* Meant for other descriptors, but as good as read() and write() of eight bytes. */
+NS_EXPORT int eventfd_read(int fd, eventfd_t *value)
+{
+	return read(fd, value, sizeof(*value)) == sizeof(*value) ? 0 : -1;
+}
+
+NS_EXPORT int eventfd_write(int fd, eventfd_t value)
+{
+	return write(fd, &value, sizeof(value)) == sizeof(value) ? 0 : -1;
+}
+
+/* A program that ends badly may tell its peer; libc's own works without memory, so it stays for
+ * everybody else. */
+NS_EXPORT void backtrace_symbols_fd(void *const *frames, int n, int fd)
+{
+	char **lines = fd_is_ours(fd) ? backtrace_symbols(frames, n) : NULL;
+
+	if (!lines) {
+		libc.backtrace_symbols_fd(frames, n, fd);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		writev(fd, (struct iovec[]){ { lines[i], strlen(lines[i]) }, { (char *)"\n", 1 } }, 2);
+	free(lines);
+}
+NS_ALIAS(__backtrace_symbols_fd, backtrace_symbols_fd);
+
 /* Programs built with _FORTIFY_SOURCE; libc's own check aborts with its usual message. */
 NS_EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
 NS_EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
@@ -607,6 +705,7 @@ NS_EXPORT pid_t vfork(void)
 {
 	return fork();
 }
+NS_ALIAS(__vfork, vfork);
 
 NS_EXPORT void _exit(int status)
 {
