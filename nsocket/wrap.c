@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The socket behind fd with a reference, or NULL: libc's business. */
@@ -565,24 +566,13 @@ NS_EXPORT int recvmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags,
 		libc.recvmmsg(fd, vec, n, flags, timeout));
 }
 
-NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
-{
-	OURS_OR(out, sock_sendfile(ns, out, in, off, n),
-		fd_is_ours(in) ? libc_result(-EINVAL) : libc.sendfile64(out, in, off, n));
-}
-
-NS_EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
-{
-	return sendfile64(out, in, (off64_t *)off, n); /* LP64 only */
-}
-
 /* Between a pipe and a socket, by copying. */
 #define SPLICE_CHUNK 65536u
 static long splice_ours(int in, int out, size_t n, unsigned flags, bool to_sock, struct nsock *ns)
 {
 	char *buf = malloc(SPLICE_CHUNK);
 	ssize_t r, w, done = 0;
-	int dont = flags & 2 /* SPLICE_F_NONBLOCK */ ? MSG_DONTWAIT : 0;
+	int dont = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
 
 	if (!buf)
 		return -ENOMEM;
@@ -644,6 +634,41 @@ NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, siz
 	if (b)
 		nfile_put(&b->f);
 	return libc_result(r);
+}
+
+/* From a socket: Linux has it for pipes only. */
+static long sendfile_from(struct nsock *ns, int out, int in, off64_t *off, size_t n)
+{
+	struct stat st;
+	int flags;
+
+	if (nsock_mode(ns) != SK_STREAM)
+		return libc_errno(libc.sendfile64(out, in, off, n));
+	if (off)
+		return -ESPIPE;
+	if (fstat(out, &st) < 0)
+		return -errno;
+	if (!S_ISFIFO(st.st_mode))
+		return -EINVAL;
+	flags = libc.fcntl(out, F_GETFL, 0);
+	return splice_ours(in, out, n, flags >= 0 && (flags & O_NONBLOCK) ? SPLICE_F_NONBLOCK : 0,
+			   false, ns);
+}
+
+NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
+{
+	struct nsock *from = get(in);
+
+	if (from && !fd_is_ours(out))
+		return put(from, sendfile_from(from, out, in, off, n));
+	if (from)
+		nfile_put(&from->f); /* between sockets: to ask for what a file has is an error */
+	OURS_OR(out, sock_sendfile(ns, out, in, off, n), libc.sendfile64(out, in, off, n));
+}
+
+NS_EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
+{
+	return sendfile64(out, in, (off64_t *)off, n); /* LP64 only */
 }
 
 /* Meant for other descriptors, but as good as read() and write() of eight bytes. */
