@@ -78,9 +78,10 @@ static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, siz
 /* Nothing to read and nothing will come: what does the call return? */
 static ssize_t rx_end(struct shm_session *s)
 {
-	int err = nsock_error(s);
-
-	return err ? err : 0;
+	/* as in Linux: after a FIN the end is the end; an error stays for SO_ERROR and send() */
+	if (__atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE) & SHM_SF_FIN)
+		return 0;
+	return nsock_error(s);
 }
 
 static size_t iov_total(const struct iovec *iov, size_t n)
@@ -123,12 +124,12 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 			worker_tick();
 			return (ssize_t)done;
 		}
+		if (!want && fifo_used(&ns->rx))
+			return 0;
 		if (over && !got)
 			return done ? (ssize_t)done : rx_end(s);
 		if (over)
 			continue;
-		if (!want && fifo_used(&ns->rx))
-			return 0;
 		if (!driven) {
 			/* perhaps it lies in the ring already */
 			driven = true;

@@ -323,7 +323,7 @@ static void fin_received(struct tcpip *t, struct tcp_conn *c)
 	tcp_do(t, c, TCP_DO_ACK);
 	if (!(c->flags & TCP_F_CLOSED)) {
 		/* release: pairs session.state - the bytes before the FIN are published */
-		__atomic_fetch_or(&c->s->stack_flags, SHM_SF_RX_EOF, __ATOMIC_RELEASE);
+		__atomic_fetch_or(&c->s->stack_flags, SHM_SF_RX_EOF | SHM_SF_FIN, __ATOMIC_RELEASE);
 		tcp_ev(t, c, STACK_EV_IN | STACK_EV_RDHUP);
 	}
 	switch (c->state) {
@@ -362,10 +362,15 @@ static void input_urgent(struct tcpip *t, struct tcp_conn *c, const struct tcp_s
 	tcp_ev(t, c, STACK_EV_PRI);
 }
 
-/* Linux resets a peer that sends to a socket which nobody can read any more. */
+/* Linux resets a peer that sends to a socket which nobody can read any more: closed, or shut down in
+ * both directions (RFC 1122, 4.2.2.13). Shut for reading only, it still takes data. */
 static bool data_after_close(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
 {
-	if (!(c->flags & TCP_F_CLOSED) || !g->len || seq_le(g->seq + g->len, c->rcv_nxt))
+	bool fin_wait = c->state == TCP_S_FIN_WAIT1 || c->state == TCP_S_FIN_WAIT2;
+
+	if (!g->len || seq_le(g->seq + g->len, c->rcv_nxt))
+		return false;
+	if (!(c->flags & TCP_F_CLOSED) && !(fin_wait && c->s->app_flags & SHM_AF_RX_SHUT))
 		return false;
 	COUNT(t, tcp_after_close);
 	tcp_conn_abort(t, c, ECONNRESET);

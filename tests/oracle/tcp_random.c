@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/oracle/tcp_random.c - random calls on both ends of a connection, and their results */
+#include "random.h"
+#include <linux/sockios.h>
+
+#define STEPS 40
+#define MOST_IN_FLIGHT 30000 /* the windows never fill: a step can end */
+
+static int tcp_state(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_state;
+}
+
+static bool sent_is_settled(void *arg)
+{
+	int fd = *(int *)arg, state = tcp_state(fd), left = 0;
+
+	if (state == TCP_CLOSE)
+		return true;
+	ioctl(fd, SIOCOUTQ, &left);
+	return !left && state != TCP_FIN_WAIT1 && state != TCP_CLOSING && state != TCP_LAST_ACK;
+}
+
+static bool peer_is_gone(void *arg)
+{
+	int state = tcp_state(*(int *)arg);
+
+	return state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
+}
+
+static void look(struct dice *d, int fd)
+{
+	int n = -1;
+
+	o_events(at(d, "events"), o_poll(fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP));
+	o_ret(at(d, "FIONREAD"), ioctl(fd, FIONREAD, &n));
+	o_say(at(d, "bytes to read"), "%d", n);
+}
+
+static void do_send(struct dice *d, int fd, int *in_flight)
+{
+	static const int sizes[] = {0, 1, 10, 1000, 5000};
+	static const int flag[] = {0, 0, MSG_DONTWAIT, 0};
+	static char buf[5000];
+	int n = sizes[roll(d, 5)], f = flag[roll(d, 4)];
+	bool vectored = roll(d, 4) == 0;
+	long r;
+
+	if (*in_flight + n > MOST_IN_FLIGHT)
+		n = 0;
+	*in_flight += n;
+	for (int i = 0; i < n; i++)
+		buf[i] = 'a' + (i + d->step) % 26;
+	errno = 0;
+	if (vectored) {
+		struct iovec iov[3] = {{buf, n / 2}, {NULL, 0}, {buf + n / 2, n - n / 2}};
+		struct msghdr m = {.msg_iov = iov, .msg_iovlen = 3};
+
+		r = sendmsg(fd, &m, f | MSG_NOSIGNAL);
+	} else {
+		r = send(fd, buf, n, f | MSG_NOSIGNAL);
+	}
+	o_ret(at(d, "%s(%d, %x)", vectored ? "sendmsg" : "send", n, f), r);
+}
+
+static void do_recv(struct dice *d, int fd)
+{
+	static const int sizes[] = {0, 1, 7, 1000, 8192};
+	static const int flag[] = {0, 0, 0, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_PEEK | MSG_TRUNC, 0,
+				   0};
+	char buf[8192] = "";
+	int n = sizes[roll(d, 5)], f = flag[roll(d, 9)];
+	bool vectored = roll(d, 4) == 0;
+	struct iovec iov[2] = {{buf, n / 2}, {buf + n / 2, n - n / 2}};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+	long r;
+
+	errno = 0;
+	r = vectored ? recvmsg(fd, &m, f | MSG_DONTWAIT) : recv(fd, buf, n, f | MSG_DONTWAIT);
+	o_ret(at(d, "%s(%d, %x)", vectored ? "recvmsg" : "recv", n, f), r);
+	if (vectored && r >= 0)
+		o_say(at(d, "msg_flags"), "%x", m.msg_flags);
+	if (r > 0 && (f & (MSG_TRUNC | MSG_PEEK)) != MSG_TRUNC) {
+		unsigned sum = 0;
+
+		for (int i = 0; i < r && i < n; i++)
+			sum = sum * 31 + (unsigned char)buf[i];
+		o_say(at(d, "sum of what was read"), "%x", sum);
+	}
+}
+
+static void do_other(struct dice *d, int fd)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	int v = -1, kind = (int)roll(d, 7);
+	socklen_t vlen = sizeof(v);
+
+	errno = 0;
+	switch (kind) {
+	case 0:
+		o_ret(at(d, "SO_ERROR"), getsockopt(fd, SOL_SOCKET, SO_ERROR, &v, &vlen));
+		o_errno(at(d, "error"), v);
+		break;
+	case 1:
+		o_ret(at(d, "getpeername"), getpeername(fd, (void *)&a, &len));
+		break;
+	case 2:
+		o_ret(at(d, "SIOCATMARK"), ioctl(fd, SIOCATMARK, &v));
+		o_say(at(d, "at mark"), "%d", v);
+		break;
+	case 3:
+		v = (int)roll(d, 2);
+		o_ret(at(d, "SO_OOBINLINE %d", v), setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &v, sizeof(v)));
+		break;
+	case 4:
+		o_say(at(d, "TCP state"), "%d", tcp_state(fd));
+		break;
+	case 5:
+		o_ret(at(d, "SIOCOUTQ"), ioctl(fd, SIOCOUTQ, &v));
+		o_say(at(d, "unsent or unacknowledged"), "%d", v);
+		break;
+	case 6:
+		len = o_server_addr(&a, o_port(0));
+		o_ret(at(d, "connect again"), connect(fd, (void *)&a, len));
+		break;
+	}
+}
+
+static void act(struct dice *d, int fd, int *in_flight)
+{
+	unsigned what = roll(d, 20);
+	int how;
+
+	if (what < 8) {
+		do_send(d, fd, in_flight);
+	} else if (what < 15) {
+		do_recv(d, fd);
+	} else if (what < 19) {
+		do_other(d, fd);
+	} else {
+		how = (int)roll(d, 3);
+		errno = 0;
+		o_ret(at(d, "shutdown %d", how), shutdown(fd, how));
+	}
+	o_until(sent_is_settled, &fd);
+}
+
+static void play(struct dice *d)
+{
+	int fd = o_connected(0), in_flight = 0;
+	unsigned mine = o_is_server();
+	bool open[2] = {true, true};
+
+	for (d->step = 0; d->step < STEPS + 4; d->step++) {
+		unsigned actor = roll(d, 2);
+		bool ends = d->step >= STEPS && open[actor], reset = !roll(d, 3);
+		/* who does not act does not throw these */
+		struct dice own = {.state = d->state, .seed = d->seed, .step = d->step};
+
+		if (ends)
+			open[actor] = false;
+		if (actor == mine && ends) {
+			if (reset)
+				o_reset_close(fd);
+			else
+				close(fd);
+			fd = -1;
+		} else if (actor == mine && fd >= 0) {
+			act(&own, fd, &in_flight);
+		}
+		o_sync();
+		if (fd >= 0 && !open[!mine])
+			o_until(peer_is_gone, &fd);
+		if (fd >= 0)
+			look(d, fd);
+		o_sync();
+	}
+	if (fd >= 0)
+		close(fd);
+	o_sync();
+}
+
+static void all(void)
+{
+	for_each_seed(play, 1, 12);
+}
+SCENARIO(tcp_random, "random sends, receives, shutdowns and closes on both ends", O_BOTH, all, all)
