@@ -82,7 +82,7 @@ NS_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 
 bool ev_poll_ours(const struct pollfd *fds, nfds_t n)
 {
-	for (nfds_t i = 0; fds && i < n; i++)
+	for (nfds_t i = 0; !ev_wild(fds) && i < n; i++)
 		if (fd_is_ours(fds[i].fd))
 			return true;
 	return false;
@@ -134,6 +134,8 @@ NS_EXPORT int select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timeval *
 		return libc.select(n, rd, wr, ex, timeout);
 	if (!timeout)
 		return (int)libc_result(ev_select(n, rd, wr, ex, NULL, NULL));
+	if (ev_wild(timeout))
+		return (int)libc_result(-EFAULT);
 	if (timeout->tv_sec < 0 || timeout->tv_usec < 0)
 		return (int)libc_result(-EINVAL);
 	/* Linux takes more than a second of microseconds */
@@ -155,6 +157,8 @@ NS_EXPORT int pselect(int n, fd_set *rd, fd_set *wr, fd_set *ex, const struct ti
 
 	if (!ev_select_ours(n, rd, wr, ex))
 		return libc.pselect(n, rd, wr, ex, timeout, mask);
+	if (timeout && ev_wild(timeout))
+		return (int)libc_result(-EFAULT);
 	if (timeout)
 		t = *timeout; /* the caller's is not changed */
 	return (int)libc_result(ev_select(n, rd, wr, ex, timeout ? &t : NULL, mask));

@@ -19,6 +19,7 @@
 #include "nsocket/libc.h"
 
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
@@ -51,6 +52,27 @@ int ev_epoll_create1(int flags)
 	return fd;
 }
 
+/* Is fd another number of a set that we have (passed by SCM_RIGHTS inside of the process)? */
+static bool set_adopt_known(int epfd)
+{
+	pid_t me = getpid();
+	struct nfile *f;
+	bool same;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_get(fd);
+		if (!f)
+			continue;
+		same = f->kind == NF_EPOLL && syscall(SYS_kcmp, me, me, KCMP_FILE, fd, epfd) == 0;
+		if (same)
+			fd_install(epfd, f);
+		nfile_put(f);
+		if (same)
+			return true;
+	}
+	return false;
+}
+
 /* An epoll descriptor that we did not see made (exec, SCM_RIGHTS): becomes a set when a member
  * of ours is added. Members that it has are the kernel's. */
 static int set_adopt_foreign(int epfd, struct nfile **out)
@@ -65,7 +87,8 @@ static int set_adopt_foreign(int epfd, struct nfile **out)
 	syscall(SYS_close, probe);
 	if (r != -ENOENT)
 		return r ? r : -EINVAL;
-	set_adopt(epfd);
+	if (!set_adopt_known(epfd))
+		set_adopt(epfd);
 	*out = fd_get(epfd);
 	if (!*out)
 		return -ENOMEM;
@@ -245,8 +268,8 @@ int ev_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 		r = ctl_kernel(epfd, op, fd, ev, set);
 		goto out;
 	}
-	if (op != EPOLL_CTL_DEL) {
-		if (!ev) {
+	if (op != EPOLL_CTL_DEL) { /* Linux reads it first, whatever the rest is */
+		if (ev_wild(ev)) {
 			r = -EFAULT;
 			goto out;
 		}
@@ -292,11 +315,15 @@ static bool kernel_side(struct ev_set *s)
 	return s->inner >= 0 || __atomic_load_n(&s->kernel, __ATOMIC_RELAXED);
 }
 
-/* Is it time to ask the kernel, though the ready list may have something? s->lock. */
+/* Is it time to ask the kernel, though the ready list may have something? What the program itself
+ * put there (a pipe it has just written to) has to be in the next answer; the other halves of our
+ * members can wait a little. s->lock. */
 static bool kernel_due(struct ev_set *s)
 {
 	uint64_t now;
 
+	if (__atomic_load_n(&s->kernel, __ATOMIC_RELAXED))
+		return true;
 	if (ev_ready_empty(s)) {
 		s->calls = 0;
 		return true;
@@ -309,10 +336,11 @@ static bool kernel_due(struct ev_set *s)
 	return true;
 }
 
-/* One look at both sides. */
+/* One look at both sides: the kernel first, whose events of our members' other halves bring along
+ * what the stack has for them. If it left no room for the list, it gets half of it next time. */
 static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max)
 {
-	int n = 0, kernel = 0;
+	int n = 0, kernel = 0, room;
 	bool ask;
 
 	pthread_mutex_lock(&s->lock);
@@ -322,15 +350,25 @@ static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int 
 	ev_ready_rewatch(s, epfd);
 	ask = kernel_side(s);
 	if (ask && kernel_due(s)) {
-		kernel = ev_kernel_collect(s, epfd, evs, ev_ready_empty(s) ? max : (max + 1) / 2);
+		room = s->crowded ? max / 2 : max;
+		kernel = ev_kernel_collect(s, epfd, evs, room);
 		n = kernel > 0 ? kernel : 0;
-		ask = false;
+		s->crowded = n == max && !ev_ready_empty(s);
+		ask = !room;
 	}
 	n += ev_ready_collect(s, evs + n, max - n);
 	if (!n && ask) /* the list had nothing true */
 		n = kernel = ev_kernel_collect(s, epfd, evs, max);
 	pthread_mutex_unlock(&s->lock);
 	return n ? n : kernel;
+}
+
+/* Events that can't be written anywhere: they stay where they are. */
+static int set_collect_wild(struct ev_set *s, int epfd, struct epoll_event *evs, int max)
+{
+	if (ev_set_poll(s))
+		return -EFAULT;
+	return kernel_side(s) ? (int)libc_errno(libc.epoll_wait(epfd, evs, max, 0)) : 0;
 }
 
 /* The set's kernel descriptors to sleep on. A number that meanwhile is another file's is not
@@ -361,7 +399,8 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	worker_burst(0);
 	worker_drive();
 	for (;;) {
-		n = set_collect(s, epfd, evs, max);
+		n = ev_wild(evs) ? set_collect_wild(s, epfd, evs, max) :
+				   set_collect(s, epfd, evs, max);
 		if (n == -EBADF) /* closed while we wait: what the user stack has still counts */
 			n = 0;
 		if (n || r <= 0)
@@ -462,10 +501,10 @@ int ev_epoll_wait(int epfd, struct epoll_event *evs, int max, const struct times
 			nfile_put(f);
 		return raw_wait(epfd, evs, max, timeout, mask);
 	}
-	if (max <= 0 || max > (int)(INT_MAX / sizeof(*evs)) || !ev_timeout_valid(timeout))
-		n = -EINVAL;
-	else if (!evs)
+	if ((timeout && ev_wild(timeout)) || (mask && ev_wild(mask)))
 		n = -EFAULT;
+	else if (max <= 0 || max > (int)(INT_MAX / sizeof(*evs)) || !ev_timeout_valid(timeout))
+		n = -EINVAL;
 	else if (!__atomic_load_n(&ev_set_of(f)->nitems, __ATOMIC_RELAXED))
 		n = set_wait_raw(ev_set_of(f), epfd, evs, max, timeout, &deadline, mask);
 	if (n == -EAGAIN)

@@ -87,6 +87,7 @@ struct ev_set {
 	bool kernel;                 /* atomic: the outer may have members of the kernel */
 	bool forked;                 /* the outer is shared with the parent, whose inner is in it */
 	bool resync;                 /* atomic: first use after fork: all items anew */
+	bool crowded;                /* the kernel's events took all the room, the list has some */
 	uint32_t calls;              /* atomic, inexact: waits since the kernel was asked */
 	uint64_t asked_ns;           /* when the kernel was asked last */
 	uint64_t mute_until;         /* forked: the outer is ready for the parent only; until then */
@@ -110,6 +111,27 @@ static inline uint32_t ev_expand(uint32_t events)
 		events |= EPOLLRDNORM;
 	if (events & EPOLLOUT)
 		events |= EPOLLWRNORM;
+	return events;
+}
+
+/* A pointer of the program that can't be one (NULL, with an offset, or not below the kernel's
+ * half): EFAULT, as in Linux. That any other can be used is not checked: it would cost a system
+ * call. NULL counts, so ask first where it may be NULL. */
+static inline bool ev_wild(const void *p)
+{
+	return (uintptr_t)p - 65536 >= ((uintptr_t)1 << 47) - 65536;
+}
+
+/* What a report of the stack may concern, by all its names: who finds himself in it looks. A change
+ * of state (RDHUP, HUP) concerns everybody, as in Linux: a FIN is an edge of OUT, too. */
+static inline uint32_t ev_key(uint32_t events)
+{
+	if (events & EPOLLIN)
+		events |= EPOLLRDNORM | EPOLLRDBAND | EPOLLPRI;
+	if (events & EPOLLOUT)
+		events |= EPOLLWRNORM | EPOLLWRBAND;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		events |= UINT32_MAX & ~EV_FLAGS;
 	return events;
 }
 

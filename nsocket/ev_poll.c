@@ -109,7 +109,7 @@ static void poll_notify(struct watch *watch, struct nfile *f, uint32_t events)
 	struct poll_watch *w = caa_container_of(watch, struct poll_watch, watch);
 
 	if (!(events & NSOCK_EV_REWATCH) &&
-	    !(ev_expand(events) & (w->events | POLLERR | POLLHUP)))
+	    !(ev_key(events) & (w->events | POLLERR | POLLHUP)))
 		return;
 	/* release: pairs ev.fired - readiness before */
 	__atomic_store_n(&w->block->fired, 1, __ATOMIC_RELEASE);
@@ -316,6 +316,8 @@ int ev_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const 
 	struct rlimit lim;
 	int r;
 
+	if ((timeout && ev_wild(timeout)) || (mask && ev_wild(mask)))
+		return -EFAULT;
 	if (!ev_timeout_valid(timeout))
 		return -EINVAL;
 	if (n > ON_STACK && (n > INT32_MAX || (!getrlimit(RLIMIT_NOFILE, &lim) && n > lim.rlim_cur)))
@@ -462,7 +464,8 @@ bool ev_select_ours(int n, const fd_set *rd, const fd_set *wr, const fd_set *ex)
 {
 	bool ours = false;
 
-	if (n > 0)
+	/* a set that can't be read is libc's to complain about */
+	if (n > 0 && !(rd && ev_wild(rd)) && !(wr && ev_wild(wr)) && !(ex && ev_wild(ex)))
 		select_list(select_bound(n), rd, wr, ex, NULL, &ours);
 	return ours;
 }
@@ -473,6 +476,8 @@ int ev_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeou
 	bool ours = false;
 	unsigned count;
 
+	if (mask && ev_wild(mask))
+		return -EFAULT;
 	if (n < 0 || !ev_timeout_valid(timeout))
 		return -EINVAL;
 	count = select_list(select_bound(n), rd, wr, ex, NULL, &ours);

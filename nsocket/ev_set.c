@@ -79,11 +79,20 @@ static bool item_enqueue(struct ev_item *it)
 	return true;
 }
 
+static void set_tell(struct ev_set *s)
+{
+	if (!cds_list_empty(&s->nf.watches))
+		watch_notify(&s->nf, EPOLLIN);
+}
+
 void ev_item_queue(struct ev_item *it)
 {
-	/* who found it queued already needs no wake-up: that was done when it was queued */
+	/* Who found it queued already needs no wake-up: that was done when it was queued. For who
+	 * watches the set itself it is news, nevertheless. */
 	if (item_enqueue(it))
 		ev_set_wake(it->set);
+	else
+		set_tell(it->set);
 }
 
 static void item_notify(struct watch *w, struct nfile *f, uint32_t events)
@@ -98,7 +107,7 @@ static void item_notify(struct watch *w, struct nfile *f, uint32_t events)
 		__atomic_store_n(&it->rewatch, 1, __ATOMIC_RELAXED); /* published by the set's */
 		/* release: pairs ev.rewatch */
 		__atomic_store_n(&it->set->rewatch, 1, __ATOMIC_RELEASE);
-	} else if (!(ev_expand(events) & interest & ~EV_FLAGS)) {
+	} else if (!(ev_key(events) & interest & ~EV_FLAGS)) {
 		return;
 	}
 	ev_item_queue(it);
@@ -446,8 +455,7 @@ void ev_set_wake(struct ev_set *s)
 		}
 	}
 watchers:
-	if (!cds_list_empty(&s->nf.watches))
-		watch_notify(&s->nf, EPOLLIN);
+	set_tell(s);
 }
 
 /* A slot with w in it; NULL: no memory. */

@@ -352,17 +352,24 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 
 static uint32_t poll_dgram(struct nsock *ns, struct shm_session *s)
 {
-	uint32_t ev = 0;
+	uint32_t ev = 0, out = STACK_EV_OUT | EPOLLWRBAND;
 
 	if (__atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
 		ev |= STACK_EV_ERR;
 	if (fifo_used(&ns->rx))
 		ev |= STACK_EV_IN;
+	/* relaxed: a shutdown() in another thread wakes who waits */
+	switch (__atomic_load_n(&ns->shut, __ATOMIC_RELAXED)) {
+	case 1 | 2:
+		ev |= STACK_EV_HUP; /* fall through */
+	case 1:
+		ev |= STACK_EV_IN | STACK_EV_RDHUP;
+	}
 	if (fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3)
-		return ev | STACK_EV_OUT;
+		return ev | out;
 	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
 	nst_full_barrier();
-	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3 ? ev | STACK_EV_OUT : ev;
+	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3 ? ev | out : ev;
 }
 
 uint32_t nsock_poll(struct nfile *f)

@@ -56,7 +56,7 @@ static void test_errors(void)
 	CHECK_EQ(ctl(ep2, EPOLL_CTL_ADD, ep, EPOLLIN, 1), -ELOOP);
 	CHECK_EQ(ev_epoll_wait(ep, &ev, 0, &ZERO, NULL), -EINVAL);
 	CHECK_EQ(ev_epoll_wait(ep, &ev, -1, &ZERO, NULL), -EINVAL);
-	CHECK_EQ(ev_epoll_wait(ep, NULL, 1, &ZERO, NULL), -EFAULT);
+	CHECK_EQ(ev_epoll_wait(ep, NULL, 1, &ZERO, NULL), 0); /* nothing to write */
 	CHECK_EQ(ev_epoll_wait(fd, &ev, 1, &ZERO, NULL), -EINVAL);
 	CHECK_EQ(ev_epoll_wait(0x7000, &ev, 1, &ZERO, NULL), -EBADF);
 	CHECK_EQ(ev_epoll_create1(0x77), -EINVAL);
