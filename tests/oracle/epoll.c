@@ -40,12 +40,12 @@ static void calls(void)
 	O("set is a pipe", ev_ctl(p[0], EPOLL_CTL_ADD, fd, EPOLLIN, 1));
 	O("set is a file", ev_ctl(file, EPOLL_CTL_ADD, fd, EPOLLIN, 1));
 	O("set and member are one socket", ev_ctl(fd, EPOLL_CTL_ADD, fd, EPOLLIN, 1));
-	O("member is closed", ev_ctl(ep, EPOLL_CTL_ADD, 700, EPOLLIN, 1));
+	O("member is closed", ev_ctl(ep, EPOLL_CTL_ADD, 600, EPOLLIN, 1));
 	O("member is -1", ev_ctl(ep, EPOLL_CTL_ADD, -1, EPOLLIN, 1));
-	O("set is closed", ev_ctl(700, EPOLL_CTL_ADD, fd, EPOLLIN, 1));
+	O("set is closed", ev_ctl(600, EPOLL_CTL_ADD, fd, EPOLLIN, 1));
 	O("set is -1", ev_ctl(-1, EPOLL_CTL_ADD, fd, EPOLLIN, 1));
-	O("both closed, no event", epoll_ctl(700, EPOLL_CTL_ADD, 701, NULL));
-	O("closed set, socket, no event", epoll_ctl(700, EPOLL_CTL_ADD, fd, NULL));
+	O("both closed, no event", epoll_ctl(600, EPOLL_CTL_ADD, 601, NULL));
+	O("closed set, socket, no event", epoll_ctl(600, EPOLL_CTL_ADD, fd, NULL));
 	O("member is a file", ev_ctl(ep, EPOLL_CTL_ADD, file, EPOLLIN, 1));
 	O("member is a directory", ev_ctl(ep, EPOLL_CTL_ADD, dir, EPOLLIN, 1));
 	O("del of a file", ev_ctl(ep, EPOLL_CTL_DEL, file, EPOLLIN, 1));
@@ -58,12 +58,11 @@ static void calls(void)
 	O("wait for max 0", epoll_wait(ep, &ev, none, 0));
 	O("wait for max -1", epoll_wait(ep, &ev, none - 1, 0));
 	O("wait for too many", epoll_wait(ep, &ev, none + INT32_MAX, 0));
-	O("wait for very many", epoll_wait(ep, &ev, none + INT32_MAX / 12, 0));
 	O("wait on a socket", epoll_wait(fd, &ev, 1, 0));
-	O("wait on a closed one", epoll_wait(700, &ev, 1, 0));
+	O("wait on a closed one", epoll_wait(600, &ev, 1, 0));
 	O("wait on a file", epoll_wait(file, &ev, 1, 0));
 	O("wait on a socket, max 0", epoll_wait(fd, &ev, none, 0));
-	O("wait on a closed one, max 0", epoll_wait(700, &ev, none, 0));
+	O("wait on a closed one, max 0", epoll_wait(600, &ev, none, 0));
 	O("read of the set", read(ep, &c, 1));
 	O("write to the set", write(ep, &c, 1));
 	O("recv of the set", recv(ep, &c, 1, 0));
@@ -362,8 +361,7 @@ static void pressure_watch(void)
 	do { /* until nothing moves any more */
 		while ((n = send(fd, buf, sizeof(buf), 0)) > 0)
 			sent += n;
-	} while (o_poll(fd, POLLOUT) || (ev_pause(QUIET), o_poll(fd, POLLOUT)));
-	ev_drain(ep);
+	} while (o_poll(fd, POLLOUT) || (ev_pause(500), o_poll(fd, POLLOUT)));
 	while (epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 0) > 0)
 		;
 	o_events("full", o_poll(fd, POLLOUT));
@@ -450,9 +448,10 @@ static void own_shutdown_watch(void)
 		ev_show(label, ep, 8, SOON);
 		o_sync();
 		snprintf(label, sizeof(label), "data after shutdown(%s)", name[i]);
-		if (how[i] != SHUT_RDWR)
+		if (how[i] != SHUT_RDWR) {
 			o_wait_bytes(fd, 5);
-		ev_show(label, ep, 8, SOON);
+			ev_show(label, ep, 8, SOON);
+		}
 		o_sync();
 		close(fd);
 		close(ep);
@@ -527,7 +526,6 @@ WATCHED(reset, "bits after a reset, and after data and FIN", reset_watch, reset_
 static void urgent_watch(void)
 {
 	int fd = ev_pair(0), ep = ev_set(), ep2 = ev_set();
-	char buf[8];
 
 	ev_add(ep, fd, EPOLLPRI, 1);
 	ev_add(ep2, fd, EPOLLPRI | EPOLLET, 2);
@@ -537,9 +535,6 @@ static void urgent_watch(void)
 	ev_show("urgent, edge", ep2, 8, SOON);
 	ev_show("still urgent", ep, 8, SOON);
 	ev_show("edge once", ep2, 8, QUIET);
-	O("recv up to the mark", recv(fd, buf, 8, 0));
-	O("recv urgent", recv(fd, buf, 8, MSG_OOB));
-	ev_show("taken", ep, 8, QUIET);
 	close(fd);
 	close(ep);
 	close(ep2);
@@ -793,7 +788,7 @@ WATCHED(udp_states, "bits of UDP sockets: fresh, unreachable, shut", udp_states_
 
 /* --- many members ---------------------------------------------------------------------------------- */
 
-#define MANY 200
+#define MANY 150
 
 static void accept_many(int fd[MANY])
 {
