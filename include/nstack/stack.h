@@ -13,6 +13,7 @@
 #define NSTACK_STACK_H
 
 #include <nstack/addr.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct shm_session;
@@ -86,6 +87,24 @@ struct stack_sock_info {
 	uint64_t bytes_in, bytes_out, retrans;
 };
 
+/* A TCP connection as another TCP takes it over. FINs are not counted in the sequence numbers. */
+struct stack_tcp_image {
+	struct nst_addr local, remote;
+	uint32_t una, nxt;          /* first byte in the tx FIFO; first that was never sent */
+	uint32_t rcv_nxt;           /* behind the last byte in the rx FIFO */
+	uint32_t rcv_adv;           /* right edge that the peer was told */
+	uint32_t snd_wnd, max_wnd;  /* the peer's window, its greatest so far; bytes */
+	uint32_t snd_wl1;
+	uint32_t urg_out;           /* behind our urgent byte, with urgent */
+	uint32_t ts_val, ts_recent; /* our clock now, the peer's last; with ts */
+	uint16_t peer_mss;          /* the option of its SYN */
+	uint8_t snd_wscale, rcv_wscale;
+	bool wscale, sack, ts, urgent;
+	bool fin_rcvd;              /* the peer has ended */
+	bool fin_wanted;            /* we have, behind what is in the tx FIFO */
+	bool fin_first;             /* both have, the peer before us */
+};
+
 struct stack_counter {
 	const char *name;  /* stable, lower_case_with_underscores */
 	uint64_t value;
@@ -124,6 +143,12 @@ struct stack_ops {
 	/* The sockets are done with s. linger_s < 0: no SO_LINGER; 0: reset; > 0: the caller waits
 	 * for the session to reach SHM_S_CLOSED by itself before. The stack frees s when done. */
 	void (*close)(struct stack *st, struct shm_session *s, int linger_s);
+	/* A connection that another TCP is to serve: what that one needs (the FIFOs hold the data).
+	 * Nothing changes. -ENOTCONN: there is none that could go on; -EAGAIN: not yet. */
+	int (*image)(struct stack *st, struct shm_session *s, struct stack_tcp_image *out);
+	/* It was taken over: forget it without a word to the peer. Segments of it that still come
+	 * here are dropped for a while. The session stays until close(). */
+	void (*moved)(struct stack *st, struct shm_session *s);
 	int (*setopt)(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len);
 	int (*getopt)(struct stack *st, struct shm_session *s, int opt, void *v, uint32_t *len);
 	int (*tcp_info)(struct stack *st, struct shm_session *s, struct tcp_info *out);

@@ -338,6 +338,23 @@ static void conn_free(struct tcpip *t, struct tcp_conn *c)
 	tcp_pool_put(&t->tcp->conns, c);
 }
 
+void tcp_conn_forget(struct tcpip *t, struct tcp_conn *c)
+{
+	struct tcp *tc = t->tcp;
+	struct tcp_conn **pp = &tc->work;
+
+	while (c->in_work && *pp != c)
+		pp = &(*pp)->work_next;
+	if (c->in_work) {
+		*pp = c->work_next;
+		if (tc->work_tail == &c->work_next)
+			tc->work_tail = pp;
+	}
+	t->sock[c->sid] = NULL;
+	c->s = NULL;
+	conn_free(t, c);
+}
+
 static void conn_work(struct tcpip *t, struct tcp_conn *c)
 {
 	uint32_t todo = c->todo, ev;
@@ -413,7 +430,7 @@ void tcp_exit(struct tcpip *t)
 		if (t->sock_proto[id] == IPPROTO_TCP)
 			t->sock[id] = NULL;
 	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < TCP_TW_NR_; i++)
 		while (tc->tw_head[i])
 			tcp_tw_free(t, tc->tw_head[i]);
 	wheel_del(&t->wheel, &tc->tw_timer);

@@ -134,5 +134,6 @@ void tcp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struc
 	for (uint32_t i = 0; i <= t->tcp->hash_mask; i++)
 		for (struct tcp_node *n = t->tcp->hash[i]; n; n = n->next)
 			/* handshakes too: their last ACK must find us */
-			fn(arg, IPPROTO_TCP, &n->local, &n->remote);
+			if (n->kind != TCP_K_TW || ((struct tcp_tw *)n)->kind != TCP_TW_MOVED)
+				fn(arg, IPPROTO_TCP, &n->local, &n->remote);
 }

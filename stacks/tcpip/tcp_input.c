@@ -295,7 +295,7 @@ static bool fin_acked(struct tcpip *t, struct tcp_conn *c)
 			tcp_keep_arm(t, c);
 		return true;
 	case TCP_S_CLOSING:
-		tcp_tw_enter(t, c, false);
+		tcp_tw_enter(t, c, TCP_TW_TIME);
 		return false;
 	case TCP_S_LAST_ACK:
 		tcp_conn_end(t, c, 0);
@@ -312,7 +312,7 @@ static void orphan_wait(struct tcpip *t, struct tcp_conn *c)
 	if (c->o.linger2_s < 0)
 		tcp_conn_abort(t, c, 0);
 	else
-		tcp_tw_enter(t, c, true);
+		tcp_tw_enter(t, c, TCP_TW_FIN);
 }
 
 /* The peer's FIN is next in sequence. */
@@ -337,7 +337,7 @@ static void fin_received(struct tcpip *t, struct tcp_conn *c)
 		break;
 	case TCP_S_FIN_WAIT2:
 		tcp_send_ack(t, c);
-		tcp_tw_enter(t, c, false);
+		tcp_tw_enter(t, c, TCP_TW_TIME);
 		break;
 	default:
 		break;

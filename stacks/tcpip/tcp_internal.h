@@ -10,6 +10,7 @@
  *   tcp_output.c    segments out
  *   tcp_listen.c    SYN queue, cookies, accept queue
  *   tcp_timewait.c  what is left of a connection in TIME_WAIT
+ *   tcp_move.c      handing a connection over to another TCP
  *   tcp_timer.c     time-outs
  *   tcp_info.c      observation
  *
@@ -289,6 +290,14 @@ struct tcp_req {
 	uint8_t tos;
 };
 
+/* The queues of records, by what is awaited. */
+enum tcp_tw_kind {
+	TCP_TW_TIME,  /* TIME_WAIT */
+	TCP_TW_FIN,   /* FIN_WAIT2 of a closed socket: the peer's FIN */
+	TCP_TW_MOVED, /* served elsewhere now; what still comes here is dropped */
+	TCP_TW_NR_
+};
+
 struct tcp_tw {
 	struct tcp_node n;
 	struct tcp_tw *prev, *tnext; /* queue by expiry */
@@ -300,7 +309,7 @@ struct tcp_tw {
 	uint32_t ts_recent, ts_off;
 	uint64_t entered, ack_at;
 	bool ts;
-	bool fw2;                    /* still FIN_WAIT2: the peer's FIN has not come */
+	uint8_t kind;                /* enum tcp_tw_kind */
 };
 
 struct tcp_pool {
@@ -320,8 +329,8 @@ struct tcp {
 	struct tcp_conn *work, **work_tail;
 	struct tcp_conn *late;      /* to be acknowledged in a moment, see tcp_recv.c */
 	uint64_t late_since;
-	/* both kinds of tw expire in order of entry, each with its own duration */
-	struct tcp_tw *tw_head[2], *tw_tail[2]; /* [fw2] */
+	/* each kind of tw expires in order of entry */
+	struct tcp_tw *tw_head[TCP_TW_NR_], *tw_tail[TCP_TW_NR_];
 	struct wheel_timer tw_timer;
 	uint32_t ntw, max_tw;
 	uint32_t challenge_s, challenge_n, challenge_max; /* RFC 5961 section 7, whole stack */
@@ -401,6 +410,8 @@ void tcp_conn_established(struct tcpip *t, struct tcp_conn *c);
 void tcp_conn_end(struct tcpip *t, struct tcp_conn *c, int err);
 /* Send a reset first. */
 void tcp_conn_abort(struct tcpip *t, struct tcp_conn *c, int err);
+/* Out of all tables at once, without a word to anybody; the session stays the caller's. */
+void tcp_conn_forget(struct tcpip *t, struct tcp_conn *c);
 int tcp_conn_dst(struct tcpip *t, struct tcp_conn *c);
 /* Make c->mss from path and peer. */
 void tcp_conn_mss(struct tcp_conn *c);
@@ -421,9 +432,8 @@ void tcp_req_icmp(struct tcpip *t, struct tcp_req *r, const struct icmp_error *e
 
 /* --- tcp_timewait.c ---------------------------------------------------------------------------------- */
 
-/* c's protocol work is done; takes c out of the table. fw2: FIN_WAIT2 of a closed socket. False: no
- * record was made. */
-bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, bool fw2);
+/* c's protocol work is done; takes c out of the table. False: no record was made. */
+bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, enum tcp_tw_kind kind);
 void tcp_tw_free(struct tcpip *t, struct tcp_tw *w);
 /* True: the segment is dealt with. False: it is a new SYN that may reuse the addresses (w is gone),
  * *isn says from where. */

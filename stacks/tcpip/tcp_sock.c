@@ -62,7 +62,7 @@ static bool tuple_free(struct tcpip *t, struct tcp_conn *c, uint32_t hash)
 
 	if (!n)
 		return true;
-	if (n->kind != TCP_K_TW || w->fw2 || !w->ts || t->now - w->entered < RST_TW_NS)
+	if (n->kind != TCP_K_TW || w->kind != TCP_TW_TIME || !w->ts || t->now - w->entered < RST_TW_NS)
 		return false;
 	c->iss = w->snd_nxt + 65535 + 2;
 	COUNT(t, tcp_timewait_reused);
@@ -246,7 +246,7 @@ static void close_live(struct tcpip *t, struct tcp_conn *c, int linger_s)
 		if (c->o.linger2_s < 0)
 			tcp_conn_abort(t, c, 0);
 		else
-			tcp_tw_enter(t, c, true);
+			tcp_tw_enter(t, c, TCP_TW_FIN);
 		return;
 	}
 	tcp_timer_off(c, TCP_T_KEEP);

@@ -2,9 +2,10 @@
 /* stacks/tcpip/tcp_timewait.c - what is left of a connection that nobody uses any more
  *
  * TIME_WAIT, and FIN_WAIT2 of a closed socket, need neither FIFOs nor a session: a record of what is
- * needed to answer stray segments stays in the connection table for 60 seconds. Both kinds expire in
- * the order in which they came, so each is a queue and one timer serves both. At the bound the
- * oldest record goes.
+ * needed to answer stray segments stays in the connection table for 60 seconds. A connection that
+ * another TCP has taken over leaves a record, too, for as long as packets may still be in the receive
+ * rings. Each kind expires in the order in which it came, so each is a queue and one timer serves all.
+ * At the bound the oldest record goes.
  *
  * A new SYN may take the addresses over when it is provably younger (RFC 6191, RFC 9293 3.10.7.4);
  * a reset does not end TIME_WAIT (RFC 1337).
@@ -14,10 +15,11 @@
 #include "tcp_internal.h"
 
 #define TW_ACK_EVERY_NS (NS_PER_S / 2)
+#define MOVED_NS NS_PER_S /* packets do not lie in a ring for longer */
 
 static void tw_unlink(struct tcp *tc, struct tcp_tw *w)
 {
-	int q = w->fw2;
+	int q = w->kind;
 
 	*(w->prev ? &w->prev->tnext : &tc->tw_head[q]) = w->tnext;
 	*(w->tnext ? &w->tnext->prev : &tc->tw_tail[q]) = w->prev;
@@ -28,7 +30,7 @@ static void tw_arm(struct tcpip *t)
 	struct tcp *tc = t->tcp;
 	uint64_t at = UINT64_MAX;
 
-	for (int q = 0; q < 2; q++)
+	for (int q = 0; q < TCP_TW_NR_; q++)
 		if (tc->tw_head[q] && tc->tw_head[q]->expires < at)
 			at = tc->tw_head[q]->expires;
 	if (at != UINT64_MAX && (!wheel_armed(&tc->tw_timer) || at < tc->tw_timer.at))
@@ -40,7 +42,7 @@ static void tw_arm(struct tcpip *t)
 static void tw_queue(struct tcpip *t, struct tcp_tw *w, uint64_t life)
 {
 	struct tcp *tc = t->tcp;
-	int q = w->fw2;
+	int q = w->kind;
 	struct tcp_tw *after = tc->tw_tail[q];
 
 	w->expires = t->now + life;
@@ -70,9 +72,9 @@ static void tw_fired(void *arg, struct wheel_timer *timer)
 {
 	struct tcpip *t = arg;
 
-	for (int q = 0; q < 2; q++)
+	for (int q = 0; q < TCP_TW_NR_; q++)
 		while (t->tcp->tw_head[q] && t->tcp->tw_head[q]->expires <= t->now) {
-			if (q)
+			if (q == TCP_TW_FIN)
 				COUNT(t, tcp_finwait2_timeouts);
 			tcp_tw_free(t, t->tcp->tw_head[q]);
 		}
@@ -100,25 +102,32 @@ static void tw_fill(struct tcpip *t, struct tcp_tw *w, struct tcp_conn *c)
 	w->entered = t->now;
 }
 
-bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, bool fw2)
+bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, enum tcp_tw_kind kind)
 {
-	uint64_t life = TCP_TIMEWAIT_NS;
+	uint64_t life = kind == TCP_TW_MOVED ? MOVED_NS : TCP_TIMEWAIT_NS;
 	struct tcp_tw *w;
 	uint32_t hash = c->n.hash;
 
-	if (c->todo & TCP_DO_ACK) /* nobody will, later */
+	if (c->todo & TCP_DO_ACK && kind != TCP_TW_MOVED) /* nobody will, later */
 		tcp_send_ack(t, c);
-	if (fw2 && c->o.linger2_s > 0)
+	if (kind == TCP_TW_FIN && c->o.linger2_s > 0)
 		life = (uint64_t)c->o.linger2_s * NS_PER_S;
 	if (t->tcp->ntw >= t->tcp->max_tw) {
 		COUNT(t, tcp_timewait_full);
-		tcp_tw_free(t, t->tcp->tw_head[0] ? t->tcp->tw_head[0] : t->tcp->tw_head[1]);
+		for (int q = 0; q < TCP_TW_NR_; q++)
+			if (t->tcp->tw_head[q]) {
+				tcp_tw_free(t, t->tcp->tw_head[q]);
+				break;
+			}
 	}
 	w = tcp_pool_get(&t->tcp->tws);
 	if (w) {
-		COUNT(t, tcp_timewait);
+		if (kind == TCP_TW_MOVED)
+			COUNT(t, tcp_moved);
+		else
+			COUNT(t, tcp_timewait);
 		tw_fill(t, w, c);
-		w->fw2 = fw2;
+		w->kind = (uint8_t)kind;
 		w->port = c->port;
 		c->port = NULL;
 		t->tcp->ntw++;
@@ -126,7 +135,10 @@ bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, bool fw2)
 	} else {
 		COUNT(t, tcp_no_memory);
 	}
-	tcp_conn_end(t, c, 0);
+	if (kind == TCP_TW_MOVED)
+		tcp_conn_forget(t, c);
+	else
+		tcp_conn_end(t, c, 0);
 	if (w)
 		tcp_node_add(t, &w->n, hash);
 	return w;
@@ -175,7 +187,7 @@ static void fw2_input(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g)
 		if (g->ts)
 			w->ts_recent = g->tsval;
 		tw_unlink(t->tcp, w);
-		w->fw2 = false;
+		w->kind = TCP_TW_TIME;
 		tw_queue(t, w, TCP_TIMEWAIT_NS);
 		tcp_reply_ack(t, g, w->snd_nxt, w->rcv_nxt, w->rcv_wnd, w->ts,
 			      tcp_ts_now(t) + w->ts_off, w->ts_recent);
@@ -189,7 +201,11 @@ bool tcp_tw_input(struct tcpip *t, struct tcp_tw *w, struct tcp_seg *g, uint32_t
 {
 	bool paws = w->ts && g->ts && (int32_t)(g->tsval - w->ts_recent) < 0;
 
-	if (w->fw2) {
+	if (w->kind == TCP_TW_MOVED) {
+		COUNT(t, tcp_moved_in); /* the peer sends it again, to where it belongs now */
+		return true;
+	}
+	if (w->kind == TCP_TW_FIN) {
 		fw2_input(t, w, g);
 		return true;
 	}

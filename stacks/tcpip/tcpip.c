@@ -444,6 +444,16 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 		udp_close(t, s);
 }
 
+static int op_image(struct stack *st, struct shm_session *s, struct stack_tcp_image *out)
+{
+	return is_tcp(st, s) ? tcp_image(call_begin(st), s, out) : -EOPNOTSUPP;
+}
+
+static void op_moved(struct stack *st, struct shm_session *s)
+{
+	tcp_moved(call_begin(st), s);
+}
+
 static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)
 {
 	struct tcpip *t = call_begin(st);
@@ -554,6 +564,8 @@ const struct stack_ops tcpip_stack_ops = {
 	.rx_freed = op_rx_freed,
 	.shutdown = op_shutdown,
 	.close = op_close,
+	.image = op_image,
+	.moved = op_moved,
 	.setopt = op_setopt,
 	.getopt = op_getopt,
 	.tcp_info = op_tcp_info,

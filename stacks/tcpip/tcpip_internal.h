@@ -63,7 +63,7 @@ struct icmp; /* icmp.c, may stay unused */
 	X(tcp_acks_out) X(tcp_delayed_acks) X(tcp_window_updates) X(tcp_zero_window_probes)        \
 	X(tcp_zero_window_out) X(tcp_keepalive_out) X(tcp_keepalive_drops) X(tcp_user_timeouts)    \
 	X(tcp_rexmit_give_up) X(tcp_no_socket) X(tcp_timewait) X(tcp_timewait_reused)              \
-	X(tcp_timewait_full) X(tcp_timewait_rst) X(tcp_finwait2_timeouts) X(tcp_urgent_in)         \
+	X(tcp_moved) X(tcp_moved_in) X(tcp_timewait_full) X(tcp_timewait_rst) X(tcp_finwait2_timeouts) X(tcp_urgent_in)         \
 	X(tcp_pmtu_reduced) X(tcp_icmp_soft) X(tcp_icmp_hard) X(tcp_icmp_ignored)                  \
 	X(tcp_bad_options)                                                                         \
 	/* UDP */                                                                                  \
@@ -336,6 +336,8 @@ void tcp_tx_ready(struct tcpip *t, struct shm_session *s, uint32_t flags);
 void tcp_rx_freed(struct tcpip *t, struct shm_session *s);
 int tcp_shutdown(struct tcpip *t, struct shm_session *s, int how);
 void tcp_close(struct tcpip *t, struct shm_session *s, int linger_s);
+int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *out);
+void tcp_moved(struct tcpip *t, struct shm_session *s);
 int tcp_setopt(struct tcpip *t, struct shm_session *s, int opt, const void *v, uint32_t len);
 int tcp_getopt(struct tcpip *t, struct shm_session *s, int opt, void *v, uint32_t *len);
 int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *out);

@@ -47,7 +47,7 @@ static void test_orphan_fin_with_ack(void)
 	inject(1, &a->remote, &a->local, c->rcv_nxt, c->nxt, TCP_FIN | TCP_ACK, 1000, 0);
 	tc = ((struct tcpip *)h[1].st)->tcp;
 	w = tc->tw_head[0];
-	CHECK(tc->ntw == 1 && w && !w->fw2);
+	CHECK(tc->ntw == 1 && w && w->kind == TCP_TW_TIME);
 	wire_filter = NULL;
 	ops->close(h[0].st, a, 0);
 	ticks(5);
@@ -67,7 +67,7 @@ static void test_orphan_plain(void)
 	ops->flush(h[1].st);
 	inject(1, &a->remote, &a->local, c->rcv_nxt, c->nxt, TCP_ACK, 1000, 0);
 	tc = ((struct tcpip *)h[1].st)->tcp;
-	CHECK(tc->ntw == 1 && tc->tw_head[1] && tc->tw_head[1]->fw2);
+	CHECK(tc->ntw == 1 && tc->tw_head[1] && tc->tw_head[1]->kind == TCP_TW_FIN);
 	/* data from who knows not where we are does not end it; from the peer it does */
 	inject(1, &a->remote, &a->local, tc->tw_head[1]->rcv_adv + 5000, tc->tw_head[1]->snd_nxt,
 	       TCP_ACK, 1000, 10);
