@@ -107,26 +107,37 @@ int nfile_fd_count(struct nfile *f)
 
 /* --- table ------------------------------------------------------------------------------- */
 
+bool nfile_tryget(struct nfile *f)
+{
+	int refs = __atomic_load_n(&f->refs, __ATOMIC_RELAXED);
+
+	while (refs && !__atomic_compare_exchange_n(&f->refs, &refs, refs + 1, true,
+						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		;
+	return refs;
+}
+
 struct nfile *fd_get(int fd)
 {
 	struct nfile *f;
-	int refs;
 
 	if (!fd_is_ours(fd))
 		return NULL;
 	rcu_read_lock();
 	/* acquire: pairs file.table */
 	f = rcu_dereference(nfile_table[fd]);
-	if (f) {
-		refs = __atomic_load_n(&f->refs, __ATOMIC_RELAXED);
-		while (refs && !__atomic_compare_exchange_n(&f->refs, &refs, refs + 1, true,
-							    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			;
-		if (!refs)
-			f = NULL;
-	}
+	if (f && !nfile_tryget(f))
+		f = NULL;
 	rcu_read_unlock();
 	return f;
+}
+
+int nfile_fd(const struct nfile *f)
+{
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1))
+		if (__atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == f)
+			return fd;
+	return -1;
 }
 
 static void entry_gone(struct nfile *f)

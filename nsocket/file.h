@@ -64,6 +64,10 @@ static inline bool fd_is_ours(int fd)
 struct nfile *fd_get(int fd);
 void nfile_get(struct nfile *f);
 void nfile_put(struct nfile *f);
+/* A reference, unless the last one is gone; the memory must be known to stay (RCU, a lock). */
+bool nfile_tryget(struct nfile *f);
+/* A descriptor that refers to f, or -1. Walks the table. */
+int nfile_fd(const struct nfile *f);
 /* Point fd at f (takes a reference for the entry); replaces what was there. -ENOMEM, -EMFILE */
 int fd_install(int fd, struct nfile *f);
 /* Remove the entry and return it (the entry's reference passes to the caller), or NULL. */

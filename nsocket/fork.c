@@ -6,7 +6,8 @@
  * Sockets that were not decided, listeners and UDP sockets start anew: they are activated again at
  * first use, by a stack of the child's own (a forked nginx worker), or stay with the kernel while
  * the parent owns the port. A connection of the parent's stack stays usable in the child through
- * the parent (share.c); in a child's child calls on it answer ECONNRESET, closing it leaves the
+ * the parent (share.c). When the child forks in turn, it moves to the kernel before, for all; where
+ * that can't be done, calls on it answer ECONNRESET in the child's child, and closing it leaves the
  * parent's alone.
  *
  * Runs by pthread_atfork, so daemon() and forkpty() are covered too; a fork by syscall(2), which libc
@@ -16,12 +17,19 @@
 #include "nsocket/sock.h"
 
 #include <nsocket/ev.h>
+#include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <rd/log.h>
 #include <stdlib.h>
 
+static bool is_remote(struct nsock *ns, int fd)
+{
+	return ns->remote;
+}
+
 void fork_prepare(void)
 {
+	nsock_handover_each(is_remote, SR_forked);
 	ev_fork_prepare();
 	pthread_mutex_lock(&worker.start_lock);
 	worker_lock();
@@ -51,6 +59,7 @@ static void socket_forget(struct nsock *ns)
 	ns->nwaits = 0;
 	ns->cmd.bits = 0;
 	ns->port_held = false;
+	ns->kept_fd = -1;
 	ns->way_until = ns->retry_ns = 0;
 	if (ns->remote)
 		return; /* goes on by the parent's stack */
@@ -63,7 +72,7 @@ static void socket_forget(struct nsock *ns)
 		ns->rejected = false;
 }
 
-/* What was shared with a grandparent can't be passed on. */
+/* What could not move to the kernel before the fork can't be passed on. */
 static void remote_forget(void)
 {
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {

@@ -485,6 +485,7 @@ void init_exit(void)
 
 	if (!worker_running() || inside || __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
 		return;
+	share_leave_all();
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		f = fd_is_protected(fd) ? NULL : fd_get(fd);
 		if (!f)

@@ -267,6 +267,38 @@ int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr
 	return err;
 }
 
+static void pin_forget(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	struct pin **pp = &pins[idx(proto)][local->port], *p;
+
+	while ((p = *pp) && !(p->remote.port == remote->port &&
+			      nst_addr_same_ip(&p->remote, remote) &&
+			      nst_addr_same_ip(&p->local, local)))
+		pp = &p->next;
+	if (!p)
+		return;
+	*pp = p->next;
+	free(p);
+}
+
+int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	int err;
+
+	for (uint32_t i = 0; i < worker.nports; i++) {
+		if (!worker.port[i].steer)
+			continue;
+		err = steer_pin(worker.port[i].steer, proto, local, remote, STEER_TO_KERNEL);
+		if (!err)
+			continue;
+		pin_make(proto, local, remote); /* as it was, or as good as */
+		return err;
+	}
+	/* the pin lasts as long as the kernel's connection: steer_pins_sweep() */
+	pin_forget(proto, local, remote);
+	return 0;
+}
+
 struct pin_arg {
 	uint8_t proto; /* 0: all, and not remembered */
 	uint16_t port;

@@ -10,26 +10,42 @@
  *   parent -> child: event bits in the slot, one byte; a thread of the child, made at its first
  *   wait, hands them to the child's own waiters.
  *
- * A session ends when the parent and every child have closed it. If the parent ends first, the
- * child's connections answer ECONNRESET. A child of the child can't use them. Parent and child may
- * not read (or write) the same connection at the same time; with fork that is rare and, for
- * streams, without meaning.
+ * A session ends when the parent and every child have closed it. Where sharing does not reach, the
+ * connection moves to the kernel (handover.c), by the parent, for all who have it: when the parent
+ * ends or becomes another program; when a child forks again, becomes another program, or asks for it.
+ * For that the parent keeps a descriptor of the shadow when the program closes its own. A parent that
+ * is killed, or lacks the privilege, can't do it: the child's connections then answer ECONNRESET.
+ * Parent and child may not read (or write) the same connection at the same time; with fork that is rare
+ * and, for streams, without meaning.
+ *
+ * Moving: the parent sets every slot's phase to FREEZING and waits until no child is at the FIFOs
+ * (busy); a child announces itself in busy, then looks at the phase. Ordering share.phase: both are
+ * sequentially consistent, so one sees the other.
  *
  * Threads: parent's side under the worker lock; child's side as said at each function.
  */
 #define _GNU_SOURCE
 #include "nsocket/share.h"
 
-#include <nsocket/sock.h>
+#include <nsocket/handover.h>
 #include <rd/log.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+enum phase { LIVE, FREEZING, MOVED };
 
 struct slot {
 	uint32_t cmd;    /* atomic: SOCK_CMD_*, child to parent */
 	uint32_t events; /* atomic: STACK_EV_*, parent to child */
+	uint32_t phase;  /* atomic: enum phase; by the parent */
+	uint32_t busy;   /* atomic: SHARE_RX, SHARE_TX; by the child */
+	int32_t answer;  /* atomic: ASKED by the child; 0 or -errno by the parent */
 };
+#define ASKED 1
+#define FREEZE_NS 200000000ull /* a child that takes longer has died or was stopped */
+#define ASK_NS 2000000000ull
 
 struct link_shm {
 	uint32_t n;
@@ -48,10 +64,15 @@ struct share {
 	struct nsock *ns;      /* the parent's, NULL = closed */
 	struct shm_session *s;
 	struct share_ref *refs;
+	int shadow;            /* descriptor kept for children after the parent's close, or -1 */
 	int linger_s;
 	bool port_held;
+	bool asked;            /* a child wants it moved */
+	bool moved;
+	bool left;             /* tried when this process ended */
 	struct nst_addr held;
 	uint8_t proto;
+	struct share *prev, *next; /* all */
 };
 
 /* Parent's side of a link. Worker lock. */
@@ -64,6 +85,7 @@ struct link {
 };
 
 static struct link *links;
+static struct share *shares;    /* worker lock */
 static struct link *fresh;      /* between prepare and parent */
 static int fresh_child = -1;    /* the child's end meanwhile */
 static int links_ep = -1;
@@ -94,13 +116,45 @@ static struct nsock *shareable(int fd)
 	return nsock_of(f);
 }
 
+static struct share *share_new(struct nsock *ns)
+{
+	struct share *sh = calloc(1, sizeof(*sh));
+
+	if (!sh)
+		return NULL;
+	sh->ns = ns;
+	sh->s = ns->s;
+	sh->proto = ns->proto;
+	sh->shadow = -1;
+	sh->next = shares;
+	if (shares)
+		shares->prev = sh;
+	shares = sh;
+	ns->share = sh;
+	ns->s->user = (uintptr_t)sh | 1;
+	return sh;
+}
+
+static void share_delete(struct share *sh)
+{
+	if (sh->prev)
+		sh->prev->next = sh->next;
+	else
+		shares = sh->next;
+	if (sh->next)
+		sh->next->prev = sh->prev;
+	fd_hide_close(sh->shadow);
+	free(sh);
+}
+
+/* Nobody has it any more. */
 static void share_free(struct share *sh)
 {
 	sh->s->user = 0;
 	worker.ops->close(worker.st, sh->s, sh->linger_s);
 	if (sh->port_held)
 		ports_release(sh->proto, &sh->held);
-	free(sh);
+	share_delete(sh);
 }
 
 static void ref_drop(struct link *l, uint32_t idx)
@@ -142,18 +196,8 @@ static int slot_add(struct link *l, struct nsock *ns)
 {
 	struct share_ref *r = malloc(sizeof(*r));
 	uint32_t i = l->shm->n;
-	struct share *sh = ns->share;
+	struct share *sh = ns->share ? ns->share : r ? share_new(ns) : NULL;
 
-	if (r && !sh) {
-		sh = calloc(1, sizeof(*sh));
-		if (sh) {
-			sh->ns = ns;
-			sh->s = ns->s;
-			sh->proto = ns->proto;
-			ns->share = sh;
-			ns->s->user = (uintptr_t)sh | 1;
-		}
-	}
 	if (!r || !sh) {
 		free(r);
 		return -ENOMEM;
@@ -256,6 +300,8 @@ static void slot_run(struct link *l, uint32_t i)
 		worker.ops->shutdown(worker.st, sh->s, SHUT_RD);
 	if (bits & SOCK_CMD_SHUT_WR)
 		worker.ops->shutdown(worker.st, sh->s, SHUT_WR);
+	if (bits & SOCK_CMD_HANDOVER)
+		sh->asked = true;
 	if (bits & SOCK_CMD_CLOSE)
 		ref_drop(l, i);
 }
@@ -275,6 +321,8 @@ static void link_run(struct link *l)
 		link_free(l);
 }
 
+static bool asked_serve(void);
+
 void share_run(void)
 {
 	struct epoll_event ev[16];
@@ -286,6 +334,118 @@ void share_run(void)
 	for (int i = 0; worker.st && i < n; i++)
 		link_run(ev[i].data.ptr);
 	worker_unlock();
+	while (asked_serve())
+		;
+}
+
+/* --- moving to the kernel ---------------------------------------------------------------------- */
+
+static bool children_busy(const struct share *sh)
+{
+	for (struct share_ref *r = sh->refs; r; r = r->next)
+		if (__atomic_load_n(&r->link->shm->slot[r->idx].busy, __ATOMIC_SEQ_CST))
+			return true;
+	return false;
+}
+
+/* They are at a copy of bytes, or in read() from a file; none waits for us. */
+void share_freeze(struct share *sh)
+{
+	static const struct timespec moment = { 0, 20000 };
+	uint64_t end = worker_now() + FREEZE_NS;
+
+	for (struct share_ref *r = sh->refs; r; r = r->next)
+		/* seq_cst: pairs share.phase */
+		__atomic_store_n(&r->link->shm->slot[r->idx].phase, FREEZING, __ATOMIC_SEQ_CST);
+	while (children_busy(sh) && worker_now() < end)
+		syscall(SYS_nanosleep, &moment, NULL);
+}
+
+void share_thaw(struct share *sh, int err)
+{
+	sh->moved = !err;
+	for (struct share_ref *r = sh->refs; r; r = r->next) {
+		struct slot *s = &r->link->shm->slot[r->idx];
+
+		__atomic_store_n(&s->phase, err ? LIVE : MOVED, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&s->answer, err, __ATOMIC_SEQ_CST);
+		__atomic_or_fetch(&s->events, STACK_EV_IN | STACK_EV_OUT, __ATOMIC_SEQ_CST);
+		bell(r->link->sock, &r->link->shm->to_child);
+	}
+}
+
+/* The parent has closed it. */
+static void orphan_move(struct share *sh)
+{
+	int err = -EBADF;
+
+	share_freeze(sh);
+	if (sh->shadow >= 0)
+		err = handover_session_locked(sh->s, sh->shadow);
+	if (!err) {
+		fd_hide_close(sh->shadow); /* or the kernel would never see the last close */
+		sh->shadow = -1;
+	}
+	share_thaw(sh, err);
+}
+
+static void share_move(struct share *sh, enum sock_reason why)
+{
+	struct nsock *ns = sh->ns;
+
+	if (!ns) {
+		orphan_move(sh);
+	} else if (nfile_tryget(&ns->f)) { /* it stays, so the lock may go */
+		worker_unlock();
+		if (nsock_handover(ns, -1, why)) {
+			worker_lock();
+			if (ns->share)
+				share_thaw(ns->share, -ENOTCONN);
+			worker_unlock();
+		}
+		nfile_put(&ns->f);
+		worker_lock();
+	} /* else it is about to be closed: our unlocking lets that happen */
+}
+
+/* Serve one child that asked; false: none did. */
+static bool asked_serve(void)
+{
+	struct share *sh;
+
+	worker_lock();
+	for (sh = worker.st ? shares : NULL; sh && !sh->asked; sh = sh->next)
+		;
+	if (sh) {
+		sh->asked = sh->ns && !__atomic_load_n(&sh->ns->f.refs, __ATOMIC_RELAXED);
+		if (!sh->moved)
+			share_move(sh, SR_forked);
+	}
+	worker_unlock();
+	return sh;
+}
+
+void share_leave_all(void)
+{
+	struct share *sh;
+
+	if (!worker_running())
+		return;
+	worker_lock();
+	for (sh = worker.st ? shares : NULL; sh; sh = sh ? sh->next : shares) {
+		if (sh->moved || !sh->refs || sh->left)
+			continue;
+		sh->left = true; /* once */
+		share_move(sh, SR_outlived);
+		sh = NULL; /* the list may have changed */
+	}
+	worker_unlock();
+}
+
+void share_keep(struct nsock *ns, int fd)
+{
+	if (ns->share && ns->kept_fd < 0)
+		ns->kept_fd = fd_hide(libc.fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 struct nsock *share_event(struct share *sh, uint32_t events)
@@ -306,10 +466,13 @@ bool share_parent_gone(struct nsock *ns)
 		return false;
 	ns->share = NULL;
 	if (!sh->refs) {
-		free(sh);
+		share_delete(sh);
 		return false;
 	}
 	sh->ns = NULL;
+	sh->shadow = sh->moved ? -1 : ns->kept_fd;
+	if (sh->shadow >= 0)
+		ns->kept_fd = -1;
 	sh->linger_s = ns->linger_s;
 	sh->port_held = ns->port_held;
 	sh->held = ns->held;
@@ -325,6 +488,7 @@ void share_fork_child(void)
 
 	/* the parent's links to other children; their descriptors are closed with the protected ones */
 	links = NULL;
+	shares = NULL;
 	links_ep = -1;
 	up_thread = up_lost = false;
 	up_socks = NULL;
@@ -365,20 +529,122 @@ void share_post(struct nsock *ns, uint32_t bits)
 	bell(up_sock, &up->to_parent);
 }
 
+static uint32_t phase_of(const struct nsock *ns)
+{
+	/* seq_cst: pairs share.phase */
+	return __atomic_load_n(&up->slot[ns->slot].phase, __ATOMIC_SEQ_CST);
+}
+
+/* The parent has moved it: the shadow is the connection. */
+static void child_moved(struct nsock *ns)
+{
+	pthread_mutex_lock(&ns->lock);
+	if (ns->remote) {
+		share_post(ns, SOCK_CMD_CLOSE);
+		ns->remote = false;
+		ns->port_held = false;
+		__atomic_store_n(&ns->s, NULL, __ATOMIC_RELEASE);
+		nsock_to_kernel(ns, SR_forked);
+	}
+	pthread_mutex_unlock(&ns->lock);
+	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
+}
+
+bool share_gone(struct nsock *ns)
+{
+	if (!up || phase_of(ns) != MOVED)
+		return false;
+	child_moved(ns);
+	return true;
+}
+
+bool share_enter(struct nsock *ns, uint32_t what)
+{
+	static const struct timespec moment = { 0, 20000 };
+	uint64_t end = 0;
+	struct slot *s;
+
+	if (!up)
+		return true;
+	for (s = &up->slot[ns->slot];;) {
+		/* seq_cst: pairs share.phase */
+		__atomic_or_fetch(&s->busy, what, __ATOMIC_SEQ_CST);
+		if (phase_of(ns) == LIVE)
+			return true;
+		__atomic_and_fetch(&s->busy, ~what, __ATOMIC_SEQ_CST);
+		if (phase_of(ns) == MOVED)
+			return false;
+		if (!end)
+			end = worker_now() + ASK_NS;
+		if (worker_now() > end)
+			return true; /* the parent died in the middle of it: nobody reads any more */
+		syscall(SYS_nanosleep, &moment, NULL);
+	}
+}
+
+void share_leave(struct nsock *ns, uint32_t what)
+{
+	if (up)
+		__atomic_and_fetch(&up->slot[ns->slot].busy, ~what, __ATOMIC_SEQ_CST);
+}
+
+static bool parent_lives(void)
+{
+	char c;
+
+	return libc.recv(up_sock, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
+int share_ask(struct nsock *ns)
+{
+	static const struct timespec moment = { 0, 50000 };
+	uint64_t end = worker_now() + ASK_NS;
+	int32_t answer = ASKED;
+	struct slot *s;
+
+	if (!up)
+		return -ECONNRESET;
+	s = &up->slot[ns->slot];
+	__atomic_store_n(&s->answer, ASKED, __ATOMIC_SEQ_CST);
+	share_post(ns, SOCK_CMD_HANDOVER);
+	while (answer == ASKED && !share_gone(ns)) {
+		if (!parent_lives() || worker_now() > end)
+			return -ECONNRESET;
+		syscall(SYS_nanosleep, &moment, NULL);
+		answer = __atomic_load_n(&s->answer, __ATOMIC_SEQ_CST);
+	}
+	return share_gone(ns) || nsock_mode(ns) == SK_KERNEL ? 0 : answer;
+}
+
+static void child_event(struct nsock *ns, uint32_t ev, bool lost)
+{
+	if (share_gone(ns))
+		return;
+	if (lost) {
+		sock_reason(SR_forked);
+		nsock_set_mode(ns, SK_LOST);
+		ev = STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN;
+	}
+	if (ev)
+		nsock_wake(ns, ev);
+}
+
 static void child_events(bool lost)
 {
+	struct nsock *ns;
+
 	for (uint32_t i = 0; i < up->n; i++) {
 		uint32_t ev = __atomic_exchange_n(&up->slot[i].events, 0, __ATOMIC_SEQ_CST);
 
 		pthread_mutex_lock(&up_lock);
-		if (up_socks[i] && lost) {
-			sock_reason(SR_forked);
-			nsock_set_mode(up_socks[i], SK_LOST);
-			ev = STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN;
-		}
-		if (up_socks[i] && ev)
-			nsock_wake(up_socks[i], ev);
+		ns = up_socks[i];
+		if (ns && !nfile_tryget(&ns->f))
+			ns = NULL;
 		pthread_mutex_unlock(&up_lock);
+		if (!ns)
+			continue;
+		child_event(ns, ev, lost);
+		nfile_put(&ns->f);
 	}
 }
 

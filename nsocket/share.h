@@ -30,6 +30,24 @@ struct nsock *share_event(struct share *sh, uint32_t events);
  * is theirs. */
 bool share_parent_gone(struct nsock *ns);
 
+/* Parent: a descriptor of ns is about to be closed, perhaps the last one. */
+void share_keep(struct nsock *ns, int fd);
+/* Parent, worker lock: children stay away from the FIFOs until thaw: err 0: the kernel has the
+ * connection, they find it there; else all is as before. */
+void share_freeze(struct share *sh);
+void share_thaw(struct share *sh, int err);
+/* Parent: it is about to end or to become another program: what children use moves to the kernel. */
+void share_leave_all(void);
+
+/* Child, around each access to the FIFOs: false: the connection has moved, see share_gone(). */
+#define SHARE_RX 1u
+#define SHARE_TX 2u
+bool share_enter(struct nsock *ns, uint32_t what);
+void share_leave(struct nsock *ns, uint32_t what);
+/* Child: has the connection moved to the kernel? Then from now on the socket knows. */
+bool share_gone(struct nsock *ns);
+/* Child: have the parent move it. 0 or -errno. */
+int share_ask(struct nsock *ns);
 /* Child: a command for the parent's stack. */
 void share_post(struct nsock *ns, uint32_t bits);
 /* Child: from now on events reach this process. */

@@ -55,6 +55,7 @@ static void cmd_close(struct nsock *ns)
 	nsock_session_drop_locked(ns, ns->linger_s);
 	if (listener && had && worker.st)
 		ports_listener_gone(proto, &held);
+	fd_hide_close(ns->kept_fd);
 	pthread_mutex_destroy(&ns->lock);
 	pthread_mutex_destroy(&ns->rx_lock);
 	pthread_mutex_destroy(&ns->tx_lock);
@@ -129,6 +130,7 @@ struct nsock *nsock_new(int family, int proto, uint32_t flags)
 	ns->family = (uint8_t)family;
 	ns->proto = (uint8_t)proto;
 	ns->linger_s = -1;
+	ns->kept_fd = -1;
 	pthread_mutex_init(&ns->lock, NULL);
 	pthread_mutex_init(&ns->rx_lock, NULL);
 	pthread_mutex_init(&ns->tx_lock, NULL);

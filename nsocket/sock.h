@@ -23,7 +23,7 @@
 #include <stdbool.h>
 
 /* Who may go where: NEW -> KERNEL | LISTEN | STREAM | DGRAM; STREAM -> NEW (connect failed or was
- * dissolved) ; DGRAM -> KERNEL. Written under nsock.lock. */
+ * dissolved) | KERNEL (handover.c); DGRAM -> KERNEL. Written under nsock.lock. */
 enum sock_mode {
 	SK_NEW,    /* not decided; the shadow answers everything */
 	SK_KERNEL, /* the shadow for good */
@@ -45,6 +45,9 @@ enum sock_mode {
 	X(option, "an option in use that the stack does not have") \
 	X(kernel_client, "accepted from the kernel's listener: loopback, another interface") \
 	X(forked, "a connection of the parent's stack was used in a forked child") \
+	X(passed, "the descriptor was sent to another process") \
+	X(exec, "the descriptor lives on in another program") \
+	X(outlived, "the process that had the connection has ended, others use it") \
 	X(fd_too_large, "descriptor number past the table")
 enum sock_reason {
 #define X(n, help) SR_##n,
@@ -74,6 +77,7 @@ struct nsock {
 	uint64_t retry_ns;   /* lock: rejected because another process has the port; 0 = not so */
 	bool port_held;      /* lock: we hold a claim for `held` */
 	bool remote;         /* the session is that of the parent's stack (share.c) */
+	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
 	uint32_t slot;       /* its place in the link */
 	struct share *share; /* parent: children have it too; worker lock */
 	uint8_t want_cmsg;   /* atomic: SOCK_CM_* */
@@ -139,6 +143,7 @@ void nsock_set_mode(struct nsock *ns, enum sock_mode mode);
 #define SOCK_CMD_SHUT_WR 16u
 #define SOCK_CMD_CLOSE 32u
 #define SOCK_CMD_TX_OOB 64u
+#define SOCK_CMD_HANDOVER 128u /* a child's only: share.c */
 void nsock_post(struct nsock *ns, uint32_t bits);
 /* Under the worker lock: allocate, open, replay options. 0 or -errno (nothing left behind). */
 int nsock_session_open_locked(struct nsock *ns, struct shm_session **out);
@@ -172,6 +177,8 @@ int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 /* A TCP client's flow: its packets come to this instance until ports_release() and the stack's
  * last hold on the port; nobody else's on the port do. */
 int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
+/* The flow is the kernel's from now on, whoever claims the port, until the kernel has it no more. */
+int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
 /* As ports_claim() for a port that was just chosen for a client. */
 int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 /* Does anything of ours use the port (network byte order)? A hint: without a lock. */
@@ -204,6 +211,9 @@ ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int fla
 ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags);
 ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
 ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
+/* A call that found that the connection had moved to the kernel, after `done` bytes (handover.c). */
+ssize_t sock_moved_recv(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags);
+ssize_t sock_moved_send(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags);
 ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
 ssize_t sock_dgram_recv(struct nsock *ns, int fd, struct msghdr *msg, int flags);
 ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n);

@@ -674,6 +674,10 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 	}
 	/* a writer that is in the middle of a send ends before the FIN */
 	pthread_mutex_lock(&ns->tx_lock);
+	if (nsock_session(ns) != s) { /* it has gone to the kernel meanwhile */
+		pthread_mutex_unlock(&ns->tx_lock);
+		return (int)libc_errno(libc.shutdown(fd, how));
+	}
 	__atomic_or_fetch(&s->app_flags, af, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&ns->tx_lock);
 	nsock_post(ns, cmd);

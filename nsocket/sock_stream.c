@@ -16,6 +16,29 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* --- the FIFOs' sides ------------------------------------------------------------------------------ */
+
+/* False: the session has gone to the kernel meanwhile (handover.c). */
+static bool side_enter(struct nsock *ns, struct shm_session *s, uint32_t side)
+{
+	pthread_mutex_t *lock = side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock;
+
+	pthread_mutex_lock(lock);
+	if (nsock_session(ns) == s && (!ns->remote || share_enter(ns, side)))
+		return true;
+	pthread_mutex_unlock(lock);
+	if (ns->remote)
+		share_gone(ns);
+	return false;
+}
+
+static void side_leave(struct nsock *ns, uint32_t side)
+{
+	if (ns->remote)
+		share_leave(ns, side);
+	pthread_mutex_unlock(side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock);
+}
+
 /* --- receive ------------------------------------------------------------------------------------- */
 
 static bool rx_over(const struct shm_session *s)
@@ -103,7 +126,7 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 	int r;
 
 	if (!s)
-		return -ENOTCONN;
+		return sock_moved_recv(ns, iov, n, 0, flags);
 	if (flags & MSG_OOB)
 		return -EINVAL; /* urgent data always is in line */
 	if (flags & MSG_ERRQUEUE)
@@ -113,9 +136,10 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 	for (;;) {
 		bool over = rx_over(s); /* before the look at the FIFO */
 
-		pthread_mutex_lock(&ns->rx_lock);
+		if (!side_enter(ns, s, SHARE_RX))
+			return sock_moved_recv(ns, iov, n, done, flags);
 		got = rx_copy(ns, iov, n, done, flags);
-		pthread_mutex_unlock(&ns->rx_lock);
+		side_leave(ns, SHARE_RX);
 		if (flags & MSG_PEEK)
 			done = got;
 		else
@@ -152,7 +176,7 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 		if (r <= 0)
 			return done ? (ssize_t)done : r ? r : -EAGAIN;
 		if (nsock_session(ns) != s)
-			return -ENOTCONN;
+			return sock_moved_recv(ns, iov, n, done, flags);
 	}
 }
 
@@ -230,18 +254,19 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 	int r;
 
 	if (!s)
-		return -ENOTCONN;
+		return sock_moved_send(ns, iov, n, 0, flags);
 	for (;;) {
 		if (shm_session_state(s) != SHM_S_CONNECTING) {
-			pthread_mutex_lock(&ns->tx_lock);
+			if (!side_enter(ns, s, SHARE_TX))
+				return sock_moved_send(ns, iov, n, done, flags);
 			if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
-				pthread_mutex_unlock(&ns->tx_lock);
+				side_leave(ns, SHARE_TX);
 				return done ? (ssize_t)done : tx_fail(s, flags);
 			}
 			put = tx_copy(ns, s, iov, n, done);
 			if (!more || done + put < total)
 				s->push_pos = fifo_head(&ns->tx);
-			pthread_mutex_unlock(&ns->tx_lock);
+			side_leave(ns, SHARE_TX);
 			done += put;
 			if (put)
 				nsock_post(ns, (flags & MSG_OOB) && done == total ?
@@ -270,7 +295,7 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 		if (r <= 0)
 			return done ? (ssize_t)done : r ? r : -EAGAIN;
 		if (nsock_session(ns) != s)
-			return -EPIPE;
+			return sock_moved_send(ns, iov, n, done, flags);
 	}
 }
 
@@ -334,13 +359,16 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 				return done ? (ssize_t)done : r ? r : -EAGAIN;
 		}
 fill:
-		pthread_mutex_lock(&ns->tx_lock);
+		if (!side_enter(ns, s, SHARE_TX)) {
+			r = libc_errno(libc.sendfile64(out, in, off, n - done));
+			return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
+		}
 		if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
-			pthread_mutex_unlock(&ns->tx_lock);
+			side_leave(ns, SHARE_TX);
 			return done ? (ssize_t)done : tx_fail(s, 0);
 		}
 		r = tx_space(ns, s) ? file_fill(ns, s, in, off, n - done) : -EAGAIN;
-		pthread_mutex_unlock(&ns->tx_lock);
+		side_leave(ns, SHARE_TX);
 		if (r == -EAGAIN)
 			continue;
 		if (r <= 0)

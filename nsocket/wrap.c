@@ -12,6 +12,7 @@
 #include <execinfo.h>
 #include <limits.h>
 #include <linux/close_range.h>
+#include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +34,8 @@ static inline struct nsock *get(int fd)
 		nfile_put(f);
 		return NULL;
 	}
+	if (f && nsock_of(f)->remote)
+		share_gone(nsock_of(f));
 	return (struct nsock *)f;
 }
 
@@ -40,6 +43,13 @@ static long put(struct nsock *ns, long r)
 {
 	nfile_put(&ns->f);
 	return libc_result(r);
+}
+
+/* fd, no longer in the table, is about to be closed. */
+static void closing(struct nfile *f, int fd)
+{
+	if (f && f->kind == NF_SOCK && nsock_of(f)->share && nfile_fd_count(f) == 0)
+		share_keep(nsock_of(f), fd);
 }
 
 /* --- life of descriptors ------------------------------------------------------------------------ */
@@ -64,6 +74,7 @@ NS_EXPORT int close(int fd)
 		return -1;
 	}
 	f = fd_remove(fd);
+	closing(f, fd);
 	r = libc.close(fd);
 	err = errno;
 	if (f)
@@ -78,6 +89,7 @@ NS_EXPORT int fclose(FILE *file)
 	int fd = file ? fileno(file) : -1, r, err;
 	struct nfile *f = fd >= 0 && fd_is_ours(fd) ? fd_remove(fd) : NULL;
 
+	closing(f, fd);
 	r = libc.fclose(file);
 	err = errno;
 	if (f)
@@ -102,6 +114,7 @@ NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	     fd = fd_next(fd + 1)) {
 		if (!fd_is_protected(fd)) {
 			f = fd_remove(fd);
+			closing(f, fd);
 			if (f)
 				nfile_put(f);
 			continue;
@@ -144,6 +157,18 @@ NS_EXPORT int dup(int fd)
 	return fd_is_ours(fd) || fd_is_ours(to) ? dup_done(fd, to) : to;
 }
 
+/* `to` is about to be replaced. */
+static void replacing(int fd, int to)
+{
+	struct nfile *f = fd_is_ours(to) && to != fd ? fd_get(to) : NULL;
+
+	if (!f)
+		return;
+	if (f->kind == NF_SOCK && nsock_of(f)->share && nfile_fd_count(f) == 1)
+		share_keep(nsock_of(f), to);
+	nfile_put(f);
+}
+
 NS_EXPORT int dup2(int fd, int to)
 {
 	if (fd_is_ours(to) && fd_is_protected(to)) {
@@ -152,6 +177,7 @@ NS_EXPORT int dup2(int fd, int to)
 	}
 	if (!fd_is_ours(fd) && !fd_is_ours(to))
 		return libc.dup2(fd, to);
+	replacing(fd, to);
 	return dup_done(fd, libc.dup2(fd, to));
 }
 NS_ALIAS(__dup2, dup2);
@@ -164,6 +190,7 @@ NS_EXPORT int dup3(int fd, int to, int flags)
 	}
 	if (!fd_is_ours(fd) && !fd_is_ours(to))
 		return libc.dup3(fd, to, flags);
+	replacing(fd, to);
 	return dup_done(fd, libc.dup3(fd, to, flags));
 }
 
@@ -433,8 +460,32 @@ NS_EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockad
 		libc.recvfrom(fd, buf, n, flags, addr, len));
 }
 
+/* Sockets of ours that a message carries to another process: that one may know nothing of us. */
+static void rights_pass(const struct msghdr *msg)
+{
+	struct cmsghdr *c;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+			struct nsock *ns;
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			ns = get(fd);
+			if (ns) {
+				nsock_handover(ns, fd, SR_passed);
+				nfile_put(&ns->f);
+			}
+		}
+	}
+}
+
 NS_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
+	if (!fd_is_ours(fd) && msg && msg->msg_controllen)
+		rights_pass(msg);
 	OURS_OR(fd, msg ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
 		libc.sendmsg(fd, msg, flags));
 }
@@ -532,6 +583,9 @@ static long sendmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 
 NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
 {
+	for (unsigned i = 0; !fd_is_ours(fd) && vec && i < n && i < UIO_MAXIOV; i++)
+		if (vec[i].msg_hdr.msg_controllen)
+			rights_pass(&vec[i].msg_hdr);
 	OURS_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
 }
 NS_ALIAS(__sendmmsg, sendmmsg);

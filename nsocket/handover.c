@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/handover.c - a socket moves to the kernel
+ *
+ * A TCP connection: the readers and writers of the socket are kept out by its locks (those of forked
+ * children by share_freeze()), the stack by the worker lock. The shadow becomes the connection
+ * (repair.c); only then the steering tables give its packets to the kernel; then the kernel is let
+ * speak, and the stack forgets. A packet on its way to the stack meanwhile is dropped there and sent
+ * again by the peer; none meets a kernel that does not know the connection, which would reset it.
+ * Whoever was waiting finds that the session is gone and goes on with the shadow (sock_stream.c).
+ *
+ * A UDP socket: its port's claim ends, then what was received already is delivered to the shadow as
+ * packets. A listener: its claim ends; connections that the stack has accepted stay.
+ *
+ * The worker lock is held for some 30 system calls and a copy of what is queued.
+ *
+ * Threads: any. Lock order: nsock.lock, rx_lock, tx_lock, worker lock.
+ */
+#define _GNU_SOURCE
+#include "nsocket/handover.h"
+
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <nsocket/inject.h>
+#include <nsocket/repair.h>
+#include <rd/log.h>
+#include <stdlib.h>
+
+#define DRAIN_ROUNDS 64
+
+/* --- what the placeholder of an accepted socket does not know yet ------------------------------------ */
+
+struct replay {
+	int opt, level4, name4, level6, name6;
+};
+#define BOTH(o, level, name) { o, level, name, level, name }
+static const struct replay replays[] = {
+	BOTH(STACK_OPT_NODELAY, IPPROTO_TCP, TCP_NODELAY),
+	BOTH(STACK_OPT_CORK, IPPROTO_TCP, TCP_CORK),
+	BOTH(STACK_OPT_KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE),
+	BOTH(STACK_OPT_KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL),
+	BOTH(STACK_OPT_KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT),
+	BOTH(STACK_OPT_KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE),
+	BOTH(STACK_OPT_USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT),
+	BOTH(STACK_OPT_LINGER2, IPPROTO_TCP, TCP_LINGER2),
+	{ STACK_OPT_TOS, IPPROTO_IP, IP_TOS, IPPROTO_IPV6, IPV6_TCLASS },
+};
+
+static void options_replay(struct shm_session *s, int fd)
+{
+	for (size_t i = 0; i < sizeof(replays) / sizeof(replays[0]); i++) {
+		const struct replay *r = &replays[i];
+		int level = s->family == AF_INET ? r->level4 : r->level6;
+		int name = s->family == AF_INET ? r->name4 : r->name6, v = 0, has = 0;
+		uint32_t n = sizeof(v);
+		socklen_t len = sizeof(has);
+
+		if (worker.ops->getopt(worker.st, s, r->opt, &v, &n) == 0 &&
+		    libc.getsockopt(fd, level, name, &has, &len) == 0 && v != has)
+			libc.setsockopt(fd, level, name, &v, sizeof(v));
+	}
+}
+
+static void timeout_replay(int fd, int name, uint64_t ns)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u),
+			      .tv_usec = (suseconds_t)(ns / 1000 % 1000000) };
+
+	if (ns)
+		libc.setsockopt(fd, SOL_SOCKET, name, &tv, sizeof(tv));
+}
+
+/* Those that only the socket layer keeps. */
+static void socket_replay(const struct nsock *ns, int fd)
+{
+	struct linger lg = { 1, ns->linger_s };
+	int low = (int)ns->rcvlowat;
+
+	timeout_replay(fd, SO_RCVTIMEO, ns->rcvtimeo);
+	timeout_replay(fd, SO_SNDTIMEO, ns->sndtimeo);
+	if (ns->linger_s >= 0)
+		libc.setsockopt(fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
+	if (low > 1)
+		libc.setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+}
+
+/* --- a TCP connection ---------------------------------------------------------------------------------- */
+
+/* What lies in the rings is the stack's to take; some of it may end the connection. */
+static void rings_drain(void)
+{
+	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
+		;
+}
+
+/* Under the worker lock; nobody touches the FIFOs. */
+int handover_session_locked(struct shm_session *s, int shadow)
+{
+	struct fifo rx = shm_session_rx(worker.region, s), tx = shm_session_tx(worker.region, s);
+	uint32_t app = __atomic_load_n(&s->app_flags, __ATOMIC_RELAXED); /* relaxed: by a lock holder */
+	struct stack_tcp_image img;
+	struct repair r = { .fd = shadow, .family = s->family, .img = &img, .rx = &rx, .tx = &tx };
+	int err;
+
+	rings_drain();
+	err = worker.ops->image(worker.st, s, &img);
+	if (err)
+		return err;
+	img.fin_wanted |= (app & SHM_AF_TX_SHUT) != 0;
+	options_replay(s, shadow);
+	err = repair_begin(&r);
+	if (err)
+		return err;
+	err = ports_to_kernel(IPPROTO_TCP, &img.local, &img.remote);
+	if (err) {
+		repair_undo(&r);
+		return err;
+	}
+	worker.ops->moved(worker.st, s);
+	repair_end(&r);
+	if (app & SHM_AF_RX_SHUT)
+		libc.shutdown(shadow, SHUT_RD);
+	return 0;
+}
+
+/* Under nsock.lock, rx_lock and tx_lock. */
+static int stream_move(struct nsock *ns, int fd)
+{
+	struct shm_session *s;
+	int err = -ENOTCONN;
+
+	worker_lock();
+	s = ns->s;
+	if (s && worker.st) {
+		if (ns->share)
+			share_freeze(ns->share);
+		err = handover_session_locked(s, fd);
+		if (!err)
+			socket_replay(ns, fd);
+		if (ns->share)
+			share_thaw(ns->share, err);
+	}
+	if (!err) {
+		nsock_session_drop_locked(ns, -1);
+		ns->connecting = false;
+	}
+	worker_unlock();
+	return err;
+}
+
+static int stream_handover(struct nsock *ns, int fd, enum sock_reason why)
+{
+	int err = 0;
+
+	if (ns->remote)
+		return share_ask(ns);
+	pthread_mutex_lock(&ns->lock);
+	pthread_mutex_lock(&ns->rx_lock);
+	pthread_mutex_lock(&ns->tx_lock);
+	if (nsock_mode(ns) == SK_STREAM)
+		err = stream_move(ns, fd);
+	pthread_mutex_unlock(&ns->tx_lock);
+	pthread_mutex_unlock(&ns->rx_lock);
+	if (!err)
+		nsock_to_kernel(ns, why);
+	pthread_mutex_unlock(&ns->lock);
+	if (!err)
+		nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
+	return err;
+}
+
+/* --- UDP, listeners, the undecided --------------------------------------------------------------------- */
+
+/* What the stack has received and nobody read, to the shadow. Under the worker lock and rx_lock. */
+static void dgrams_deliver(struct nsock *ns)
+{
+	struct shm_dgram d;
+	uint8_t *buf;
+
+	while (fifo_peek(&ns->rx, 0, &d, sizeof(d)) == sizeof(d) &&
+	       shm_dgram_size(d.len) <= fifo_used(&ns->rx) && d.len <= INJECT_UDP_MAX) {
+		buf = malloc(d.len + 1);
+		if (buf && !(d.flags & SHM_DG_ERROR)) {
+			fifo_peek(&ns->rx, sizeof(d), buf, d.len);
+			d.local.port = ns->local.port;
+			inject_udp(&d.peer, &d.local, d.tos, d.ttl, buf, d.len);
+		}
+		free(buf);
+		fifo_consume(&ns->rx, shm_dgram_size(d.len));
+	}
+}
+
+static void dgram_handover(struct nsock *ns, enum sock_reason why)
+{
+	pthread_mutex_lock(&ns->lock);
+	pthread_mutex_lock(&ns->rx_lock);
+	pthread_mutex_lock(&ns->tx_lock);
+	worker_lock();
+	if (ns->s && worker.st) {
+		if (ns->port_held)
+			ports_release(ns->proto, &ns->held);
+		ns->port_held = false;
+		ports_listener_gone(ns->proto, &ns->held);
+		rings_drain();
+		dgrams_deliver(ns);
+		nsock_session_drop_locked(ns, -1);
+	}
+	worker_unlock();
+	pthread_mutex_unlock(&ns->tx_lock);
+	pthread_mutex_unlock(&ns->rx_lock);
+	nsock_to_kernel(ns, why);
+	pthread_mutex_unlock(&ns->lock);
+	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
+}
+
+/* New connections are the kernel's; both are accepted from as long as the socket is open. */
+static void listener_handover(struct nsock *ns, enum sock_reason why)
+{
+	pthread_mutex_lock(&ns->lock);
+	worker_lock();
+	if (ns->port_held && worker.st) {
+		ports_release(ns->proto, &ns->held);
+		ports_listener_gone(ns->proto, &ns->held);
+		ns->port_held = false;
+	}
+	worker_unlock();
+	if (!ns->rejected)
+		nsock_to_kernel(ns, why);
+	ns->retry_ns = 0;
+	pthread_mutex_unlock(&ns->lock);
+}
+
+static void new_handover(struct nsock *ns, enum sock_reason why)
+{
+	pthread_mutex_lock(&ns->lock);
+	if (nsock_mode(ns) == SK_NEW)
+		nsock_to_kernel(ns, why);
+	pthread_mutex_unlock(&ns->lock);
+}
+
+int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
+{
+	int err = 0;
+
+	if (fd < 0)
+		fd = nfile_fd(&ns->f);
+	if (fd < 0)
+		fd = ns->kept_fd;
+	if (fd < 0)
+		return -EBADF;
+	switch (nsock_mode(ns)) {
+	case SK_NEW:
+		new_handover(ns, why);
+		break;
+	case SK_LISTEN:
+		listener_handover(ns, why);
+		break;
+	case SK_DGRAM:
+		dgram_handover(ns, why);
+		break;
+	case SK_STREAM:
+		err = stream_handover(ns, fd, why);
+		if (err)
+			ns_log(NS_WAR, NS_M_NSOCKET, "descriptor %d stays: %s", fd, strerror(-err));
+		break;
+	case SK_LOST:
+		err = -ECONNRESET;
+		break;
+	}
+	return err;
+}
+
+int nsock_handover_each(bool (*which)(struct nsock *ns, int fd), enum sock_reason why)
+{
+	struct nfile *f;
+	int failed = 0;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK && (!which || which(nsock_of(f), fd)))
+			failed += nsock_handover(nsock_of(f), fd, why) != 0;
+		nfile_put(f);
+	}
+	return failed;
+}
+
+/* --- a call that was under way ------------------------------------------------------------------------- */
+
+/* iov without its first `done` bytes, in memory of the caller's; entries, -1 = no memory. */
+static ssize_t iov_rest(const struct iovec *iov, size_t n, size_t done, struct iovec **out)
+{
+	struct iovec *v = malloc((n + 1) * sizeof(*v));
+	size_t m = 0;
+
+	for (size_t i = 0; v && i < n; i++) {
+		size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
+
+		done -= skip;
+		if (iov[i].iov_len > skip)
+			v[m++] = (struct iovec){ (char *)iov[i].iov_base + skip,
+						 iov[i].iov_len - skip };
+	}
+	*out = v;
+	return v ? (ssize_t)m : -1;
+}
+
+/* The rest of a call by the kernel; done bytes were served. */
+static ssize_t rest(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags,
+		    bool send)
+{
+	struct msghdr m = { 0 };
+	struct iovec *v;
+	ssize_t r = iov_rest(iov, n, done, &v);
+	int fd = nfile_fd(&ns->f);
+
+	if (r < 0)
+		return done ? (ssize_t)done : -ENOBUFS;
+	m.msg_iov = v;
+	m.msg_iovlen = (size_t)r;
+	r = libc_errno(send ? libc.sendmsg(fd, &m, flags) : libc.recvmsg(fd, &m, flags));
+	free(v);
+	return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
+}
+
+/* The session is gone before the mode says so; the lock is held in between. */
+static bool is_kernel(struct nsock *ns)
+{
+	pthread_mutex_lock(&ns->lock);
+	pthread_mutex_unlock(&ns->lock);
+	return nsock_mode(ns) == SK_KERNEL;
+}
+
+ssize_t sock_moved_recv(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags)
+{
+	if (!is_kernel(ns))
+		return -ENOTCONN;
+	if (done && !(flags & MSG_PEEK) && !(flags & MSG_WAITALL))
+		return (ssize_t)done;
+	return rest(ns, iov, n, flags & MSG_PEEK ? 0 : done, flags, false);
+}
+
+ssize_t sock_moved_send(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags)
+{
+	if (!is_kernel(ns))
+		return done ? (ssize_t)done : -EPIPE;
+	return rest(ns, iov, n, done, flags, true);
+}
