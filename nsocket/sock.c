@@ -239,6 +239,13 @@ int nsock_error(struct shm_session *s)
 	return -__atomic_exchange_n(&s->error, 0, __ATOMIC_ACQ_REL);
 }
 
+int nsock_take_error(struct nsock *ns)
+{
+	if (!__atomic_load_n(&ns->err, __ATOMIC_RELAXED))
+		return 0;
+	return -__atomic_exchange_n(&ns->err, 0, __ATOMIC_RELAXED); /* relaxed: nothing goes with it */
+}
+
 /* --- events and waiting ------------------------------------------------------------------------ */
 
 void nsock_wake(struct nsock *ns, uint32_t events)
@@ -387,6 +394,8 @@ uint32_t nsock_poll(struct nfile *f)
 		nsock_activate(ns, -1);
 	s = nsock_session(ns);
 	switch (nsock_mode(ns)) {
+	case SK_NEW:
+		return __atomic_load_n(&ns->err, __ATOMIC_RELAXED) ? STACK_EV_ERR : 0;
 	case SK_LISTEN:
 		return s && fifo_used(&ns->rx) ? STACK_EV_IN : 0;
 	case SK_STREAM:

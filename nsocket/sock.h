@@ -73,6 +73,7 @@ struct nsock {
 	uint8_t shut;        /* lock: SHUT_* bits, 1 = read, 2 = write */
 	bool bound, v6only, reuseport;
 	bool connecting;     /* lock: as SS_CONNECTING */
+	int err;             /* atomic: pending error of a socket whose connection was given up */
 	bool rejected;       /* lock: activation was refused in this process; not tried again */
 	uint64_t retry_ns;   /* lock: rejected because another process has the port; 0 = not so */
 	bool port_held;      /* lock: we hold a claim for `held` */
@@ -163,6 +164,8 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 uint64_t nsock_deadline(uint64_t timeout_ns); /* 0 = for ever */
 /* Take the pending error: 0 or -errno. */
 int nsock_error(struct shm_session *s);
+/* The same of a socket without a session. */
+int nsock_take_error(struct nsock *ns);
 /* Start serving a listener or a bound UDP socket by the stack, if it qualifies. */
 void nsock_activate(struct nsock *ns, int fd);
 /* Ask again for ports that another process's stack had. */

@@ -263,32 +263,42 @@ static int connect_start(struct nsock *ns, int fd, const struct nst_addr *remote
 	return err;
 }
 
-/* The outcome of a connection attempt that has one. Under ns->lock. */
-static int connect_result(struct nsock *ns)
+/* The connection, or the attempt, is no more, and the socket is as good as new; err is what SO_ERROR
+ * has to say then. Under ns->lock. */
+static void stream_undo(struct nsock *ns, int err)
 {
-	struct shm_session *s = ns->s;
-	int err = nsock_error(s);
-
-	if (shm_session_state(s) != SHM_S_CLOSED || (!err && !(s->stack_flags & SHM_SF_RESET))) {
-		ns->connecting = false;
-		return 0;
-	}
-	/* failed: the socket may be used again */
 	worker_lock();
 	nsock_session_drop_locked(ns, 0);
 	worker_unlock();
 	ns->connecting = false;
+	ns->shut = 0;
+	__atomic_store_n(&ns->err, err, __ATOMIC_RELAXED); /* relaxed: nothing goes with it */
 	nsock_set_mode(ns, SK_NEW);
-	return err ? err : -ECONNABORTED;
 }
 
-static int connect_wait(struct nsock *ns)
+/* The outcome of a connection attempt that has one. Under ns->lock. */
+static int connect_result(struct nsock *ns)
+{
+	struct shm_session *s = ns->s;
+	int err;
+
+	if (shm_session_state(s) != SHM_S_CLOSED) {
+		ns->connecting = false;
+		return 0;
+	}
+	err = nsock_error(s);
+	stream_undo(ns, 0);
+	return err ? err : -ECONNABORTED; /* somebody else was told */
+}
+
+/* late: what to answer when time is up. */
+static int connect_wait(struct nsock *ns, int late)
 {
 	int r;
 
 	r = nsock_wait(ns, -1, 0, nsock_deadline(ns->sndtimeo), connect_settled, true);
 	if (r == 0)
-		return -EINPROGRESS;
+		return late;
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&ns->lock);
@@ -310,7 +320,7 @@ static int connect_again(struct nsock *ns)
 	if (shm_session_state(s) == SHM_S_CONNECTING) {
 		pthread_mutex_unlock(&ns->lock);
 		worker_drive();
-		return nsock_nonblock(ns) ? -EALREADY : connect_wait(ns);
+		return nsock_nonblock(ns) ? -EALREADY : connect_wait(ns, -EALREADY);
 	}
 	err = connect_result(ns);
 	pthread_mutex_unlock(&ns->lock);
@@ -320,15 +330,14 @@ static int connect_again(struct nsock *ns)
 static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	pthread_mutex_lock(&ns->lock);
-	if (nsock_mode(ns) == SK_STREAM) {
-		worker_lock();
-		nsock_session_drop_locked(ns, 0);
-		worker_unlock();
-		ns->connecting = false;
-		nsock_set_mode(ns, SK_NEW);
+	if (nsock_mode(ns) == SK_STREAM && ns->s) {
+		/* as if the peer had reset what was alive */
+		stream_undo(ns, shm_session_state(ns->s) != SHM_S_CLOSED ? ECONNRESET :
+								      -nsock_error(ns->s));
 		pthread_mutex_unlock(&ns->lock);
 		return 0;
 	}
+	ns->shut = 0;
 	if (ns->proto == IPPROTO_UDP) {
 		ns->peer.family = AF_UNSPEC;
 		if (ns->s) {
@@ -376,6 +385,7 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 	}
 	err = connect_start(ns, fd, remote, &src);
 	if (!err) {
+		__atomic_store_n(&ns->err, 0, __ATOMIC_RELAXED); /* relaxed: nothing goes with it */
 		ns->connecting = true;
 		nsock_set_mode(ns, SK_STREAM);
 	}
@@ -387,7 +397,7 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 				      SR_port_owned_by_other : SR_stack_refused);
 	if (nsock_nonblock(ns))
 		return -EINPROGRESS;
-	return connect_wait(ns);
+	return connect_wait(ns, -EINPROGRESS);
 }
 
 /* UDP: both halves are connected, so the kernel's takes nothing from strangers. */
@@ -459,7 +469,10 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	struct nst_addr remote;
 	uint8_t mode = nsock_mode(ns);
 
-	if (addr && len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC)
+	if (len > sizeof(struct sockaddr_storage) || (len && !addr) ||
+	    len < sizeof(addr->sa_family)) /* the kernel has the right error */
+		return (int)libc_errno(libc.connect(fd, addr, len));
+	if (addr->sa_family == AF_UNSPEC)
 		return connect_dissolve(ns, fd, addr, len);
 	if (mode == SK_STREAM) {
 		pthread_mutex_lock(&ns->lock);
@@ -469,7 +482,7 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	}
 	if (mode == SK_LOST)
 		return -EISCONN;
-	if (mode == SK_KERNEL || mode == SK_LISTEN || !addr ||
+	if (mode == SK_KERNEL || mode == SK_LISTEN ||
 	    (ns->family == AF_INET6 && addr->sa_family != AF_INET6) ||
 	    nst_addr_from_sockaddr(&remote, addr, len))
 		return (int)libc_errno(libc.connect(fd, addr, len));
@@ -639,6 +652,45 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 
 /* --- shutdown, names ---------------------------------------------------------------------------------- */
 
+/* A listener gives up listening. Under ns->lock. */
+static void listen_undo(struct nsock *ns)
+{
+	if (ns->s) {
+		worker_lock();
+		nsock_session_drop_locked(ns, -1);
+		worker_unlock();
+	}
+	ns->retry_ns = 0;
+	ns->rejected = false; /* it may listen again */
+	nsock_set_mode(ns, SK_NEW);
+}
+
+/* Without a connection. */
+static int shutdown_idle(struct nsock *ns, int fd, int how)
+{
+	int r;
+
+	pthread_mutex_lock(&ns->lock);
+	if (nsock_mode(ns) == SK_LISTEN && how != SHUT_WR)
+		listen_undo(ns);
+	else
+		ns->shut |= (uint8_t)(how + 1); /* the bits stick, as in Linux */
+	r = (int)libc_errno(libc.shutdown(fd, how));
+	pthread_mutex_unlock(&ns->lock);
+	nsock_wake(ns, 0); /* accept() in other threads */
+	return r;
+}
+
+static int shutdown_connecting(struct nsock *ns)
+{
+	pthread_mutex_lock(&ns->lock);
+	if (ns->s)
+		stream_undo(ns, ECONNRESET);
+	pthread_mutex_unlock(&ns->lock);
+	nsock_wake(ns, STACK_EV_OUT | STACK_EV_ERR | STACK_EV_HUP);
+	return 0;
+}
+
 int sock_shutdown(struct nsock *ns, int fd, int how)
 {
 	struct shm_session *s = nsock_session(ns);
@@ -648,22 +700,13 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 		return -EINVAL;
 	if (nsock_mode(ns) == SK_LOST)
 		return -ENOTCONN;
-	if (nsock_mode(ns) != SK_STREAM || !s) {
-		pthread_mutex_lock(&ns->lock);
-		ns->shut |= (uint8_t)(how + 1); /* the bits stick, as in Linux */
-		if (nsock_mode(ns) == SK_LISTEN && ns->s && how != SHUT_WR) {
-			worker_lock();
-			nsock_session_drop_locked(ns, -1);
-			worker_unlock();
-			ns->rejected = true;
-			watch_notify(&ns->f, NSOCK_EV_REWATCH);
-		}
-		pthread_mutex_unlock(&ns->lock);
-		return (int)libc_errno(libc.shutdown(fd, how));
-	}
+	if (nsock_mode(ns) != SK_STREAM || !s)
+		return shutdown_idle(ns, fd, how);
 	state = shm_session_state(s);
 	if (state == SHM_S_CLOSED)
 		return -ENOTCONN;
+	if (state == SHM_S_CONNECTING)
+		return shutdown_connecting(ns);
 	if (how != SHUT_WR) {
 		af |= SHM_AF_RX_SHUT;
 		cmd |= SOCK_CMD_SHUT_RD;

@@ -200,6 +200,10 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 		if (v || mode == SK_STREAM)
 			return opt_out(&v, sizeof(v), val, len);
 	}
+	if (mode == SK_NEW && level == SOL_SOCKET && name == SO_ERROR && ns->err) {
+		v = -nsock_take_error(ns);
+		return opt_out(&v, sizeof(v), val, len);
+	}
 	if (s && mode == SK_STREAM && level == IPPROTO_TCP && !ns->remote) {
 		if (name == TCP_INFO)
 			return opt_tcp_info(ns, val, len);

@@ -358,7 +358,14 @@ static ssize_t recv_buf(struct nsock *ns, int fd, void *buf, size_t n, int flags
 
 ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags)
 {
+	int err;
+
 	switch (nsock_mode(ns)) {
+	case SK_NEW:
+		err = nsock_take_error(ns);
+		if (err)
+			return err;
+		break;
 	case SK_STREAM:
 		if (msg->msg_iovlen > IOV_MAX)
 			return -EMSGSIZE;
@@ -377,12 +384,18 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 	ssize_t r;
 
 	switch (nsock_mode(ns)) {
+	case SK_NEW:
+		r = nsock_take_error(ns);
+		if (r)
+			return r;
+		break;
 	case SK_STREAM:
 		if (msg->msg_iovlen > IOV_MAX)
 			return -EMSGSIZE;
 		r = sock_stream_recv(ns, msg->msg_iov, msg->msg_iovlen, flags);
 		if (r >= 0) {
-			msg->msg_namelen = 0;
+			if (msg->msg_name)
+				msg->msg_namelen = 0;
 			msg->msg_controllen = 0;
 			msg->msg_flags = 0;
 		}

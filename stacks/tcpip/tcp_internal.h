@@ -526,6 +526,8 @@ static inline void tcp_timer_off(struct tcp_conn *c, enum tcp_timer which)
 }
 void tcp_timers_stop(struct tcpip *t, struct tcp_conn *c);
 uint64_t tcp_rto_now(const struct tcp_conn *c); /* with backoff */
+/* A SYN was sent: if it waits for its neighbour, look now and then whether that answers. */
+void tcp_syn_watch(struct tcpip *t, struct tcp_conn *c);
 void tcp_keep_arm(struct tcpip *t, struct tcp_conn *c);
 
 #endif

@@ -165,6 +165,7 @@ int tcp_connect(struct tcpip *t, struct shm_session *s, const struct nst_addr *r
 	c->rtt_start = t->now;
 	tcp_send_syn(t, c); /* a failure is a loss: the timer repeats it */
 	tcp_timer_set(t, c, TCP_T_REXMIT, t->now + TCP_RTO_INIT);
+	tcp_syn_watch(t, c);
 	return -EINPROGRESS;
 }
 

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 
+#define NEIGH_LOOK_NS (100 * NS_PER_MS)
 #define KEEPIDLE_S 7200u
 #define KEEPINTVL_S 75u
 #define KEEPCNT 9u
@@ -85,7 +86,7 @@ static void fire_syn(struct tcpip *t, struct tcp_conn *c)
 		tcp_conn_end(t, c, c->err_soft ? c->err_soft : ETIMEDOUT);
 		return;
 	}
-	if (c->dst->neigh_failed >= c->created) { /* nobody there: as Linux, don't wait for minutes */
+	if (c->dst->neigh_failed >= c->created) {
 		tcp_conn_end(t, c, EHOSTUNREACH);
 		return;
 	}
@@ -95,6 +96,22 @@ static void fire_syn(struct tcpip *t, struct tcp_conn *c)
 	COUNT(t, tcp_rexmit);
 	tcp_send_syn(t, c);
 	tcp_timer_set(t, c, TCP_T_REXMIT, t->now + tcp_rto_now(c));
+	tcp_syn_watch(t, c);
+}
+
+void tcp_syn_watch(struct tcpip *t, struct tcp_conn *c)
+{
+	if (!c->dst->mac_ok)
+		tcp_timer_set(t, c, TCP_T_SEND, t->now + NEIGH_LOOK_NS);
+}
+
+/* If the neighbour does not answer, nor will the peer: as Linux, don't wait for minutes. */
+static void fire_neigh(struct tcpip *t, struct tcp_conn *c)
+{
+	if (c->dst->neigh_failed >= c->created)
+		tcp_conn_end(t, c, EHOSTUNREACH);
+	else
+		tcp_syn_watch(t, c);
 }
 
 static void fire_tlp(struct tcpip *t, struct tcp_conn *c)
@@ -218,6 +235,10 @@ static void fire_one(struct tcpip *t, struct tcp_conn *c, enum tcp_timer which)
 		tcp_ack_reo_timer(t, c);
 		break;
 	case TCP_T_SEND:
+		if (c->state == TCP_S_SYN_SENT) {
+			fire_neigh(t, c);
+			break;
+		}
 		c->flags |= TCP_F_CORK_EXPIRED;
 		tcp_do(t, c, TCP_DO_OUTPUT);
 		break;
