@@ -60,7 +60,7 @@ static void socket_forget(struct nsock *ns)
 	ns->cmd.bits = 0;
 	ns->port_held = false;
 	ns->kept_fd = -1;
-	ns->way_until = ns->retry_ns = 0;
+	ns->way.until = ns->retry_ns = 0;
 	if (ns->remote)
 		return; /* goes on by the parent's stack */
 	if (ns->mode == SK_STREAM && ns->s)

@@ -359,28 +359,6 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 	return fifo_used(&ns->tx) < limit - limit / 3 ? ev | STACK_EV_OUT : ev;
 }
 
-static uint32_t poll_dgram(struct nsock *ns, struct shm_session *s)
-{
-	uint32_t ev = 0, out = STACK_EV_OUT | EPOLLWRBAND;
-
-	if (__atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
-		ev |= STACK_EV_ERR;
-	if (fifo_used(&ns->rx))
-		ev |= STACK_EV_IN;
-	/* relaxed: a shutdown() in another thread wakes who waits */
-	switch (__atomic_load_n(&ns->shut, __ATOMIC_RELAXED)) {
-	case 1 | 2:
-		ev |= STACK_EV_HUP; /* fall through */
-	case 1:
-		ev |= STACK_EV_IN | STACK_EV_RDHUP;
-	}
-	if (fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3)
-		return ev | out;
-	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-	nst_full_barrier();
-	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3 ? ev | out : ev;
-}
-
 uint32_t nsock_poll(struct nfile *f)
 {
 	struct nsock *ns = nsock_of(f);
@@ -401,7 +379,7 @@ uint32_t nsock_poll(struct nfile *f)
 	case SK_STREAM:
 		return s ? poll_stream(ns, s) : 0;
 	case SK_DGRAM:
-		return s ? poll_dgram(ns, s) : 0;
+		return s ? sock_dgram_poll(ns, s) : 0;
 	case SK_LOST:
 		return STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP;
 	}
@@ -426,6 +404,8 @@ static int activate_locked(struct nsock *ns)
 	bool v4too = ns->family == AF_INET6 && !ns->v6only;
 	int err;
 
+	if (ns->proto == IPPROTO_UDP)
+		return sock_dgram_start_locked(ns);
 	err = ports_claim(ns->proto, &ns->local, v4too);
 	if (err)
 		return err;
@@ -435,7 +415,7 @@ static int activate_locked(struct nsock *ns)
 	if (!err) {
 		nsock_session_attach_locked(ns, s);
 		err = worker.ops->bind(worker.st, s, &ns->local);
-		if (!err && ns->proto == IPPROTO_TCP)
+		if (!err)
 			err = worker.ops->listen(worker.st, s, ns->backlog);
 	}
 	if (err)
@@ -443,7 +423,7 @@ static int activate_locked(struct nsock *ns)
 	return err;
 }
 
-static void activate(struct nsock *ns)
+void nsock_start(struct nsock *ns)
 {
 	char text[NST_ADDRSTRLEN];
 	int err;
@@ -489,6 +469,7 @@ static void activate(struct nsock *ns)
 	if (ns->proto == IPPROTO_UDP)
 		nsock_set_mode(ns, SK_DGRAM);
 	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+	nsock_wake(ns, 0); /* who waits for the kernel's half alone */
 }
 
 void nsock_retry_all(void)
@@ -513,11 +494,12 @@ void nsock_activate(struct nsock *ns, int fd)
 {
 	uint8_t mode = nsock_mode(ns);
 
-	if (ns->s || ns->rejected || !(mode == SK_LISTEN ||
-	    (mode == SK_NEW && ns->proto == IPPROTO_UDP && ns->bound)))
+	if (ns->proto == IPPROTO_UDP && sock_dgram_may_start(ns))
+		sock_dgram_activate(ns);
+	if (ns->s || ns->rejected || mode != SK_LISTEN)
 		return;
 	pthread_mutex_lock(&ns->lock);
 	if (!ns->s && !ns->rejected)
-		activate(ns);
+		nsock_start(ns);
 	pthread_mutex_unlock(&ns->lock);
 }

@@ -7,6 +7,7 @@
  *   sock.c        life, session, waiting, commands, readiness
  *   sock_addr.c   bind, listen, connect, accept, names
  *   sock_stream.c TCP data         sock_dgram.c  UDP data
+ *   sock_dgram_ctl.c UDP: who serves it, options   sock_cmsg.c  control messages of datagrams
  *   sock_opt.c    options, ioctl
  *   ports.c       claims of the steering program, by reference
  */
@@ -64,6 +65,15 @@ static inline void sock_reason(enum sock_reason r)
 
 struct sock_wait; /* a thread that blocks in a call */
 
+/* UDP: the last decision for a destination. */
+struct dgram_way {
+	struct nst_addr to, from; /* asked for; from AF_UNSPEC: not said */
+	uint64_t until, rules;    /* valid before that time, and with that generation of rules */
+	uint32_t max;             /* longest payload that goes in one piece */
+	unsigned ifindex;
+	bool stack;
+};
+
 #define SOCK_OPTS 32
 struct nsock {
 	struct nfile f; /* first */
@@ -81,11 +91,17 @@ struct nsock {
 	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
 	uint32_t slot;       /* its place in the link */
 	struct share *share; /* parent: children have it too; worker lock */
-	uint8_t want_cmsg;   /* atomic: SOCK_CM_* */
+	uint32_t want_cmsg;  /* atomic: SOCK_CM_* */
 	int backlog;
 	struct nst_addr local;  /* as bound, when bound */
 	struct nst_addr held;
 	struct nst_addr peer;   /* UDP: connected to, else AF_UNSPEC; lock */
+	bool bind_called;       /* the port was chosen by the program; lock */
+	uint32_t bind_seq;      /* UDP: order of bind() in the process; lock */
+	bool peer_kernel;       /* UDP: the stack has no way to peer; lock */
+	bool retired;           /* UDP: the kernel's, but for what the session has received; lock */
+	bool corked, more;      /* UDP: UDP_CORK; the kernel waits for the rest of a datagram */
+	uint16_t gso_size;      /* UDP_SEGMENT */
 	struct shm_session *s; /* atomic; set once per connection */
 	struct fifo rx, tx;
 	pthread_mutex_t lock;    /* control: bind, listen, connect, options */
@@ -100,10 +116,7 @@ struct nsock {
 	int opt[SOCK_OPTS];
 	char congestion[16];
 	int linger_s;            /* -1 = off */
-	/* UDP: the last decision for a destination */
-	struct nst_addr way_to;
-	uint64_t way_until, way_rules;
-	bool way_user;
+	struct dgram_way way;    /* tx_lock */
 };
 #define SOCK_CM_PKTINFO 1u
 #define SOCK_CM_PKTINFO6 2u
@@ -113,6 +126,10 @@ struct nsock {
 #define SOCK_CM_TSTAMPNS 32u
 #define SOCK_CM_TTL6 64u
 #define SOCK_CM_TOS6 128u
+#define SOCK_CM_ORIGDST 256u
+#define SOCK_CM_ORIGDST6 512u
+#define SOCK_CM_DROPS 1024u
+#define SOCK_CM_TSTAMPING 2048u
 
 static inline struct nsock *nsock_of(struct nfile *f)
 {
@@ -168,6 +185,7 @@ int nsock_error(struct shm_session *s);
 int nsock_take_error(struct nsock *ns);
 /* Start serving a listener or a bound UDP socket by the stack, if it qualifies. */
 void nsock_activate(struct nsock *ns, int fd);
+void nsock_start(struct nsock *ns); /* the same without asking whether; under ns->lock */
 /* Ask again for ports that another process's stack had. */
 void nsock_retry_all(void);
 /* The socket is served by the kernel for good. Under ns->lock. */
@@ -219,7 +237,36 @@ ssize_t sock_moved_recv(struct nsock *ns, const struct iovec *iov, size_t n, siz
 ssize_t sock_moved_send(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags);
 ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
 ssize_t sock_dgram_recv(struct nsock *ns, int fd, struct msghdr *msg, int flags);
+uint32_t sock_dgram_poll(struct nsock *ns, struct shm_session *s);
+int sock_dgram_next(struct nsock *ns, int fd); /* length of the next datagram, of either half */
+void sock_dgram_forget_errors(struct nsock *ns);
+
+/* sock_dgram_ctl.c. After the shadow was bound, connected or dissolved; under ns->lock. */
+void sock_dgram_follow(struct nsock *ns, int fd, bool connected);
+bool sock_dgram_may_start(const struct nsock *ns);
+void sock_dgram_activate(struct nsock *ns);
+/* Claim the port, open a session. Under ns->lock and the worker lock. */
+int sock_dgram_start_locked(struct nsock *ns);
+/* The kernel serves it, and all that share its port, from now on. */
+void sock_dgram_retire(struct nsock *ns, enum sock_reason why);
+bool sock_dgram_kernel_only(const struct nsock *ns);
+/* Does a datagram to `to` (from an address if one is wanted) go through the stack? Fills w. */
+bool sock_dgram_way(struct nsock *ns, int fd, const struct nst_addr *to,
+		    const struct nst_addr *from, struct dgram_way *w);
+/* The shadow took that option. */
+void sock_dgram_opt(struct nsock *ns, int level, int name, int v, socklen_t len);
+int sock_dgram_pmtudisc(const struct nsock *ns, const struct nst_addr *to);
+
+/* sock_cmsg.c: what comes with a datagram or an error; sets msg_controllen. */
+void sock_cmsg_data(struct nsock *ns, struct msghdr *msg, const struct shm_dgram *d);
+void sock_cmsg_error(struct nsock *ns, struct msghdr *msg, const struct shm_dgram *d,
+		     const struct shm_dgram_error *e);
+/* What goes with a datagram to `to`, into d. False: the kernel has to judge. */
+bool sock_cmsg_send(const struct nsock *ns, const struct msghdr *msg, const struct nst_addr *to,
+		    struct shm_dgram *d);
 ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n);
+/* Keep an option for sessions to come and tell the one that is there. Under ns->lock. */
+void sock_opt_keep(struct nsock *ns, int opt, int v);
 /* Local port to use for a socket that is not bound: binds the shadow. */
 int sock_autobind(struct nsock *ns, int fd);
 bool sock_is_multicast(const struct nst_addr *a);

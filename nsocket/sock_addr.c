@@ -80,10 +80,20 @@ static int local_from_shadow(struct nsock *ns, int fd)
 
 int sock_bound(struct nsock *ns, int fd)
 {
+	static uint32_t binds; /* atomic */
+
 	pthread_mutex_lock(&ns->lock);
-	if (local_from_shadow(ns, fd) == 0)
+	if (ns->proto == IPPROTO_UDP) {
+		sock_dgram_follow(ns, fd, false);
+		ns->bind_seq = __atomic_add_fetch(&binds, 1, __ATOMIC_RELAXED);
+	} else if (local_from_shadow(ns, fd) == 0) {
 		ns->bound = true;
+	}
+	ns->bind_called = true;
 	pthread_mutex_unlock(&ns->lock);
+	/* what another socket of ours on that port would take meanwhile may be for this one */
+	if (ns->proto == IPPROTO_UDP && ports_used(IPPROTO_UDP, ns->local.port))
+		nsock_activate(ns, fd);
 	return 0;
 }
 
@@ -205,6 +215,7 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 {
 	static const struct nst_addr none;
 	const struct nst_addr *local = ns->bound ? &ns->local : &none;
+	struct stack_route rt = { 0 };
 	struct rd_verdict v;
 	int err;
 
@@ -224,8 +235,9 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 		return SR_stack_not_running;
 	worker_lock();
 	err = worker.ops->route(worker.st, remote,
-				ns->bound && !nst_addr_is_any(&ns->local) ? &ns->local : NULL, src);
+				ns->bound && !nst_addr_is_any(&ns->local) ? &ns->local : NULL, &rt);
 	worker_unlock();
+	*src = rt.src;
 	return err ? SR_no_route : SR_NR_;
 }
 
@@ -338,14 +350,6 @@ static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *add
 		return 0;
 	}
 	ns->shut = 0;
-	if (ns->proto == IPPROTO_UDP) {
-		ns->peer.family = AF_UNSPEC;
-		if (ns->s) {
-			worker_lock();
-			worker.ops->disconnect(worker.st, ns->s);
-			worker_unlock();
-		}
-	}
 	pthread_mutex_unlock(&ns->lock);
 	return (int)libc_errno(libc.connect(fd, addr, len));
 }
@@ -401,66 +405,32 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 }
 
 /* UDP: both halves are connected, so the kernel's takes nothing from strangers. */
-static int connect_dgram(struct nsock *ns, int fd, const struct nst_addr *remote,
-			 const struct sockaddr *addr, socklen_t len)
+static int connect_dgram(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct nst_addr src, from;
+	struct nst_addr src, peer;
 	enum sock_reason why;
 	bool drop;
-	int err;
 
 	if (libc.connect(fd, addr, len) < 0)
 		return -errno;
 	if (nsock_mode(ns) == SK_KERNEL)
 		return 0;
 	pthread_mutex_lock(&ns->lock);
-	ns->peer = *remote;
+	sock_dgram_follow(ns, fd, addr->sa_family != AF_UNSPEC);
+	peer = ns->peer;
 	pthread_mutex_unlock(&ns->lock);
-	why = connect_way(ns, remote, &src, &drop);
-	pthread_mutex_lock(&ns->lock);
-	if (why != SR_NR_) {
-		if (!ns->s)
-			sock_reason(why);
-		pthread_mutex_unlock(&ns->lock);
+	if (!peer.family || sock_dgram_kernel_only(ns))
+		return 0;
+	why = connect_way(ns, &peer, &src, &drop);
+	if (why == SR_NR_) {
+		nsock_activate(ns, fd);
 		return 0;
 	}
-	err = sock_autobind(ns, fd);
-	if (!err && !ns->s) {
-		struct nst_addr shadow = ns->local;
-
-		/* connect() gave the shadow a source address; claim by that one */
-		if (local_from_shadow(ns, fd) == 0 && !ns->local.port)
-			ns->local = shadow;
-		worker_lock();
-		err = ports_claim_new(ns->proto, &ns->local, false);
-		if (!err) {
-			struct shm_session *s;
-
-			ns->held = ns->local;
-			ns->port_held = true;
-			err = nsock_session_open_locked(ns, &s);
-			if (!err)
-				nsock_session_attach_locked(ns, s);
-		}
-		if (!err) {
-			from = src;
-			from.port = ns->local.port;
-			err = worker.ops->bind(worker.st, ns->s, &from);
-		}
-		if (err)
-			nsock_session_drop_locked(ns, 0);
-		worker_unlock();
-	}
-	if (!err) {
-		worker_lock();
-		err = worker.ops->connect(worker.st, ns->s, remote);
-		worker_unlock();
-	}
-	if (err)
-		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_stack_refused);
-	else if (nsock_mode(ns) == SK_NEW)
-		nsock_set_mode(ns, SK_DGRAM);
+	pthread_mutex_lock(&ns->lock);
+	ns->peer_kernel = nst_addr_same_ip(&ns->peer, &peer);
 	pthread_mutex_unlock(&ns->lock);
+	if (!nsock_session(ns))
+		sock_reason(why);
 	return 0;
 }
 
@@ -469,6 +439,8 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	struct nst_addr remote;
 	uint8_t mode = nsock_mode(ns);
 
+	if (ns->proto == IPPROTO_UDP)
+		return connect_dgram(ns, fd, addr, len);
 	if (len > sizeof(struct sockaddr_storage) || (len && !addr) ||
 	    len < sizeof(addr->sa_family)) /* the kernel has the right error */
 		return (int)libc_errno(libc.connect(fd, addr, len));
@@ -486,8 +458,7 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	    (ns->family == AF_INET6 && addr->sa_family != AF_INET6) ||
 	    nst_addr_from_sockaddr(&remote, addr, len))
 		return (int)libc_errno(libc.connect(fd, addr, len));
-	return ns->proto == IPPROTO_TCP ? connect_stream(ns, fd, &remote, addr, len) :
-					  connect_dgram(ns, fd, &remote, addr, len);
+	return connect_stream(ns, fd, &remote, addr, len);
 }
 
 /* --- accept ----------------------------------------------------------------------------------------- */

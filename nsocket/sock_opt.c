@@ -23,45 +23,34 @@
 
 struct opt_map {
 	int level, name, opt;
-	uint8_t want; /* SOCK_CM_* instead of an option of the stack */
 };
 
-/* One line per option that means something to the stack or to the reader of datagrams. */
+/* TCP: one line per option that means something to the stack. UDP's are in sock_dgram_ctl.c. */
 static const struct opt_map map[] = {
-	{ SOL_SOCKET, SO_KEEPALIVE, STACK_OPT_KEEPALIVE, 0 },
-	{ SOL_SOCKET, SO_BROADCAST, STACK_OPT_BROADCAST, 0 },
-	{ IPPROTO_TCP, TCP_NODELAY, STACK_OPT_NODELAY, 0 },
-	{ IPPROTO_TCP, TCP_CORK, STACK_OPT_CORK, 0 },
-	{ IPPROTO_TCP, TCP_KEEPIDLE, STACK_OPT_KEEPIDLE, 0 },
-	{ IPPROTO_TCP, TCP_KEEPINTVL, STACK_OPT_KEEPINTVL, 0 },
-	{ IPPROTO_TCP, TCP_KEEPCNT, STACK_OPT_KEEPCNT, 0 },
-	{ IPPROTO_TCP, TCP_MAXSEG, STACK_OPT_MAXSEG, 0 },
-	{ IPPROTO_TCP, TCP_QUICKACK, STACK_OPT_QUICKACK, 0 },
-	{ IPPROTO_TCP, TCP_USER_TIMEOUT, STACK_OPT_USER_TIMEOUT, 0 },
-	{ IPPROTO_TCP, TCP_SYNCNT, STACK_OPT_SYNCNT, 0 },
-	{ IPPROTO_TCP, TCP_LINGER2, STACK_OPT_LINGER2, 0 },
-	{ IPPROTO_TCP, TCP_DEFER_ACCEPT, STACK_OPT_DEFER_ACCEPT, 0 },
-	{ IPPROTO_TCP, TCP_WINDOW_CLAMP, STACK_OPT_WINDOW_CLAMP, 0 },
-	{ IPPROTO_IP, IP_TOS, STACK_OPT_TOS, 0 },
-	{ IPPROTO_IP, IP_TTL, STACK_OPT_TTL, 0 },
-	{ IPPROTO_IP, IP_MTU_DISCOVER, STACK_OPT_MTU_DISCOVER, 0 },
-	{ IPPROTO_IP, IP_RECVERR, STACK_OPT_RECVERR, 0 },
-	{ IPPROTO_IP, IP_PKTINFO, 0, SOCK_CM_PKTINFO },
-	{ IPPROTO_IP, IP_RECVTTL, 0, SOCK_CM_TTL },
-	{ IPPROTO_IP, IP_RECVTOS, 0, SOCK_CM_TOS },
-	{ IPPROTO_IPV6, IPV6_TCLASS, STACK_OPT_TOS, 0 },
-	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS, STACK_OPT_TTL, 0 },
-	{ IPPROTO_IPV6, IPV6_MTU_DISCOVER, STACK_OPT_MTU_DISCOVER, 0 },
-	{ IPPROTO_IPV6, IPV6_RECVERR, STACK_OPT_RECVERR, 0 },
-	{ IPPROTO_IPV6, IPV6_RECVPKTINFO, 0, SOCK_CM_PKTINFO6 },
-	{ IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, SOCK_CM_TTL6 },
-	{ IPPROTO_IPV6, IPV6_RECVTCLASS, 0, SOCK_CM_TOS6 },
-	{ SOL_SOCKET, SO_TIMESTAMP, 0, SOCK_CM_TSTAMP },
-	{ SOL_SOCKET, SO_TIMESTAMPNS, 0, SOCK_CM_TSTAMPNS },
+	{ SOL_SOCKET, SO_KEEPALIVE, STACK_OPT_KEEPALIVE },
+	{ IPPROTO_TCP, TCP_NODELAY, STACK_OPT_NODELAY },
+	{ IPPROTO_TCP, TCP_CORK, STACK_OPT_CORK },
+	{ IPPROTO_TCP, TCP_KEEPIDLE, STACK_OPT_KEEPIDLE },
+	{ IPPROTO_TCP, TCP_KEEPINTVL, STACK_OPT_KEEPINTVL },
+	{ IPPROTO_TCP, TCP_KEEPCNT, STACK_OPT_KEEPCNT },
+	{ IPPROTO_TCP, TCP_MAXSEG, STACK_OPT_MAXSEG },
+	{ IPPROTO_TCP, TCP_QUICKACK, STACK_OPT_QUICKACK },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, STACK_OPT_USER_TIMEOUT },
+	{ IPPROTO_TCP, TCP_SYNCNT, STACK_OPT_SYNCNT },
+	{ IPPROTO_TCP, TCP_LINGER2, STACK_OPT_LINGER2 },
+	{ IPPROTO_TCP, TCP_DEFER_ACCEPT, STACK_OPT_DEFER_ACCEPT },
+	{ IPPROTO_TCP, TCP_WINDOW_CLAMP, STACK_OPT_WINDOW_CLAMP },
+	{ IPPROTO_IP, IP_TOS, STACK_OPT_TOS },
+	{ IPPROTO_IP, IP_TTL, STACK_OPT_TTL },
+	{ IPPROTO_IP, IP_MTU_DISCOVER, STACK_OPT_MTU_DISCOVER },
+	{ IPPROTO_IP, IP_RECVERR, STACK_OPT_RECVERR },
+	{ IPPROTO_IPV6, IPV6_TCLASS, STACK_OPT_TOS },
+	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS, STACK_OPT_TTL },
+	{ IPPROTO_IPV6, IPV6_MTU_DISCOVER, STACK_OPT_MTU_DISCOVER },
+	{ IPPROTO_IPV6, IPV6_RECVERR, STACK_OPT_RECVERR },
 };
 
-/* Keep it for sessions to come and tell the one that is there. */
-static void opt_keep(struct nsock *ns, int opt, int v)
+void sock_opt_keep(struct nsock *ns, int opt, int v)
 {
 	ns->opt[opt] = v;
 	ns->opt_set |= 1u << opt;
@@ -109,7 +98,7 @@ static void opt_socket(struct nsock *ns, int name, int v, const void *val, sockl
 		break;
 	case SO_RCVBUF:
 	case SO_SNDBUF: /* the kernel doubles them too, for its overhead */
-		opt_keep(ns, name == SO_RCVBUF ? STACK_OPT_RCVBUF : STACK_OPT_SNDBUF,
+		sock_opt_keep(ns, name == SO_RCVBUF ? STACK_OPT_RCVBUF : STACK_OPT_SNDBUF,
 			 v < 2304 / 2 ? 4608 : v > INT32_MAX / 2 ? INT32_MAX : v * 2);
 		break;
 	}
@@ -150,17 +139,12 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 		ns->v6only = v;
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		opt_congestion(ns, val, len);
-	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
-		if (map[i].level != level || map[i].name != name)
-			continue;
-		if (map[i].opt)
-			opt_keep(ns, map[i].opt, v);
-		else if (v)
-			ns->want_cmsg |= map[i].want;
-		else
-			ns->want_cmsg &= (uint8_t)~map[i].want;
-	}
+	for (size_t i = 0; ns->proto == IPPROTO_TCP && i < sizeof(map) / sizeof(map[0]); i++)
+		if (map[i].level == level && map[i].name == name)
+			sock_opt_keep(ns, map[i].opt, v);
 	pthread_mutex_unlock(&ns->lock);
+	if (ns->proto == IPPROTO_UDP)
+		sock_dgram_opt(ns, level, name, v, len);
 	return 0;
 }
 
@@ -230,17 +214,6 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 	return (int)libc_errno(libc.getsockopt(fd, level, name, val, len));
 }
 
-/* Length of the next datagram, of either half. */
-static int dgram_next(struct nsock *ns, int fd)
-{
-	struct shm_dgram d;
-	int n = 0;
-
-	if (fifo_peek(&ns->rx, 0, &d, sizeof(d)) == sizeof(d))
-		return (int)d.len;
-	return libc.ioctl(fd, FIONREAD, (long)&n) < 0 ? -errno : n;
-}
-
 int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
 {
 	struct shm_session *s = nsock_session(ns);
@@ -263,7 +236,7 @@ int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
 	case FIONREAD: /* SIOCINQ */
 		if (mode == SK_STREAM && !fifo_used(&ns->rx))
 			worker_drive();
-		v = mode == SK_STREAM ? (int)fifo_used(&ns->rx) : dgram_next(ns, fd);
+		v = mode == SK_STREAM ? (int)fifo_used(&ns->rx) : sock_dgram_next(ns, fd);
 		break;
 	case TIOCOUTQ: /* SIOCOUTQ */
 	case SIOCOUTQNSD:

@@ -65,6 +65,8 @@ struct shm_session {
 	struct nst_addr local, remote; /* valid by state; constant while CONNECTED (TCP) */
 	uint32_t backlog;     /* listener: bound on ids in rx */
 	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
+	uint32_t rx_errors;   /* UDP: error records put into rx, ever; after the record itself */
+	uint32_t rx_drops;    /* UDP: datagrams that found rx full, ever */
 
 	/* Written by the socket layer. */
 	_Alignas(64) uint32_t app_flags; /* SHM_AF_* */
@@ -72,6 +74,7 @@ struct shm_session {
 	uint32_t tx_nospace;  /* 1: a writer found no space; the stack sets it to 0 and reports OUT once
 				 fifo_used(tx) <= 2/3 of tx_limit */
 	uint32_t rx_lowat;    /* SO_RCVLOWAT */
+	uint32_t rx_errors_taken; /* UDP: of rx_errors, how many the reader is done with */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
 
 	struct shm_fifo rx; /* producer: stack */
@@ -87,12 +90,29 @@ struct shm_dgram {
 	struct nst_addr local; /* rx: destination address; tx: source wanted (AF_UNSPEC: any) */
 	uint32_t ifindex;      /* rx: port it came in by; tx: port wanted, 0 = any */
 	uint16_t gso_size;     /* tx: UDP_SEGMENT, 0 = none; rx: UDP_GRO, 0 = none */
-	uint8_t tos, ttl;      /* rx: as received; tx: 0 = the socket's */
+	uint8_t tos, ttl;      /* rx: as received; tx: ttl 0 = the socket's, tos: see SHM_DG_TOS */
 	uint64_t tstamp_ns;    /* rx: CLOCK_REALTIME of arrival */
+	uint32_t drops;        /* rx: rx_drops when it arrived */
+	uint32_t pad;
 };
-_Static_assert(sizeof(struct shm_dgram) == 72, "shared between processes");
-#define SHM_DG_ERROR 1u /* rx: not data but an error queue entry (IP_RECVERR); len = quoted bytes */
-#define SHM_DG_DONTROUTE 2u
+_Static_assert(sizeof(struct shm_dgram) == 80, "shared between processes");
+/* rx: not data but an entry of the error queue (IP_RECVERR): struct shm_dgram_error, then what is
+ * quoted of our payload. peer = where the datagram went; local, tos, ttl, ifindex = of the message
+ * that told, whose sender is in the structure. */
+#define SHM_DG_ERROR 1u
+/* rx, set by the reader: taken out of turn (errors and data are read separately); skip it. */
+#define SHM_DG_TAKEN 2u
+/* tx: tos is to be used, even 0 */
+#define SHM_DG_TOS 4u
+
+/* As struct sock_extended_err and its offender. */
+struct shm_dgram_error {
+	uint32_t err;          /* positive errno */
+	uint8_t origin, type, code, pad;
+	uint32_t info, data;
+	struct nst_addr from;  /* AF_UNSPEC: nobody */
+};
+_Static_assert(sizeof(struct shm_dgram_error) == 40, "shared between processes");
 
 /* Bytes that a record with that payload takes in a FIFO. */
 static inline uint32_t shm_dgram_size(uint32_t payload)

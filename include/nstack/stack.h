@@ -62,8 +62,8 @@ enum stack_opt {
 	STACK_OPT_DEFER_ACCEPT, /* s */
 	STACK_OPT_WINDOW_CLAMP, /* bytes */
 	STACK_OPT_CONGESTION,  /* char[16] */
-	STACK_OPT_TOS,         /* IPv4 TOS or IPv6 traffic class */
-	STACK_OPT_TTL,         /* unicast hop limit; -1 default */
+	STACK_OPT_TOS,         /* IPv4 TOS; TCP: IPv6 traffic class, too */
+	STACK_OPT_TTL,         /* unicast TTL; TCP: hop limit, too; -1 default */
 	STACK_OPT_MCAST_TTL,
 	STACK_OPT_MCAST_IF,    /* ifindex */
 	STACK_OPT_MTU_DISCOVER, /* IP_PMTUDISC_* */
@@ -71,6 +71,11 @@ enum stack_opt {
 	STACK_OPT_BROADCAST,
 	STACK_OPT_RECVERR,
 	STACK_OPT_BINDTODEVICE, /* ifindex, 0 = any */
+	/* UDP, whose IPv6 sockets keep them apart from those for IPv4 peers */
+	STACK_OPT_TCLASS,
+	STACK_OPT_HOPLIMIT,
+	STACK_OPT_MTU_DISCOVER6,
+	STACK_OPT_RECVERR6,
 	STACK_OPT_NR_
 };
 
@@ -105,6 +110,14 @@ struct stack_tcp_image {
 	bool fin_first;             /* both have, the peer before us */
 };
 
+/* The way to a remote address. */
+struct stack_route {
+	struct nst_addr src; /* the address it would be sent from; port 0 */
+	unsigned ifindex;    /* it would leave by */
+	uint32_t mtu;        /* of the path: bytes of an IP packet */
+	bool resolved;       /* the next hop's link address is known: a packet would leave now */
+};
+
 struct stack_counter {
 	const char *name;  /* stable, lower_case_with_underscores */
 	uint64_t value;
@@ -132,9 +145,11 @@ struct stack_ops {
 
 	/* Sessions. The session's family, proto and options are set by the caller. */
 	int (*open)(struct stack *st, struct shm_session *s);
+	/* UDP: again at will; port 0: it has no address any more, nothing reaches it. */
 	int (*bind)(struct stack *st, struct shm_session *s, const struct nst_addr *local);
 	int (*listen)(struct stack *st, struct shm_session *s, int backlog);
-	/* Starts connecting (TCP: -EINPROGRESS, completion is an event; UDP: 0). */
+	/* Starts connecting (TCP: -EINPROGRESS, completion is an event; UDP: 0, also if the stack
+	 * can't reach remote but the session is bound to an address: it then only filters). */
 	int (*connect)(struct stack *st, struct shm_session *s, const struct nst_addr *remote);
 	int (*disconnect)(struct stack *st, struct shm_session *s); /* UDP connect(AF_UNSPEC) */
 	void (*tx_ready)(struct stack *st, struct shm_session *s, uint32_t flags);
@@ -155,11 +170,11 @@ struct stack_ops {
 	int (*join)(struct stack *st, struct shm_session *s, const struct nst_addr *group,
 		    unsigned ifindex, bool leave);
 
-	/* Can this stack reach remote (through one of its ports, not by loopback)? Fills the
-	 * source address it would use, port 0. 0 or -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL
-	 * (remote is one of our own addresses: leave it to the kernel). */
+	/* Can this stack reach remote (through one of its ports, not by loopback)? 0 or
+	 * -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL (remote is one of our own addresses, or is
+	 * not one host: leave it to the kernel). */
 	int (*route)(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,
-		     struct nst_addr *src);
+		     struct stack_route *out);
 
 	/* Observation. */
 	uint32_t (*sockets)(struct stack *st, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);

@@ -170,6 +170,7 @@ void icmp_input(struct tcpip *t, struct ip_pkt *p)
 {
 	bool v6 = p->src.family == AF_INET6;
 	struct icmp_error e = { .family = p->src.family, .from = &p->src,
+				.tos = p->tos, .ttl = p->ttl,
 				.ifindex = p->port->ifindex };
 	uint8_t buf[ICMP_HDR + QUOTE_MAX], proto = 0;
 	uint32_t len, off;

@@ -481,7 +481,7 @@ static int op_join(struct stack *st, struct shm_session *s, const struct nst_add
 }
 
 static int op_route(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,
-		    struct nst_addr *src)
+		    struct stack_route *out)
 {
 	struct tcpip *t = call_begin(st);
 	struct ip_dst *d;
@@ -490,10 +490,15 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 	d = ip_dst_get(t, remote, bound, 0, &err);
 	if (!d)
 		return err;
-	*src = d->src;
-	src->port = 0;
+	if (d->rt.type != NETCFG_RT_UNICAST)
+		err = -EADDRNOTAVAIL;
+	out->src = d->src;
+	out->src.port = 0;
+	out->ifindex = d->rt.ifindex;
+	out->resolved = ip_dst_check(t, d) == 0 && d->mac_ok;
+	out->mtu = d->mtu;
 	ip_dst_put(t, d);
-	return 0;
+	return err;
 }
 
 /* --- observation ------------------------------------------------------------------------------ */

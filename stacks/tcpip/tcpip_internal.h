@@ -311,6 +311,7 @@ struct icmp_error {
 	bool hard;            /* Linux: fatal for a connection being set up */
 	uint32_t mtu;         /* with EMSGSIZE: next hop MTU as told, 0 = not told */
 	const struct nst_addr *from; /* who sent the ICMP message */
+	uint8_t tos, ttl;     /* of the message */
 	const uint8_t *l4;    /* quoted transport header, l4_len bytes of it (at least 8) */
 	uint32_t l4_len;
 	const uint8_t *icmp;  /* first 8 bytes: the ICMP header */

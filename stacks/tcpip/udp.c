@@ -162,9 +162,8 @@ int udp_open(struct tcpip *t, struct shm_session *s)
 	u->tx = shm_session_tx(t->region, s);
 	u->family = s->family;
 	u->v6only = s->v6only;
-	u->ttl = -1;
 	u->mcast_ttl = 1;
-	u->pmtudisc = IP_PMTUDISC_WANT;
+	u->v4 = u->v6 = (struct udp_opts){ .ttl = -1, .pmtudisc = IP_PMTUDISC_WANT };
 	u->all_next = t->udp->all;
 	if (u->all_next)
 		u->all_next->all_pprev = &u->all_next;
@@ -197,15 +196,17 @@ static bool family_ok(const struct udp_sock *u, const struct nst_addr *a)
 int udp_bind(struct tcpip *t, struct shm_session *s, const struct nst_addr *local)
 {
 	struct udp_sock *u = udp_of(t, s);
-	struct port_ref *p;
+	struct port_ref *p = NULL;
 
-	if (!u || !local->port)
+	if (!u)
 		return -EINVAL;
-	if (!family_ok(u, local))
+	if (local->port && !family_ok(u, local))
 		return -EAFNOSUPPORT;
-	p = tcpip_port_get(t, IPPROTO_UDP, local);
-	if (!p)
-		return -ENOBUFS;
+	if (local->port) {
+		p = tcpip_port_get(t, IPPROTO_UDP, local);
+		if (!p)
+			return -ENOBUFS;
+	}
 	tcpip_port_put(t, u->port);
 	u->port = p;
 	u->bound = *local;
@@ -234,18 +235,18 @@ int udp_connect(struct tcpip *t, struct shm_session *s, const struct nst_addr *r
 	if (bound && bound->family != remote->family)
 		return -EAFNOSUPPORT;
 	d = ip_dst_get(t, remote, bound, u->device, &err);
-	if (!d)
+	if (!d && !bound)
 		return err;
 	ip_dst_put(t, u->dst);
 	u->dst = d;
 	u->dst_oif = u->device;
-	u->local = d->src;
+	u->local = d ? d->src : *bound;
 	u->local.port = u->bound.port;
 	u->remote = *remote;
 	u->connected = true;
 	s->local = u->local;
 	s->remote = *remote;
-	s->mss = udp_max_whole(u, d);
+	s->mss = d ? udp_max_whole(u, d) : 0;
 	shm_session_set_state(s, SHM_S_CONNECTED);
 	rehash(u);
 	return 0;
@@ -309,14 +310,18 @@ static bool int_option(struct udp_sock *u, int opt, int *v, bool set)
 {
 #define FIELD(f) (set ? (void)(u->f = (__typeof__(u->f))*v) : (void)(*v = (int)u->f))
 	switch (opt) {
-	case STACK_OPT_TOS:          FIELD(tos); return true;
-	case STACK_OPT_TTL:          FIELD(ttl); return true;
+	case STACK_OPT_TOS:          FIELD(v4.tos); return true;
+	case STACK_OPT_TTL:          FIELD(v4.ttl); return true;
+	case STACK_OPT_MTU_DISCOVER: FIELD(v4.pmtudisc); return true;
+	case STACK_OPT_RECVERR:      FIELD(v4.recverr); return true;
+	case STACK_OPT_TCLASS:       FIELD(v6.tos); return true;
+	case STACK_OPT_HOPLIMIT:     FIELD(v6.ttl); return true;
+	case STACK_OPT_MTU_DISCOVER6: FIELD(v6.pmtudisc); return true;
+	case STACK_OPT_RECVERR6:     FIELD(v6.recverr); return true;
 	case STACK_OPT_MCAST_TTL:    FIELD(mcast_ttl); return true;
 	case STACK_OPT_MCAST_IF:     FIELD(mcast_if); return true;
-	case STACK_OPT_MTU_DISCOVER: FIELD(pmtudisc); return true;
 	case STACK_OPT_V6ONLY:       FIELD(v6only); return true;
 	case STACK_OPT_BROADCAST:    FIELD(broadcast); return true;
-	case STACK_OPT_RECVERR:      FIELD(recverr); return true;
 	case STACK_OPT_BINDTODEVICE: FIELD(device); return true;
 	}
 #undef FIELD

@@ -11,8 +11,8 @@
  * single datagram can be, and is dropped and counted here; the steering program leaves those to
  * the kernel, which knows the size.
  *
- * An error record (IP_RECVERR) carries a struct sock_extended_err, then what the ICMP message
- * quotes of our payload; its peer is where the datagram went, its local the sender of the message.
+ * An error record (IP_RECVERR) carries a struct shm_dgram_error, then what the ICMP message quotes
+ * of our payload.
  */
 #include "udp_internal.h"
 
@@ -68,10 +68,12 @@ static void deliver(struct udp_sock *u, const struct ip_pkt *p, uint32_t len, ui
 		return;
 	if (!has_room(u, len)) {
 		COUNT(u->t, udp_rx_full);
+		u->s->rx_drops++;
 		return;
 	}
 	memset(&dg, 0, sizeof(dg));
 	dg.len = len;
+	dg.drops = u->s->rx_drops;
 	dg.peer = p->src;
 	dg.local = p->dst;
 	dg.ifindex = p->port->ifindex;
@@ -249,7 +251,7 @@ void udp_input(struct tcpip *t, struct ip_pkt *p)
 static void deliver_error(struct udp_sock *u, const struct icmp_error *e)
 {
 	uint32_t quoted = e->l4_len > UDP_HDR ? e->l4_len - UDP_HDR : 0;
-	struct sock_extended_err ee = { 0 };
+	struct shm_dgram_error ee = { 0 };
 	struct shm_dgram dg;
 	struct iovec v[2] = { { &ee, sizeof(ee) }, { (void *)(e->l4 + UDP_HDR), quoted } };
 
@@ -257,18 +259,24 @@ static void deliver_error(struct udp_sock *u, const struct icmp_error *e)
 		COUNT(u->t, udp_rx_full);
 		return;
 	}
-	ee.ee_errno = (uint32_t)e->err;
-	ee.ee_origin = e->family == AF_INET ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6;
-	ee.ee_type = e->type;
-	ee.ee_code = e->code;
-	ee.ee_info = e->mtu;
+	ee.err = (uint32_t)e->err;
+	ee.origin = e->family == AF_INET ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6;
+	ee.type = e->type;
+	ee.code = e->code;
+	ee.info = e->mtu;
+	ee.from = *e->from;
 	memset(&dg, 0, sizeof(dg));
 	dg.len = (uint32_t)sizeof(ee) + quoted;
 	dg.flags = SHM_DG_ERROR;
 	dg.peer = e->remote;
-	dg.local = *e->from;
+	dg.local = e->local;
 	dg.ifindex = e->ifindex;
+	dg.tos = e->tos;
+	dg.ttl = e->ttl;
+	dg.tstamp_ns = realtime(u->t);
 	store_record(u, &dg, v, quoted ? 2 : 1);
+	/* release: pairs session.rx_errors - the record is in the FIFO */
+	__atomic_store_n(&u->s->rx_errors, u->s->rx_errors + 1, __ATOMIC_RELEASE);
 }
 
 static void learn_mtu(struct udp_sock *u, const struct icmp_error *e)
@@ -302,11 +310,11 @@ void udp_icmp_error(struct tcpip *t, const struct icmp_error *e)
 	COUNT(t, udp_icmp_errors);
 	if (e->err == EMSGSIZE) {
 		learn_mtu(u, e);
-		if (u->pmtudisc == IP_PMTUDISC_DONT)
+		if (udp_opts(u, &e->remote)->pmtudisc == IP_PMTUDISC_DONT)
 			return;
 		hard = true;
 	}
-	if (u->recverr)
+	if (udp_opts(u, &e->remote)->recverr)
 		deliver_error(u, e);
 	else if (!hard || !u->connected)
 		return;

@@ -19,6 +19,13 @@ struct udp_group {
 	unsigned ifindex;      /* 0 = any */
 };
 
+/* What a dual-stack socket has once for each family. */
+struct udp_opts {
+	uint8_t tos, pmtudisc;
+	int16_t ttl;                 /* -1 = default */
+	bool recverr;
+};
+
 struct udp_sock {
 	struct shm_session *s;
 	uint32_t sid;                /* s->id, which the program could change */
@@ -32,9 +39,9 @@ struct udp_sock {
 	struct nst_addr local, remote; /* while connected */
 	bool connected;
 	uint8_t family;
-	uint8_t v6only, tos, mcast_ttl, pmtudisc;
-	int16_t ttl;
-	bool broadcast, recverr;
+	uint8_t v6only, mcast_ttl;
+	struct udp_opts v4, v6;      /* by the family of the peer */
+	bool broadcast;
 	unsigned device;             /* SO_BINDTODEVICE */
 	unsigned mcast_if;
 	struct port_ref *port;
@@ -63,6 +70,11 @@ static inline struct udp_sock *udp_of(struct tcpip *t, const struct shm_session 
 		t->sock[s->id] : NULL;
 
 	return u && u->s == s ? u : NULL;
+}
+
+static inline const struct udp_opts *udp_opts(const struct udp_sock *u, const struct nst_addr *peer)
+{
+	return peer->family == AF_INET ? &u->v4 : &u->v6;
 }
 
 static inline uint32_t udp_port_bucket(uint16_t port)

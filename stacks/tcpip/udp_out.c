@@ -269,18 +269,21 @@ static int find_dst(struct job *j, const struct nst_addr *remote)
 static void options(struct job *j)
 {
 	const struct udp_sock *u = j->u;
+	const struct udp_opts *o = udp_opts(u, &j->d->remote);
 	bool mcast = j->d->rt.type == NETCFG_RT_MULTICAST;
-	int ttl = mcast ? u->mcast_ttl : u->ttl;
+	int ttl = mcast ? u->mcast_ttl : o->ttl;
 
 	j->opt.proto = IPPROTO_UDP;
-	j->opt.tos = j->dg.tos ? j->dg.tos : u->tos;
+	j->opt.tos = j->dg.flags & SHM_DG_TOS ? j->dg.tos : o->tos;
 	j->opt.ttl = j->dg.ttl ? j->dg.ttl : ttl > 0 ? (uint8_t)ttl : 0;
-	j->opt.df = u->pmtudisc != IP_PMTUDISC_DONT && u->pmtudisc != IP_PMTUDISC_OMIT;
+	j->opt.df = o->pmtudisc == IP_PMTUDISC_WANT || o->pmtudisc == IP_PMTUDISC_DO ||
+		    o->pmtudisc == IP_PMTUDISC_PROBE;
 }
 
 static int send_sized(struct job *j)
 {
 	struct udp_sock *u = j->u;
+	uint8_t pmtudisc = udp_opts(u, &j->d->remote)->pmtudisc;
 
 	if (j->d->rt.type == NETCFG_RT_BROADCAST && !u->broadcast)
 		return -EACCES;
@@ -289,7 +292,8 @@ static int send_sized(struct job *j)
 		return send_train(j);
 	if (j->dg.len <= udp_max_whole(u, j->d))
 		return send_whole(j, 0, j->dg.len);
-	if (u->pmtudisc == IP_PMTUDISC_DO || u->pmtudisc == IP_PMTUDISC_PROBE) {
+	if (pmtudisc == IP_PMTUDISC_DO || pmtudisc == IP_PMTUDISC_PROBE ||
+	    pmtudisc == IP_PMTUDISC_INTERFACE) {
 		COUNT(u->t, udp_tx_too_big);
 		return -EMSGSIZE;
 	}
@@ -328,8 +332,9 @@ static void sent(struct udp_sock *u, const struct shm_dgram *dg, int err)
 		return;
 	}
 	COUNT(u->t, udp_tx_errors);
-	/* sendto() has returned long ago; the next call of the program hears of it */
-	if (u->connected || u->recverr)
+	/* sendto() has returned long ago; the next call of the program hears of it. That a host does
+	 * not answer is no error of an ordinary UDP socket (as for ICMP host unreachable). */
+	if (err != -EHOSTUNREACH && u->connected)
 		udp_error(u, -err);
 }
 

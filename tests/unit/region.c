@@ -165,7 +165,7 @@ static void test_hostile_id(void)
 
 static void test_dgram_size(void)
 {
-	CHECK(shm_dgram_size(0) == 72 && shm_dgram_size(1) == 80 && shm_dgram_size(8) == 80);
+	CHECK(shm_dgram_size(0) == 80 && shm_dgram_size(1) == 88 && shm_dgram_size(8) == 88);
 }
 
 int main(void)

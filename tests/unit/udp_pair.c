@@ -157,7 +157,8 @@ static void test_fragments(const char *a, const char *b)
 	run();
 	CHECK(wire_frags == 4 && wire_packets == 4 && wire_longest <= 1514);
 	big = counter(0, "udp_tx_too_big");
-	setint(0, x, STACK_OPT_MTU_DISCOVER, IP_PMTUDISC_DO);
+	setint(0, x, la.family == AF_INET ? STACK_OPT_MTU_DISCOVER : STACK_OPT_MTU_DISCOVER6,
+	       IP_PMTUDISC_DO);
 	send_to(0, x, &lb, 5000, 3);
 	run();
 	CHECK(wire_packets == 4 && counter(0, "udp_tx_too_big") == big + 1);
@@ -290,12 +291,12 @@ static void test_unreachable(const char *a, const char *b)
 	run();
 	CHECK(x->error == ECONNREFUSED && take_events(0, x) & STACK_EV_ERR);
 	x->error = 0;
-	setint(0, x, STACK_OPT_RECVERR, 1);
+	setint(0, x, la.family == AF_INET ? STACK_OPT_RECVERR : STACK_OPT_RECVERR6, 1);
 	send_to(0, x, NULL, 30, 1);
 	run();
-	CHECK(receive(0, x, &dg, 0) == (int)sizeof(struct sock_extended_err) + 30);
+	CHECK(receive(0, x, &dg, 0) == (int)sizeof(struct shm_dgram_error) + 30);
 	CHECK(dg.flags & SHM_DG_ERROR && nst_addr_same_ip(&dg.peer, &lb) &&
-	      dg.peer.port == lb.port && nst_addr_same_ip(&dg.local, &lb));
+	      dg.peer.port == lb.port && nst_addr_same_ip(&dg.local, &la) && x->rx_errors == 1);
 	ops->close(h[0].st, x, -1);
 }
 
