@@ -603,26 +603,48 @@ NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
 }
 NS_ALIAS(__sendmmsg, sendmmsg);
 
-/* As in Linux the time-out is looked at after each message only. */
-static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags,
-			  const struct timespec *timeout)
+/* What is left of the time-out goes back to the caller; true: nothing is. */
+static bool time_is_up(struct timespec *timeout, uint64_t end)
 {
-	uint64_t end = timeout ? worker_now() + (uint64_t)timeout->tv_sec * 1000000000ull +
-				 (uint64_t)timeout->tv_nsec : UINT64_MAX;
-	int wait_one = flags & MSG_WAITFORONE, now = 0;
+	uint64_t now = worker_now(), left = now < end ? end - now : 0;
+
+	timeout->tv_sec = (time_t)(left / 1000000000u);
+	timeout->tv_nsec = (long)(left % 1000000000u);
+	return !left;
+}
+
+/* As in Linux the time-out is looked at after each message only, and an error after the first is
+ * kept for the next call. */
+static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigned n, int flags,
+			  struct timespec *timeout)
+{
+	struct shm_session *s;
+	uint64_t end = 0;
 	ssize_t r = 0;
 	unsigned i;
 
-	for (i = 0; i < n && i < UIO_MAXIOV; i++) {
-		r = sock_recvmsg(ns, fd, &vec[i].msg_hdr, (flags & ~MSG_WAITFORONE) | now);
+	if (nsock_mode(ns) == SK_KERNEL)
+		return libc_errno(libc.recvmmsg(fd, vec, n, flags, timeout));
+	if (timeout) {
+		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)
+			return -EINVAL;
+		end = worker_now() + (uint64_t)timeout->tv_sec * 1000000000ull +
+		      (uint64_t)timeout->tv_nsec;
+	}
+	for (i = 0; i < n; i++) {
+		r = sock_recvmsg(ns, fd, &vec[i].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (r < 0)
 			break;
 		vec[i].msg_len = (unsigned)r;
-		if (wait_one)
-			now = MSG_DONTWAIT;
-		if (end != UINT64_MAX && worker_now() >= end)
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (timeout && time_is_up(timeout, end))
 			return (long)i + 1;
 	}
+	s = nsock_session(ns);
+	if (i && r < 0 && r != -EAGAIN && s)
+		__atomic_compare_exchange_n(&s->error, &(int32_t){ 0 }, (int32_t)-r, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	return i ? (long)i : r;
 }
 
