@@ -53,6 +53,14 @@ static void info_send(struct tcpip *t, struct tcp_conn *c, struct tcp_info *i)
 	i->tcpi_ca_state = c->ca == TCP_CA_OPEN ? 0 : c->ca == TCP_CA_RECOVERY ? 3 : 4;
 }
 
+/* As Linux has it: without the room for the options that every segment carries. */
+static uint32_t advmss(const struct tcp_conn *c)
+{
+	uint32_t hdr = c->dst ? c->dst->l3_len + TCP_HDR + (c->flags & TCP_F_TS ? TCP_TSOPT : 0) : 0;
+
+	return c->dst && c->dst->mtu > hdr ? c->dst->mtu - hdr : 0;
+}
+
 int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *i)
 {
 	struct tcp_conn *c = tcp_of(t, s);
@@ -79,7 +87,7 @@ int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *i)
 	i->tcpi_rcv_rtt = us(c->srtt);
 	info_send(t, c, i);
 	i->tcpi_rcv_mss = c->rcv_mss;
-	i->tcpi_advmss = c->dst && c->dst->mtu > 60 ? c->dst->mtu - c->dst->l3_len - TCP_HDR : 0;
+	i->tcpi_advmss = advmss(c);
 	i->tcpi_pmtu = c->dst ? c->dst->mtu : 0;
 	i->tcpi_rcv_ssthresh = s->rx_limit;
 	i->tcpi_rcv_space = s->rx_limit;
