@@ -128,6 +128,7 @@ static int stream_move(struct nsock *ns, int fd)
 	struct shm_session *s;
 	int err = -ENOTCONN;
 
+	sock_opt_settle_locked(ns, fd);
 	worker_lock();
 	s = ns->s;
 	if (s && worker.st) {

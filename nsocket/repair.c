@@ -276,6 +276,7 @@ void repair_end(struct repair *r)
 	const struct stack_tcp_image *i = r->img;
 	uint32_t sent = i->nxt - i->una;
 
+	set_int(r->fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE); /* as it was */
 	/* asks the peer where it is: what it sent meanwhile may have been lost */
 	set_int(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF);
 	set_int(r->fd, SOL_SOCKET, SO_REUSEADDR, r->reuse);

@@ -15,6 +15,7 @@
 #include "nsocket/sock.h"
 
 #include <nsocket/ev.h>
+#include <nsocket/opt_log.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -56,6 +57,7 @@ static void cmd_close(struct nsock *ns)
 	if (listener && had && worker.st)
 		ports_listener_gone(proto, &held);
 	fd_hide_close(ns->kept_fd);
+	opt_log_put(ns->opts);
 	pthread_mutex_destroy(&ns->lock);
 	pthread_mutex_destroy(&ns->rx_lock);
 	pthread_mutex_destroy(&ns->tx_lock);

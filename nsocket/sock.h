@@ -8,7 +8,7 @@
  *   sock_addr.c   bind, listen, connect, accept, names
  *   sock_stream.c TCP data         sock_dgram.c  UDP data
  *   sock_dgram_ctl.c UDP: who serves it, options   sock_cmsg.c  control messages of datagrams
- *   sock_opt.c    options, ioctl
+ *   sock_opt.c    options, ioctl   opt_log.c     options for accepted sockets
  *   ports.c       claims of the steering program, by reference
  */
 #ifndef NSOCKET_SOCK_H
@@ -64,6 +64,7 @@ static inline void sock_reason(enum sock_reason r)
 }
 
 struct sock_wait; /* a thread that blocks in a call */
+struct opt_log;
 
 /* UDP: the last decision for a destination. */
 struct dgram_way {
@@ -115,6 +116,9 @@ struct nsock {
 	uint32_t opt_set;        /* bits of STACK_OPT_*: to be replayed */
 	int opt[SOCK_OPTS];
 	char congestion[16];
+	struct opt_log *opts;    /* lock: what a listener to be was told, or the listener of an unsettled
+				  * one; our reference */
+	bool unsettled;          /* atomic: accepted, and its shadow does not have the options yet */
 	int linger_s;            /* -1 = off */
 	struct dgram_way way;    /* tx_lock */
 };
@@ -130,6 +134,7 @@ struct nsock {
 #define SOCK_CM_ORIGDST6 512u
 #define SOCK_CM_DROPS 1024u
 #define SOCK_CM_TSTAMPING 2048u
+#define SOCK_CM_INQ 4096u
 
 static inline struct nsock *nsock_of(struct nfile *f)
 {
@@ -147,6 +152,16 @@ static inline struct shm_session *nsock_session(struct nsock *ns)
 static inline bool nsock_nonblock(const struct nsock *ns)
 {
 	return __atomic_load_n(&ns->f.flags, __ATOMIC_RELAXED) & O_NONBLOCK;
+}
+
+/* May a call of ours look at n bytes of the program's memory there? What can't be mapped answers
+ * EFAULT, as in Linux; what only is not mapped is found out by touching it. */
+#define USER_MIN 65536ul           /* vm.mmap_min_addr: the null pointer and its neighbours */
+#define USER_MAX 0x7ffffffff000ul  /* end of the lower half */
+static inline bool user_ok(const void *p, size_t n)
+{
+	return !n || ((uintptr_t)p >= USER_MIN && (uintptr_t)p < USER_MAX &&
+		      n <= USER_MAX - (uintptr_t)p);
 }
 /* --- sock.c ------------------------------------------------------------------------------- */
 
@@ -226,6 +241,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 int sock_shutdown(struct nsock *ns, int fd, int how);
 int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
 int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, socklen_t len);
+/* The shadow of an accepted connection gets the listener's options, if it has not. Under ns->lock. */
+void sock_opt_settle_locked(struct nsock *ns, int fd);
 int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, socklen_t *len);
 int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg);
 ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags);

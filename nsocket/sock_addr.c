@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
+#include <nsocket/opt_log.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <rd/sys.h>
@@ -492,6 +493,20 @@ static struct shm_session *accept_take(struct nsock *ns)
 	return s;
 }
 
+/* The listener's options, for whoever asks the accepted socket for them. */
+static struct opt_log *accept_opts(struct nsock *ns)
+{
+	struct opt_log *opts;
+
+	/* relaxed: only says whether the lock is worth taking */
+	if (!__atomic_load_n(&ns->opts, __ATOMIC_RELAXED))
+		return NULL;
+	pthread_mutex_lock(&ns->lock);
+	opts = opt_log_get(ns->opts);
+	pthread_mutex_unlock(&ns->lock);
+	return opts;
+}
+
 /* Give an accepted session a descriptor. */
 static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr *addr,
 		       socklen_t *len, int flags)
@@ -505,6 +520,10 @@ static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr 
 		c->sndtimeo = ns->sndtimeo;
 		c->linger_s = ns->linger_s;
 		c->rcvlowat = ns->rcvlowat;
+		c->want_cmsg = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED);
+		c->v6only = ns->v6only;
+		c->opts = accept_opts(ns);
+		c->unsettled = true;
 		c->bound = true;
 		c->local = s->local;
 		nsock_session_attach_locked(c, s); /* the session is nobody else's: no lock needed */

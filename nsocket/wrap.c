@@ -12,6 +12,8 @@
 #include <execinfo.h>
 #include <limits.h>
 #include <linux/close_range.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <stdarg.h>
@@ -379,6 +381,24 @@ ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int fla
 	return libc_errno(libc.sendmsg(fd, msg, flags));
 }
 
+/* TCP_INQ: what is left to read; 1 where only the end is. */
+static size_t cmsg_inq(struct nsock *ns, struct msghdr *msg)
+{
+	struct shm_session *s = nsock_session(ns);
+	int left = s ? (int)fifo_used(&ns->rx) : 0;
+	struct cmsghdr c = { CMSG_LEN(sizeof(left)), IPPROTO_TCP, TCP_CM_INQ };
+
+	if (msg->msg_controllen < c.cmsg_len) {
+		msg->msg_flags |= MSG_CTRUNC;
+		return 0;
+	}
+	if (!left && s && (__atomic_load_n(&s->stack_flags, __ATOMIC_RELAXED) & SHM_SF_RX_EOF))
+		left = 1;
+	memcpy(msg->msg_control, &c, sizeof(c));
+	memcpy((char *)msg->msg_control + sizeof(c), &left, sizeof(left));
+	return msg->msg_controllen < CMSG_SPACE(sizeof(left)) ? c.cmsg_len : CMSG_SPACE(sizeof(left));
+}
+
 ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 {
 	ssize_t r;
@@ -396,8 +416,9 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 		if (r >= 0) {
 			if (msg->msg_name)
 				msg->msg_namelen = 0;
-			msg->msg_controllen = 0;
 			msg->msg_flags = 0;
+			msg->msg_controllen = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED) &
+					      SOCK_CM_INQ ? cmsg_inq(ns, msg) : 0;
 		}
 		return r;
 	case SK_LOST:

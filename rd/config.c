@@ -531,6 +531,14 @@ const struct ns_config *rd_config(void)
 	return current;
 }
 
+bool rd_congestion_known(const char *name)
+{
+	for (const char *const *w = cc_words; *w; w++)
+		if (!strcmp(*w, name))
+			return true;
+	return false;
+}
+
 bool rd_config_has_if(const struct ns_config *c, const char *ifname)
 {
 	for (uint32_t i = 0; i < c->n_interfaces; i++) {

@@ -82,6 +82,9 @@ int rd_config_init(char err[RD_ERR]);
 /* Never NULL: the defaults until rd_config_init() succeeded. */
 const struct ns_config *rd_config(void);
 
+/* Is it the name of a congestion control that the stack has? */
+bool rd_congestion_known(const char *name);
+
 /* The table, for people: one key per line or paragraph. */
 enum rd_config_format { RD_CONFIG_TEXT, RD_CONFIG_MAN, RD_CONFIG_MARKDOWN };
 void rd_config_describe(FILE *f, enum rd_config_format fmt);
