@@ -26,6 +26,7 @@ STAGES = ["build", "unit", "pytest", "asan", "tsan", "fuzz"]
 TSAN = re.compile(r"shm|ring|fifo|file|ev|worker|wait|log|rules|rcu|ctl|shared")
 UNIT_TIMEOUT = 180
 RERUN_MAX = 5
+SECOND_HALF = {"tests/apps", "tests/oracle"}
 START = time.monotonic()
 
 
@@ -78,6 +79,14 @@ def sh(argv, timeout=None, env=None, quiet=False):
 class Runner:
     def __init__(self, args):
         self.make, self.out, self.args = args.make.split(), args.out, args
+        self.running = {}  # pytest processes
+
+    def stop(self):
+        """Whatever ends the run, ends them."""
+        for p in self.running.values():
+            if p.poll() is None:
+                p.terminate()
+                p.wait()
 
     def build(self, what, out, *variables):
         rc, _ = sh([*self.make, "--no-print-directory", f"-j{os.cpu_count()}", "-k", f"O={out}",
@@ -104,23 +113,19 @@ class Runner:
             if rc not in (0, 77):
                 print(text[-4000:])
 
-    def pytest_once(self, label, argv, env):
-        """Run it; (exit status, [(node id, ok, skipped)])."""
+    def pytest_once(self, label, argv, env, output=None):
+        """Run it; (exit status, [(node id, ok, skipped)]). output: a file, else ours."""
         fd, report = tempfile.mkstemp(suffix=".xml")
         os.close(fd)
-        p = subprocess.Popen([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+        p = self.running[label] = subprocess.Popen([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                               "-o", "faulthandler_timeout=400", "-o", "junit_family=xunit2",
-                              f"--junitxml={report}", *argv], cwd=ROOT, env={**os.environ, **env})
+                              f"--junitxml={report}", *argv], cwd=ROOT, env={**os.environ, **env}, stdout=output)
         try:
             rc = p.wait(self.args.pytest_timeout)
         except subprocess.TimeoutExpired:
             p.terminate()
             rc = p.wait()
             total.add(f"{label}: in time", False)
-        except BaseException:
-            p.terminate()
-            p.wait()
-            raise
         cases = []
         try:
             for case in xml.parse(report).getroot().iter("testcase"):
@@ -132,15 +137,16 @@ class Runner:
         os.unlink(report)
         return rc, cases
 
-    def pytest(self, label, argv, out, env=None):
+    def pytest(self, label, argv, out, env=None, output=None):
         full = {"NSTACK_BUILD": os.path.abspath(os.path.join(ROOT, out)), **(env or {})}
-        rc, cases = self.pytest_once(label, argv, full)
+        rc, cases = self.pytest_once(label, argv, full, output)
         again = [node for node, ok, _ in cases if not ok]
         good = set()
         # Real servers on a shared machine: a few failures are looked at twice, and said.
         if 0 < len(again) <= RERUN_MAX:
             say(f"{label}: again: {' '.join(again)}")
-            good = {node for node, ok, _ in self.pytest_once(label, again, full)[1] if ok}
+            good = {node for node, ok, skipped in self.pytest_once(label, again, full, output)[1]
+                    if ok and not skipped}
             for node in sorted(good):
                 say(f"UNSTABLE {label} {node}: failed, then passed")
         for node, ok, skipped in cases:
@@ -162,7 +168,26 @@ class Runner:
         self.unit_programs(self.out, "unit", self.unit_names())
 
     def stage_pytest(self):
-        self.pytest("pytest", self.args.pytest or ["tests"], self.out)
+        if self.args.pytest:
+            self.pytest("pytest", self.args.pytest, self.out)
+            return
+        # Two halves side by side: most of the time a test waits
+        folders = sorted({os.path.relpath(os.path.dirname(f), ROOT)
+                          for f in glob.glob(ROOT + "/tests/*/test_*.py")})
+        second = [f for f in folders if f in SECOND_HALF]
+        with (concurrent.futures.ThreadPoolExecutor(1) as pool,
+              tempfile.TemporaryFile("w+", errors="replace") as text):
+            other = pool.submit(self.pytest, "pytest (second half)", second, self.out, None, text)
+            try:
+                self.pytest("pytest", [f for f in folders if f not in second], self.out)
+                while not other.done():
+                    say("the second half goes on")
+                    concurrent.futures.wait([other], 30)
+                other.result()
+            finally:
+                self.stop()
+            text.seek(0)
+            print(text.read(), end="", flush=True)
 
     def stage_asan(self):
         out = self.out + "-address"
@@ -215,7 +240,7 @@ def main():
     ap.add_argument("--make", default="make")
     ap.add_argument("--out", default="build")
     ap.add_argument("--only", default=",".join(STAGES), help="stages, separated by commas")
-    ap.add_argument("--pytest-timeout", type=float, default=900)
+    ap.add_argument("--pytest-timeout", type=float, default=1200)
     ap.add_argument("pytest", nargs="*", help="what pytest runs (default: all of tests/)")
     args = ap.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -226,6 +251,8 @@ def main():
             getattr(runner, "stage_" + stage)()
         except KeyboardInterrupt:
             sys.exit("interrupted")
+        finally:
+            runner.stop()
     if total.names:
         print("failed:")
         for n in total.names:
