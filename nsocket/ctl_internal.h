@@ -20,6 +20,7 @@ struct ctl_client {
 	/* The next part of a reply in parts; clears c->stream with the last one. */
 	int (*stream)(struct ctl_server *s, struct ctl_client *c);
 	uint64_t cursor;
+	bool kernel_part;        /* of the list of sockets: the stack's are through */
 };
 
 struct ctl_server {

@@ -266,21 +266,56 @@ static cJSON *socket_json(const struct stack_sock_info *i)
 	put_u64(o, "bytes_in", i->bytes_in);
 	put_u64(o, "bytes_out", i->bytes_out);
 	put_u64(o, "retrans", i->retrans);
-	put_u64(o, "session", i->session);
 	return o;
+}
+
+static uint32_t put_stack_sockets(struct ctl_server *s, struct ctl_client *c, cJSON *list)
+{
+	struct stack_sock_info *info = calloc(SOCKETS_PER_PART, sizeof(*info));
+	uint32_t n = info ? s->ops->sockets(s->arg, info, SOCKETS_PER_PART, &c->cursor) : 0;
+
+	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++) {
+		cJSON *o = socket_json(&info[i]);
+
+		put_u64(o, "session", info[i].session);
+		cJSON_AddStringToObject(o, "stack", "tcpip");
+		cJSON_AddItemToArray(list, o);
+	}
+	free(info);
+	return n;
+}
+
+static uint32_t put_kernel_sockets(struct ctl_server *s, struct ctl_client *c, cJSON *list)
+{
+	struct ctl_kernel_socket *k = calloc(SOCKETS_PER_PART, sizeof(*k));
+	uint32_t n = k && s->ops->kernel_sockets ?
+		     s->ops->kernel_sockets(s->arg, k, SOCKETS_PER_PART, &c->cursor) : 0;
+
+	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++) {
+		cJSON *o = socket_json(&k[i].info);
+
+		put_u64(o, "fd", (uint64_t)k[i].fd);
+		cJSON_AddStringToObject(o, "stack", "kernel");
+		cJSON_AddStringToObject(o, "reason", k[i].reason);
+		cJSON_AddItemToArray(list, o);
+	}
+	free(k);
+	return n;
 }
 
 static int sockets_part(struct ctl_server *s, struct ctl_client *c)
 {
-	struct stack_sock_info *info = calloc(SOCKETS_PER_PART, sizeof(*info));
 	cJSON *r = reply_new(true), *list = cJSON_AddArrayToObject(r, "sockets");
-	uint32_t n = info ? s->ops->sockets(s->arg, info, SOCKETS_PER_PART, &c->cursor) : 0;
+	bool more = true;
 
-	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++)
-		cJSON_AddItemToArray(list, socket_json(&info[i]));
-	cJSON_AddBoolToObject(r, "more", n > 0);
-	c->stream = n ? sockets_part : NULL;
-	free(info);
+	if (!c->kernel_part && !put_stack_sockets(s, c, list)) {
+		c->kernel_part = true;
+		c->cursor = 0;
+	}
+	if (c->kernel_part)
+		more = put_kernel_sockets(s, c, list) > 0;
+	cJSON_AddBoolToObject(r, "more", more);
+	c->stream = more ? sockets_part : NULL;
 	return ctl_client_reply(c, r);
 }
 
@@ -289,6 +324,7 @@ static int op_sockets(struct request *q)
 	if (!q->s->ops->sockets)
 		return reply_error(q->c, "this process has no stack of its own");
 	q->c->cursor = 0;
+	q->c->kernel_part = false;
 	return sockets_part(q->s, q->c);
 }
 

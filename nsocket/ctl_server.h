@@ -57,6 +57,13 @@ struct ctl_reason {
 	uint64_t count;
 };
 
+/* A socket that the kernel serves. */
+struct ctl_kernel_socket {
+	struct stack_sock_info info; /* session 0 */
+	int fd;
+	const char *reason;       /* as in struct ctl_reason, or another short word */
+};
+
 struct ctl_dump {
 	uint64_t max_packets;     /* 0 = no bound */
 	uint32_t snaplen;         /* 0 = whole packets */
@@ -71,6 +78,8 @@ struct ctl_ops {
 	int (*queue_stats)(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
 	/* as in struct stack_ops: *cursor 0 at first, 0 results = end */
 	uint32_t (*sockets)(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+	/* the same for those of the kernel; only asked when sockets() has come to its end */
+	uint32_t (*kernel_sockets)(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 	uint32_t (*counters)(void *arg, struct stack_counter *out, uint32_t n);
 	uint32_t (*reasons)(void *arg, struct ctl_reason *out, uint32_t n);
 	/* Before new rules come into force: pin every established flow to the own instance on every

@@ -244,6 +244,7 @@ const struct ctl_ops observe_ops = {
 	.ports = ports,
 	.queue_stats = queue_stats,
 	.sockets = sockets,
+	.kernel_sockets = observe_kernel_sockets,
 	.counters = counters,
 	.reasons = reasons,
 	.pin_flows = pin_flows,

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 uint64_t sock_reasons[SR_NR_];
+uint8_t sock_fd_why[NFILE_FDS];
 const char *const sock_reason_names[SR_NR_] = {
 #define X(n, help) [SR_##n] = #n,
 	SOCK_REASONS(X)
@@ -147,9 +148,15 @@ void nsock_set_mode(struct nsock *ns, enum sock_mode mode)
 	watch_notify(&ns->f, NSOCK_EV_REWATCH);
 }
 
-void nsock_to_kernel(struct nsock *ns, enum sock_reason why)
+void nsock_reason(struct nsock *ns, enum sock_reason why)
 {
 	sock_reason(why);
+	__atomic_store_n(&ns->why, (uint8_t)(why + 1), __ATOMIC_RELAXED);
+}
+
+void nsock_to_kernel(struct nsock *ns, enum sock_reason why)
+{
+	nsock_reason(ns, why);
 	ns->rejected = true;
 	if (nsock_mode(ns) != SK_LISTEN && nsock_mode(ns) != SK_KERNEL)
 		nsock_set_mode(ns, SK_KERNEL);
@@ -210,6 +217,7 @@ void nsock_session_attach_locked(struct nsock *ns, struct shm_session *s)
 	s->user = (uintptr_t)ns;
 	if (ns->rcvlowat)
 		s->rx_lowat = ns->rcvlowat;
+	__atomic_store_n(&ns->why, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&ns->s, s, __ATOMIC_SEQ_CST);
 }
 
@@ -435,12 +443,12 @@ void nsock_start(struct nsock *ns)
 		if (rd_config()->reload_signal)
 			worker_start();
 		ns->rejected = true;
-		sock_reason(SR_rule_kernel);
+		nsock_reason(ns, SR_rule_kernel);
 		return;
 	}
 	if (!worker_start()) {
 		ns->rejected = true;
-		sock_reason(SR_stack_not_running);
+		nsock_reason(ns, SR_stack_not_running);
 		/* not tried again in this process: nobody has to look at our half any more */
 		if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) == WORKER_FAILED)
 			nsock_set_mode(ns, SK_KERNEL);
@@ -460,7 +468,7 @@ void nsock_start(struct nsock *ns)
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */
 		}
-		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_claim_failed);
+		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other : SR_claim_failed);
 		ns_log_fallback("%s is served by the kernel: %s",
 				nst_addr_str(&ns->local, text), strerror(-err));
 		return;

@@ -62,6 +62,15 @@ static inline void sock_reason(enum sock_reason r)
 {
 	__atomic_add_fetch(&sock_reasons[r], 1, __ATOMIC_RELAXED);
 }
+/* The same for descriptors that have no nsock, because the kernel serves what they refer to: a note
+ * by number, reason + 1, 0 = none. It outlives the descriptor; whoever asks looks whether there is a
+ * socket (observe_kernel.c). Atomic: written by whoever makes the descriptor, read by the helper. */
+extern uint8_t sock_fd_why[NFILE_FDS];
+static inline void sock_fd_reason(int fd, enum sock_reason r)
+{
+	if ((unsigned)fd < NFILE_FDS)
+		__atomic_store_n(&sock_fd_why[fd], (uint8_t)(r + 1), __ATOMIC_RELAXED);
+}
 
 struct sock_wait; /* a thread that blocks in a call */
 struct opt_log;
@@ -81,6 +90,7 @@ struct nsock {
 	struct worker_cmd cmd;
 	uint8_t family, proto;
 	uint8_t mode;        /* atomic: enum sock_mode */
+	uint8_t why;         /* atomic: reason + 1 for which the kernel serves it, 0 = none; last wins */
 	uint8_t shut;        /* lock: SHUT_* bits, 1 = read, 2 = write */
 	bool bound, v6only, reuseport;
 	bool connecting;     /* lock: as SS_CONNECTING */
@@ -167,6 +177,8 @@ static inline bool user_ok(const void *p, size_t n)
 
 /* A new one with one reference, or NULL. flags: O_NONBLOCK or 0. */
 struct nsock *nsock_new(int family, int proto, uint32_t flags);
+/* Count a reason, and keep it as the socket's. */
+void nsock_reason(struct nsock *ns, enum sock_reason why);
 void nsock_set_mode(struct nsock *ns, enum sock_mode mode);
 /* Commands for the stack; they run at once or by whoever holds the worker lock. */
 #define SOCK_CMD_TX 1u

@@ -224,8 +224,8 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 	if (nst_addr_is_any(remote) || sock_is_multicast(remote))
 		return SR_multicast_or_broadcast;
 	v = rd_lookup(ns->proto, local, remote);
-	if (v.action == RD_KERNEL)
-		return SR_rule_kernel;
+	if (v.action == RD_KERNEL) /* builtin: the loopback, which nobody wrote a rule for */
+		return v.rule == RD_BY_BUILTIN ? SR_no_route : SR_rule_kernel;
 	if (v.action == RD_DROP) {
 		*drop = true;
 		return SR_rule_kernel;
@@ -431,7 +431,7 @@ static int connect_dgram(struct nsock *ns, int fd, const struct sockaddr *addr, 
 	ns->peer_kernel = nst_addr_same_ip(&ns->peer, &peer);
 	pthread_mutex_unlock(&ns->lock);
 	if (!nsock_session(ns))
-		sock_reason(why);
+		nsock_reason(ns, why);
 	return 0;
 }
 
@@ -579,20 +579,26 @@ static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, sockle
 		if (r >= 0)
 			kernel_rcvtimeo(r, ns->rcvtimeo);
 	}
-	if (r >= 0 && nsock_session(ns))
+	if (r >= 0 && nsock_session(ns)) {
 		sock_reason(SR_kernel_client);
+		sock_fd_reason(r, SR_kernel_client);
+	}
 	return r;
 }
 
 /* The kernel alone serves it. */
 static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
+	uint8_t why;
 	int r;
 
 	do
 		r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
 	while (r == -EAGAIN && !ns->rcvtimeo &&
 	       !(libc.fcntl(fd, F_GETFL, 0) & O_NONBLOCK));
+	why = __atomic_load_n(&ns->why, __ATOMIC_RELAXED);
+	if (r >= 0 && why) /* its listener's, which was counted */
+		sock_fd_reason(r, (enum sock_reason)(why - 1));
 	return r;
 }
 

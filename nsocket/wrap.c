@@ -373,7 +373,7 @@ ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int fla
 			return -EMSGSIZE;
 		return sock_stream_send(ns, msg->msg_iov, msg->msg_iovlen, flags);
 	case SK_LOST:
-		sock_reason(SR_forked);
+		nsock_reason(ns, SR_forked);
 		return -ECONNRESET;
 	}
 	if (ns->proto == IPPROTO_UDP)
@@ -422,7 +422,7 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 		}
 		return r;
 	case SK_LOST:
-		sock_reason(SR_forked);
+		nsock_reason(ns, SR_forked);
 		return -ECONNRESET;
 	}
 	if (ns->proto == IPPROTO_UDP)

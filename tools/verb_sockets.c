@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tools/verb_sockets.c - nstack sockets: the connections of the user-space stacks, like ss */
+/* tools/verb_sockets.c - nstack sockets: the sockets of programs under nstack, like ss
+ *
+ * Those of the user-space stacks, and those that the kernel serves with the reason why.
+ */
 #include "tool.h"
 
 #include <stdlib.h>
@@ -9,7 +12,7 @@
 #define PARTS_MAX (1u << 16) /* of a list of sockets; what doesn't end by then never does */
 
 struct filter {
-	bool tcp, udp, listening, all;
+	bool tcp, udp, listening, kernel;
 	pid_t pid;
 	long long port;
 };
@@ -29,13 +32,15 @@ static bool wanted(const struct filter *f, const cJSON *s)
 		return false;
 	if (f->listening && !listen && strcmp(str(s, "state"), "UNCONN"))
 		return false;
+	if (f->kernel && strcmp(str(s, "stack"), "kernel"))
+		return false;
 	return f->port < 0 || port_is(str(s, "local"), f->port) || port_is(str(s, "remote"), f->port);
 }
 
 /* 0, or 1 and a message when the process does not answer. */
 static int add_process(cJSON *list, pid_t pid, const struct filter *f)
 {
-	char why[256] = "", program[32], stack[16] = "tcpip";
+	char why[256] = "", program[32];
 	int fd = ctl_connect(pid);
 	cJSON *part, *s;
 	bool more = true;
@@ -54,7 +59,6 @@ static int add_process(cJSON *list, pid_t pid, const struct filter *f)
 			}
 			put_u64(s, "pid", (uint64_t)pid);
 			cJSON_AddStringToObject(s, "program", program_of(pid, program));
-			cJSON_AddStringToObject(s, "stack", stack);
 			cJSON_AddItemToArray(list, s);
 		}
 		more = flag(part, "more");
@@ -75,7 +79,7 @@ static void print_sockets(const cJSON *list)
 		wr = (int)strlen(str(s, "remote")) > wr ? (int)strlen(str(s, "remote")) : wr;
 	}
 	printf("%-5s %-10s %8s %8s %-*s %-*s %9s %6s %8s  %s\n", "Proto", "State", "Recv-Q", "Send-Q", wl,
-	       "Local address", wr, "Remote address", "RTT", "cwnd", "retrans", "Stack Process");
+	       "Local address", wr, "Remote address", "RTT", "cwnd", "retrans", "Stack  Process");
 	cJSON_ArrayForEach(s, list) {
 		char rtt[24] = "-", cwnd[16] = "-";
 
@@ -83,10 +87,10 @@ static void print_sockets(const cJSON *list)
 			snprintf(rtt, sizeof(rtt), "%.2f ms", num(s, "rtt_us") / 1000);
 		if (num(s, "cwnd") > 0)
 			snprintf(cwnd, sizeof(cwnd), "%.0f", num(s, "cwnd"));
-		printf("%-5s %-10s %8.0f %8.0f %-*s %-*s %9s %6s %8.0f  %s %s (%.0f)\n", str(s, "proto"),
+		printf("%-5s %-10s %8.0f %8.0f %-*s %-*s %9s %6s %8.0f  %-6s %s (%.0f)%s%s\n", str(s, "proto"),
 		       str(s, "state"), num(s, "recv_q"), num(s, "send_q"), wl, str(s, "local"), wr,
 		       str(s, "remote"), rtt, cwnd, num(s, "retrans"), str(s, "stack"), str(s, "program"),
-		       num(s, "pid"));
+		       num(s, "pid"), str(s, "reason")[0] ? ": " : "", str(s, "reason"));
 	}
 }
 
@@ -97,7 +101,8 @@ static int sockets_run(int argc, char **argv)
 	bool json = false;
 	const struct opt opts[] = {
 		OPT_FLAG("--json", 'j', &json), OPT_FLAG("--tcp", 't', &f.tcp), OPT_FLAG("--udp", 'u', &f.udp),
-		OPT_FLAG("--listening", 'l', &f.listening), OPT_VALUE("--pid", 'p', &pid_arg),
+		OPT_FLAG("--listening", 'l', &f.listening), OPT_FLAG("--kernel", 'k', &f.kernel),
+		OPT_VALUE("--pid", 'p', &pid_arg),
 		OPT_VALUE("--port", 0, &port_arg), { 0 },
 	};
 	int n = opts_parse(&verb_sockets, opts, true, argc, argv), failed = 0;
@@ -130,14 +135,17 @@ static int sockets_run(int argc, char **argv)
 }
 
 const struct verb verb_sockets = {
-	"sockets", sockets_run, "the sockets that user-space stacks serve, like ss",
-	"sockets [-t] [-u] [-l] [--pid PID] [--port PORT] [--json]",
+	"sockets", sockets_run, "the sockets of programs under nstack, like ss",
+	"sockets [-t] [-u] [-l] [-k] [--pid PID] [--port PORT] [--json]",
 	"State, queues, addresses, round-trip time, congestion window (segments), retransmitted\n"
-	"segments, stack and process of every socket served by a user-space stack. For a listener,\n"
-	"Recv-Q is the number of connections that wait for accept(), Send-Q the backlog.\n\n"
+	"segments, stack and process of every TCP and UDP socket of programs under nstack. For a\n"
+	"listener, Recv-Q is the number of connections that wait for accept(), Send-Q the backlog.\n"
+	"Where the kernel serves a socket, the reason follows (nstack status and nstack(1) explain\n"
+	"them); undecided: nothing has waited or sent on it yet.\n\n"
 	"  -t, --tcp         TCP only\n"
 	"  -u, --udp         UDP only\n"
 	"  -l, --listening   listeners and unconnected sockets only\n"
+	"  -k, --kernel      only those that the kernel serves\n"
 	"  -p, --pid PID     of one process\n"
 	"      --port PORT   with this local or remote port\n"
 	"  -j, --json        print JSON\n",
