@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
+#include <rd/program.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,22 @@ static void check_process(struct report *r, pid_t pid)
 	cJSON_Delete(o);
 }
 
+/* Will this program's sockets be seen at all? */
+static void check_program(struct report *r, const char *program)
+{
+	char path[PATH_MAX], name[64];
+	enum program_kind kind = program_look(program, path);
+
+	snprintf(name, sizeof(name), "program %s", program);
+	if (kind)
+		finding(r, name, FAIL, kind == PROGRAM_SETUID ? "start it as the user that it becomes" :
+			"it runs on the kernel, also under nstack run", "%s %s", path, program_why(kind));
+	else if (access(path, X_OK))
+		finding(r, name, FAIL, "name a program that can be run", "%s: %s", path, strerror(errno));
+	else
+		finding(r, name, OK, "", "%s uses the C library dynamically", path);
+}
+
 static int doctor_run(int argc, char **argv)
 {
 	struct report r = { .list = NULL };
@@ -268,8 +285,8 @@ static int doctor_run(int argc, char **argv)
 
 	if (n < 0)
 		return EXIT_USAGE;
-	if (n > 0)
-		return usage_error(&verb_doctor, "unexpected \"%s\"", argv[1]);
+	if (n > 1)
+		return usage_error(&verb_doctor, "unexpected \"%s\"", argv[2]);
 	r.list = cJSON_CreateArray();
 	check_kernel(&r);
 	check_caps(&r);
@@ -279,6 +296,8 @@ static int doctor_run(int argc, char **argv)
 	check_library(&r);
 	check_config(&r);
 	check_interfaces(&r);
+	if (n == 1)
+		check_program(&r, argv[1]);
 	n = ctl_list(&pids);
 	for (int i = 0; i < n; i++)
 		check_process(&r, pids[i]);
@@ -304,9 +323,9 @@ static int doctor_run(int argc, char **argv)
 
 const struct verb verb_doctor = {
 	"doctor", doctor_run, "check this machine, and say why programs run on the kernel",
-	"doctor [--json]",
+	"doctor [--json] [--] [PROGRAM]",
 	"Checks the kernel, privileges, interfaces and configuration, and asks every process under\n"
-	"nstack what it left to the kernel and why; each finding with the next step. Exit code 1 if a\n"
-	"failure was found.\n\n"
+	"nstack what it left to the kernel and why; each finding with the next step. With PROGRAM also\n"
+	"says whether its sockets can be intercepted. Exit code 1 if a failure was found.\n\n"
 	"  -j, --json        print JSON\n",
 };

@@ -11,11 +11,10 @@
 #include "tool.h"
 
 #include <bpf/steer_ctl.h>
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <rd/json.h>
+#include <rd/program.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,42 +233,12 @@ static int attach(const struct ns_config *c, char why[STEER_WHY + 32])
 	return ready;
 }
 
-/* A statically linked program has no dynamic loader that could preload anything. */
-static bool is_static(const char *program)
-{
-	const char *path = getenv("PATH"), *end;
-	char file[PATH_MAX];
-	Elf64_Ehdr e;
-	Elf64_Phdr p;
-	bool found = false, elf = false;
-	int fd = -1;
-
-	snprintf(file, sizeof(file), "%s", program);
-	for (; !strchr(program, '/') && path && *path; path = *end ? end + 1 : end) {
-		end = strchrnul(path, ':');
-		snprintf(file, sizeof(file), "%.*s/%s", (int)(end - path), path, program);
-		if (access(file, X_OK) == 0)
-			break;
-	}
-	fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && read(fd, &e, sizeof(e)) == sizeof(e) && !memcmp(e.e_ident, ELFMAG, SELFMAG) &&
-	    e.e_ident[EI_CLASS] == ELFCLASS64) {
-		elf = true;
-		for (unsigned i = 0; i < e.e_phnum && i < 64; i++) {
-			if (pread(fd, &p, sizeof(p), (off_t)(e.e_phoff + i * sizeof(p))) == sizeof(p))
-				found |= p.p_type == PT_INTERP;
-		}
-	}
-	if (fd >= 0)
-		close(fd);
-	return elf && !found;
-}
-
 /* Everything that can stand in the way, in the order in which it is best repaired. */
 static void prepare(const char *config, const char **sets, int n_sets, const char *program, int *error)
 {
 	const struct ns_config *c = NULL;
-	char lib[PATH_MAX], why[STEER_WHY + 32];
+	char lib[PATH_MAX], path[PATH_MAX], why[STEER_WHY + 32];
+	enum program_kind kind;
 	int ret;
 
 	*error = 0;
@@ -286,8 +255,9 @@ static void prepare(const char *config, const char **sets, int n_sets, const cha
 	set_preload(lib);
 	if (ret)
 		return;
-	if (is_static(program)) {
-		on_the_kernel("%s is statically linked, which leaves no place for a preload library", program);
+	kind = program_look(program, path);
+	if (kind) {
+		on_the_kernel("%s %s", path, program_why(kind));
 		return;
 	}
 	if (caps_missing()[0]) {
