@@ -26,6 +26,7 @@
 #include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <rd/log.h>
+#include <rd/program.h>
 #include <rd/rules.h>
 #include <rd/sys.h>
 #include <stacks/tcpip/netcfg.h>
@@ -452,6 +453,16 @@ bool worker_start(void)
 	return worker_running();
 }
 
+/* A program that never asks us: the tool is to learn why. */
+static void kernel_only(enum sock_reason why)
+{
+	ns_log_fallback("everything stays with the kernel: %s", sock_reason_help[why]);
+	sock_reason(why);
+	nsock_kernel_only(why);
+	__atomic_store_n(&worker.state, WORKER_FAILED, __ATOMIC_RELEASE);
+	helper_begin();
+}
+
 /* --- end ----------------------------------------------------------------------------------------- */
 
 static bool unsent(void)
@@ -560,5 +571,7 @@ __attribute__((constructor(103))) static void init_constructor(void)
 		ns_log_fallback("everything stays with the kernel: %s", err);
 	else
 		ready = true;
+	if (ready && program_self_go())
+		kernel_only(SR_go_runtime);
 	inside--;
 }

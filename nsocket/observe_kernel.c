@@ -88,6 +88,8 @@ static bool look(int fd, struct stack_sock_info *i)
 
 static const char *reason_name(uint8_t why, const char *otherwise)
 {
+	if (!why && nsock_kernel_only_why() != SR_NR_)
+		return sock_reason_names[nsock_kernel_only_why()];
 	return why && why <= SR_NR_ ? sock_reason_names[why - 1] : otherwise;
 }
 

@@ -621,7 +621,7 @@ static void child_event(struct nsock *ns, uint32_t ev, bool lost)
 	if (share_gone(ns))
 		return;
 	if (lost) {
-		sock_reason(SR_forked);
+		nsock_reason(ns, SR_forked);
 		nsock_set_mode(ns, SK_LOST);
 		ev = STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN;
 	}

@@ -162,6 +162,25 @@ void nsock_to_kernel(struct nsock *ns, enum sock_reason why)
 		nsock_set_mode(ns, SK_KERNEL);
 }
 
+/* --- the whole process ------------------------------------------------------------------------ */
+
+static uint8_t kernel_only; /* atomic: reason + 1, 0 = not so */
+
+void nsock_kernel_only(enum sock_reason why)
+{
+	uint8_t none = 0;
+
+	__atomic_compare_exchange_n(&kernel_only, &none, (uint8_t)(why + 1), false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_RELAXED);
+}
+
+enum sock_reason nsock_kernel_only_why(void)
+{
+	uint8_t why = __atomic_load_n(&kernel_only, __ATOMIC_RELAXED);
+
+	return why ? (enum sock_reason)(why - 1) : SR_NR_;
+}
+
 /* --- session --------------------------------------------------------------------------------- */
 
 static uint32_t buf_limit(int v, uint32_t size)
@@ -438,6 +457,10 @@ void nsock_start(struct nsock *ns)
 	char text[NST_ADDRSTRLEN];
 	int err;
 
+	if (nsock_kernel_only_why() != SR_NR_) {
+		nsock_to_kernel(ns, nsock_kernel_only_why());
+		return;
+	}
 	if (!rd_may_stack(ns->proto, &ns->local)) {
 		/* whoever is to reload by signal must be there to catch it */
 		if (rd_config()->reload_signal)

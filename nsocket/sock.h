@@ -49,6 +49,8 @@ enum sock_mode {
 	X(passed, "the descriptor was sent to another process") \
 	X(exec, "the descriptor lives on in another program") \
 	X(outlived, "the process that had the connection has ended, others use it") \
+	X(go_runtime, "a Go program: its runtime calls the kernel without the C library") \
+	X(io_uring, "the process uses io_uring, which sees only the kernel's sockets") \
 	X(fd_too_large, "descriptor number past the table")
 enum sock_reason {
 #define X(n, help) SR_##n,
@@ -217,6 +219,11 @@ void nsock_start(struct nsock *ns); /* the same without asking whether; under ns
 void nsock_retry_all(void);
 /* The socket is served by the kernel for good. Under ns->lock. */
 void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
+
+/* From now on this process leaves sockets to the kernel. The first reason stays. */
+void nsock_kernel_only(enum sock_reason why);
+/* SR_NR_: it does not. */
+enum sock_reason nsock_kernel_only_why(void);
 
 /* --- ports.c: all under the worker lock ------------------------------------------------------ */
 

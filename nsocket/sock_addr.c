@@ -58,6 +58,11 @@ int sock_socket(int domain, int type, int protocol)
 	proto = kind == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 	if (protocol && protocol != proto) /* MPTCP, UDP-Lite, ping sockets */
 		return fd;
+	if (nsock_kernel_only_why() != SR_NR_) {
+		sock_reason(nsock_kernel_only_why());
+		sock_fd_reason(fd, nsock_kernel_only_why());
+		return fd;
+	}
 	ns = nsock_new(domain, proto, type & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	if (!ns)
 		return fd;
@@ -221,6 +226,8 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 	int err;
 
 	*drop = false;
+	if (nsock_kernel_only_why() != SR_NR_)
+		return nsock_kernel_only_why();
 	if (nst_addr_is_any(remote) || sock_is_multicast(remote))
 		return SR_multicast_or_broadcast;
 	v = rd_lookup(ns->proto, local, remote);

@@ -54,6 +54,16 @@ bool program_notes_go(const void *notes, size_t len)
 	return false;
 }
 
+/* Are the bytes of a segment in memory? */
+static bool loaded(const ElfW(Phdr) *ph, size_t n, const ElfW(Phdr) *of)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ph[i].p_type == PT_LOAD && of->p_vaddr >= ph[i].p_vaddr &&
+		    of->p_vaddr + of->p_filesz <= ph[i].p_vaddr + ph[i].p_filesz)
+			return true;
+	return false;
+}
+
 bool program_self_go(void)
 {
 	const ElfW(Phdr) *ph = (const ElfW(Phdr) *)getauxval(AT_PHDR);
@@ -64,8 +74,8 @@ bool program_self_go(void)
 		if (ph[i].p_type == PT_PHDR) /* where they are, less where they asked to be */
 			base = (uintptr_t)ph - ph[i].p_vaddr;
 	for (size_t i = 0; ph && i < n; i++)
-		if (ph[i].p_type == PT_NOTE &&
-		    program_notes_go((const void *)(base + ph[i].p_vaddr), ph[i].p_memsz))
+		if (ph[i].p_type == PT_NOTE && loaded(ph, n, &ph[i]) &&
+		    program_notes_go((const void *)(base + ph[i].p_vaddr), ph[i].p_filesz))
 			return true;
 	return false;
 }
@@ -174,8 +184,10 @@ enum program_kind program_look(const char *name, char path[PATH_MAX])
 		char line[256] = "";
 		int fd;
 
-		if (!find(next, path))
+		if (!find(next, path)) {
+			snprintf(path, PATH_MAX, "%s", next);
 			break;
+		}
 		fd = sys_open(path, O_RDONLY | O_NONBLOCK, 0);
 		if (fd < 0)
 			break;
