@@ -131,7 +131,7 @@ static void session_follow(struct nsock *ns)
 	worker_unlock();
 	if (err) {
 		ns->retired = true;
-		sock_reason(err == -EADDRINUSE ? SR_port_owned_by_other : SR_stack_refused);
+		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other : SR_stack_refused);
 	}
 }
 
@@ -151,7 +151,7 @@ static void retire(struct nsock *ns, enum sock_reason why)
 		return;
 	ns->retired = true;
 	if (ns->s) {
-		sock_reason(why);
+		nsock_reason(ns, why);
 		session_follow(ns);
 	} else {
 		nsock_to_kernel(ns, why);
@@ -282,7 +282,7 @@ static bool way_ask(struct nsock *ns, int fd, struct dgram_way *w)
 	    rd_lookup(IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to).action != RD_STACK)
 		return true;
 	if (!worker_start()) {
-		sock_reason(SR_stack_not_running);
+		nsock_reason(ns, SR_stack_not_running);
 		ns->rejected = true;
 		return true;
 	}
