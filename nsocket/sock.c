@@ -279,6 +279,10 @@ int nsock_take_error(struct nsock *ns)
 
 void nsock_wake(struct nsock *ns, uint32_t events)
 {
+	struct shm_session *s = events & STACK_EV_PRI ? nsock_session(ns) : NULL;
+
+	if (s)
+		sock_owner_urgent(ns, s);
 	if (__atomic_load_n(&ns->nwaits, __ATOMIC_SEQ_CST)) {
 		pthread_mutex_lock(&ns->wait_lock);
 		for (struct sock_wait *w = ns->waits; w; w = w->next)
@@ -370,14 +374,14 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 		return ev;
 	if (state == SHM_S_CLOSED)
 		return ev | STACK_EV_HUP | STACK_EV_RDHUP | STACK_EV_IN | STACK_EV_OUT;
-	used = fifo_used(&ns->rx);
+	used = sock_urg_any(s) ? sock_urg_readable(ns, s) : fifo_used(&ns->rx);
 	if (rx_end)
 		ev |= STACK_EV_IN | STACK_EV_RDHUP;
 	else if (used && used >= s->rx_lowat)
 		ev |= STACK_EV_IN;
 	if (rx_end && tx_end)
 		ev |= STACK_EV_HUP;
-	if ((sf & SHM_SF_URG) && s->urg_pos > fifo_tail(&ns->rx))
+	if (sock_urg_any(s) && sock_urg_pri(ns, s))
 		ev |= STACK_EV_PRI;
 	limit = s->tx_limit;
 	if (tx_end || fifo_used(&ns->tx) < limit - limit / 3)

@@ -7,6 +7,7 @@
  *   sock.c        life, session, waiting, commands, readiness
  *   sock_addr.c   bind, listen, connect, accept, names
  *   sock_stream.c TCP data         sock_dgram.c  UDP data
+ *   sock_urgent.c TCP urgent data
  *   sock_dgram_ctl.c UDP: who serves it, options   sock_cmsg.c  control messages of datagrams
  *   sock_opt.c    options, ioctl   opt_log.c     options for accepted sockets
  *   ports.c       claims of the steering program, by reference
@@ -125,6 +126,9 @@ struct nsock {
 	uint64_t rcvtimeo, sndtimeo; /* ns, 0 = none */
 	uint32_t turn;           /* atomic: which half is asked first */
 	uint32_t rcvlowat;
+	bool oobinline;
+	uint64_t owner;          /* atomic: who gets SIGURG, see sock_owner_set() */
+	uint64_t urg_told;       /* atomic: the mark that SIGURG was sent for */
 	uint32_t opt_set;        /* bits of STACK_OPT_*: to be replayed */
 	int opt[SOCK_OPTS];
 	char congestion[16];
@@ -307,6 +311,39 @@ void sock_opt_keep(struct nsock *ns, int opt, int v);
 int sock_autobind(struct nsock *ns, int fd);
 bool sock_is_multicast(const struct nst_addr *a);
 void sock_addr_out(const struct nst_addr *a, int family, struct sockaddr *addr, socklen_t *len);
+
+/* --- sock_urgent.c ---------------------------------------------------------------------------- */
+
+/* What a read may take now: bytes [from, end) of those that lie in the FIFO. */
+struct rx_window {
+	uint32_t from, end;
+};
+static inline bool sock_urg_any(const struct shm_session *s)
+{
+	/* relaxed: only whether to look closer */
+	return __atomic_load_n(&s->stack_flags, __ATOMIC_RELAXED) & SHM_SF_URG;
+}
+/* Position of the urgent byte; false: there is none that the reader has not passed. */
+bool sock_urg_mark(const struct nsock *ns, const struct shm_session *s, uint64_t *mark);
+bool sock_urg_atmark(const struct nsock *ns, const struct shm_session *s);
+/* Is there a byte for MSG_OOB? */
+bool sock_urg_pri(const struct nsock *ns, const struct shm_session *s);
+/* Bytes that make the socket readable; bytes as FIONREAD counts them. */
+uint32_t sock_urg_readable(const struct nsock *ns, const struct shm_session *s);
+uint32_t sock_urg_inq(const struct nsock *ns, const struct shm_session *s);
+/* Narrow w, under rx_lock; more: the call has bytes already. False: it has to end here. */
+bool sock_urg_window(struct nsock *ns, struct shm_session *s, bool more, struct rx_window *w);
+/* recv() with MSG_OOB, under rx_lock. */
+ssize_t sock_urg_recv(struct nsock *ns, struct shm_session *s, const struct iovec *iov, size_t n,
+		      int flags);
+/* F_SETOWN_EX's type and number. */
+void sock_owner_set(struct nsock *ns, int type, pid_t pid);
+/* F_SETOWN's number: negative for a process group. */
+static inline void sock_owner_number(struct nsock *ns, int who)
+{
+	sock_owner_set(ns, who < 0 ? F_OWNER_PGRP : F_OWNER_PID, who < 0 ? -who : who);
+}
+void sock_owner_urgent(struct nsock *ns, const struct shm_session *s);
 
 bool sig_restart(void); /* sig.c: do all handlers of the program restart calls? */
 /* A handler was installed, with these SA_* flags. */

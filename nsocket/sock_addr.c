@@ -531,6 +531,7 @@ static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr 
 		c->v6only = ns->v6only;
 		c->opts = accept_opts(ns);
 		c->unsettled = true;
+		c->oobinline = ns->oobinline;
 		c->bound = true;
 		c->local = s->local;
 		nsock_session_attach_locked(c, s); /* the session is nobody else's: no lock needed */

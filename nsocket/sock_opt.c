@@ -21,6 +21,7 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
+#include <asm/sockios.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -236,6 +237,9 @@ static void opt_socket(struct nsock *ns, int fd, int name, int v, const void *va
 		break;
 	case SO_REUSEPORT:
 		ns->reuseport = v;
+		break;
+	case SO_OOBINLINE:
+		ns->oobinline = v;
 		break;
 	case SO_RCVLOWAT:
 		ns->rcvlowat = v < 0 ? INT32_MAX : v ? (uint32_t)v : 1;
@@ -613,20 +617,26 @@ int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
 			__atomic_and_fetch(&ns->f.flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
 		return r;
 	}
+	if (req == FIOSETOWN || req == SIOCSPGRP) {
+		r = (int)libc_errno(libc.ioctl(fd, req, arg));
+		if (r == 0)
+			sock_owner_number(ns, *(int *)arg);
+		return r;
+	}
 	if (!s || (mode != SK_STREAM && mode != SK_DGRAM))
 		return (int)libc_errno(libc.ioctl(fd, req, arg));
 	switch (req) {
 	case FIONREAD: /* SIOCINQ */
 		if (mode == SK_STREAM && !fifo_used(&ns->rx))
 			worker_drive();
-		v = mode == SK_STREAM ? (int)fifo_used(&ns->rx) : sock_dgram_next(ns, fd);
+		v = mode == SK_STREAM ? (int)sock_urg_inq(ns, s) : sock_dgram_next(ns, fd);
 		break;
 	case TIOCOUTQ: /* SIOCOUTQ */
 	case SIOCOUTQNSD:
 		v = (int)fifo_used(&ns->tx);
 		break;
 	case SIOCATMARK:
-		v = (s->stack_flags & SHM_SF_URG) && s->urg_pos == fifo_tail(&ns->rx) + 1;
+		v = sock_urg_atmark(ns, s);
 		break;
 	default:
 		return (int)libc_errno(libc.ioctl(fd, req, arg));

@@ -50,7 +50,9 @@ static bool rx_over(const struct shm_session *s)
 	       shm_session_state(s) == SHM_S_CLOSED;
 }
 
-static __thread uint32_t rx_want; /* bytes that the reader of this thread waits for */
+/* What the reader of this thread waits for: so many bytes, or another urgent mark than this. */
+static __thread uint32_t rx_want;
+static __thread uint64_t rx_mark;
 
 static bool rx_ready(void *p)
 {
@@ -58,13 +60,16 @@ static bool rx_ready(void *p)
 	struct shm_session *s = nsock_session(ns);
 
 	return !s || (shm_session_state(s) != SHM_S_CONNECTING &&
-		      (fifo_used(&ns->rx) >= rx_want || rx_over(s)));
+		      (fifo_used(&ns->rx) >= rx_want || rx_over(s) ||
+		       (sock_urg_any(s) &&
+			__atomic_load_n(&s->urg_pos, __ATOMIC_RELAXED) != rx_mark)));
 }
 
-/* Copy out; MSG_TRUNC: only drop. Under rx_lock. */
-static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, size_t skip, int flags)
+/* Copy out what w allows; MSG_TRUNC: only drop. Under rx_lock. */
+static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, size_t skip, int flags,
+			const struct rx_window *w)
 {
-	uint32_t off = 0, got;
+	uint32_t off = w->from, got;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t len = iov[i].iov_len, from = skip < len ? skip : len;
@@ -75,6 +80,8 @@ static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, siz
 			continue;
 		if (len > ns->rx.size)
 			len = ns->rx.size;
+		if (len > w->end - off)
+			len = w->end - off;
 		if (flags & MSG_TRUNC) {
 			uint32_t used = fifo_used(&ns->rx) - off;
 
@@ -95,7 +102,33 @@ static uint32_t rx_copy(struct nsock *ns, const struct iovec *iov, size_t n, siz
 		if (fifo_tail(&ns->rx) >= __atomic_load_n(&ns->s->rx_update_at, __ATOMIC_RELAXED))
 			nsock_post(ns, SOCK_CMD_RX_FREED);
 	}
-	return off;
+	return off - w->from;
+}
+
+/* How many bytes at least to wait for; done: those that were taken. */
+static uint32_t rx_low(const struct nsock *ns, const struct shm_session *s, size_t need,
+		       const struct rx_window *w)
+{
+	uint32_t most = (ns->rx.size < s->rx_limit ? ns->rx.size : s->rx_limit) / 2;
+
+	if (need > most)
+		need = most;
+	if (need > w->end)
+		need = w->end; /* up to the urgent mark */
+	return (need ? (uint32_t)need : 1) + w->from;
+}
+
+static ssize_t rx_oob(struct nsock *ns, struct shm_session *s, const struct iovec *iov, size_t n,
+		      int flags)
+{
+	ssize_t r;
+
+	worker_drive(); /* perhaps it lies in the ring */
+	if (!side_enter(ns, s, SHARE_RX))
+		return sock_moved_recv(ns, iov, n, 0, flags);
+	r = sock_urg_recv(ns, s, iov, n, flags);
+	side_leave(ns, SHARE_RX);
+	return r;
 }
 
 /* Nothing to read and nothing will come: what does the call return? */
@@ -122,15 +155,20 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 	size_t want = iov_total(iov, n), done = 0;
 	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), driven = false;
 	uint64_t deadline = 0;
-	uint32_t low, got;
+	struct rx_window w;
+	size_t need = want;
+	uint32_t got;
+	bool end;
 	int r;
 
 	if (!s)
 		return sock_moved_recv(ns, iov, n, 0, flags);
-	if (flags & MSG_OOB)
-		return -EINVAL; /* urgent data always is in line */
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
+	if (flags & MSG_OOB)
+		return rx_oob(ns, s, iov, n, flags);
+	if (!(flags & MSG_WAITALL) && need > (s->rx_lowat ? s->rx_lowat : 1))
+		need = s->rx_lowat ? s->rx_lowat : 1;
 	if (shm_session_state(s) == SHM_S_CONNECTING && nonblock)
 		return -EAGAIN;
 	for (;;) {
@@ -138,13 +176,15 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 
 		if (!side_enter(ns, s, SHARE_RX))
 			return sock_moved_recv(ns, iov, n, done, flags);
-		got = rx_copy(ns, iov, n, done, flags);
-		side_leave(ns, SHARE_RX);
 		if (flags & MSG_PEEK)
-			done = got;
-		else
-			done += got;
-		if (done && (done >= want || !(flags & MSG_WAITALL) || nonblock)) {
+			done = 0; /* all of it again */
+		w = (struct rx_window){ 0, UINT32_MAX };
+		end = __builtin_expect(sock_urg_any(s), 0) && !sock_urg_window(ns, s, done, &w);
+		got = end ? 0 : rx_copy(ns, iov, n, done, flags, &w);
+		rx_mark = s->urg_pos;
+		side_leave(ns, SHARE_RX);
+		done += got;
+		if (done && (done >= need || nonblock || end || got == w.end)) {
 			worker_tick();
 			return (ssize_t)done;
 		}
@@ -164,14 +204,12 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 			return done ? (ssize_t)done : -EAGAIN;
 		if (!deadline)
 			deadline = nsock_deadline(ns->rcvtimeo);
-		low = s->rx_lowat ? s->rx_lowat : 1;
-		if (flags & MSG_WAITALL)
-			low = want - done < ns->rx.size / 2 ? (uint32_t)(want - done) : ns->rx.size / 2;
-		if ((flags & MSG_PEEK) && (flags & MSG_WAITALL))
-			low = want < ns->rx.size / 2 ? (uint32_t)want : ns->rx.size / 2;
-		if (low > s->rx_limit / 2)
-			low = s->rx_limit / 2;
-		rx_want = low ? low : 1;
+		if (!(flags & MSG_PEEK)) {
+			if (w.end != UINT32_MAX)
+				w.end -= got;
+			w.from = 0; /* it was taken */
+		}
+		rx_want = rx_low(ns, s, flags & MSG_PEEK ? need : need - done, &w);
 		r = nsock_wait(ns, -1, 0, deadline, rx_ready, !done);
 		if (r <= 0)
 			return done ? (ssize_t)done : r ? r : -EAGAIN;
@@ -211,7 +249,7 @@ static ssize_t tx_fail(struct shm_session *s, int flags)
 {
 	int err = nsock_error(s);
 
-	if (err)
+	if (err && err != -EPIPE)
 		return err; /* as in Linux: the error first, without SIGPIPE; then EPIPE */
 	if (!(flags & MSG_NOSIGNAL))
 		raise(SIGPIPE);
@@ -264,13 +302,14 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 				return done ? (ssize_t)done : tx_fail(s, flags);
 			}
 			put = tx_copy(ns, s, iov, n, done);
+			if (put && (flags & MSG_OOB))
+				s->urg_sent = fifo_head(&ns->tx);
 			if (!more || done + put < total)
 				s->push_pos = fifo_head(&ns->tx);
 			side_leave(ns, SHARE_TX);
 			done += put;
 			if (put)
-				nsock_post(ns, (flags & MSG_OOB) && done == total ?
-					   SOCK_CMD_TX | SOCK_CMD_TX_OOB :
+				nsock_post(ns, flags & MSG_OOB ? SOCK_CMD_TX | SOCK_CMD_TX_OOB :
 					   more && done == total ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
 			if (done == total)
 				return (ssize_t)done;

@@ -206,6 +206,18 @@ static int fcntl_any(int fd, int cmd, long arg)
 		return r;
 	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
 		return fd_is_ours(fd) || fd_is_ours(r) ? dup_done(fd, r) : r;
+	if (cmd == F_SETOWN || cmd == F_SETOWN_EX) {
+		struct nsock *ns = get(fd);
+
+		if (!ns)
+			return r;
+		if (cmd == F_SETOWN)
+			sock_owner_number(ns, (int)arg);
+		else
+			sock_owner_set(ns, ((struct f_owner_ex *)arg)->type,
+				       ((struct f_owner_ex *)arg)->pid);
+		nfile_put(&ns->f);
+	}
 	if (cmd == F_SETFL) {
 		f = fd_get(fd);
 		if (f) {
@@ -416,7 +428,9 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 		if (r >= 0) {
 			if (msg->msg_name)
 				msg->msg_namelen = 0;
-			msg->msg_flags = 0;
+			msg->msg_flags = flags & MSG_CMSG_CLOEXEC;
+			if (flags & MSG_OOB)
+				msg->msg_flags |= r ? MSG_OOB : MSG_OOB | MSG_TRUNC;
 			msg->msg_controllen = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED) &
 					      SOCK_CM_INQ ? cmsg_inq(ns, msg) : 0;
 		}

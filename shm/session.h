@@ -61,7 +61,8 @@ struct shm_session {
 				 exchanging it for 0, the stack stores a new one */
 	uint32_t mss;         /* TCP: bytes per segment */
 	uint64_t rx_update_at; /* reader: call rx_freed when rx.tail reaches this (window update) */
-	uint64_t urg_pos;     /* stream position just behind the urgent byte */
+	uint64_t urg_pos;     /* stream position just behind the last urgent byte */
+	uint64_t urg_skip;    /* the same of an older one that the reader is to leave out */
 	struct nst_addr local, remote; /* valid by state; constant while CONNECTED (TCP) */
 	uint32_t backlog;     /* listener: bound on ids in rx */
 	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
@@ -75,6 +76,8 @@ struct shm_session {
 				 fifo_used(tx) <= 2/3 of tx_limit */
 	uint32_t rx_lowat;    /* SO_RCVLOWAT */
 	uint32_t rx_errors_taken; /* UDP: of rx_errors, how many the reader is done with */
+	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
+	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
 
 	struct shm_fifo rx; /* producer: stack */

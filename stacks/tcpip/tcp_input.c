@@ -346,19 +346,28 @@ static void fin_received(struct tcpip *t, struct tcp_conn *c)
 
 static void input_urgent(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
 {
-	uint64_t pos;
+	uint64_t head = fifo_head(&c->rx), tail, pos;
+	struct shm_session *s = c->s;
 
-	if (!(g->flags & TCP_URG) || !g->urg || c->flags & TCP_F_CLOSED)
+	if (!(g->flags & TCP_URG) || !g->urg || c->flags & TCP_F_CLOSED ||
+	    seq_le(g->seq + g->urg, c->rcv_nxt)) /* that byte came before */
 		return;
 	/* as Linux does by default: the pointer is one behind the urgent byte (BSD) */
-	pos = fifo_head(&c->rx) + (int64_t)(int32_t)(g->seq + g->urg - c->rcv_nxt);
-	if (c->s->stack_flags & SHM_SF_URG && pos <= c->s->urg_pos)
-		return;
-	if ((int64_t)pos < 0)
-		return;
+	pos = head + (g->seq + g->urg - c->rcv_nxt);
+	if (s->stack_flags & SHM_SF_URG) {
+		/* acquire: pairs fifo.consume - how far the reader is */
+		tail = __atomic_load_n(&c->rx.sh->tail, __ATOMIC_ACQUIRE);
+		if (s->urg_pos > tail && pos <= s->urg_pos)
+			return;
+		/* the reader stands at the old mark, and there is more: as Linux, it won't see it */
+		if (s->urg_pos == tail + 1 && head != tail)
+			__atomic_store_n(&s->urg_skip, s->urg_pos, __ATOMIC_RELAXED);
+	}
 	COUNT(t, tcp_urgent_in);
-	__atomic_store_n(&c->s->urg_pos, pos, __ATOMIC_RELAXED); /* relaxed: flag follows */
-	__atomic_fetch_or(&c->s->stack_flags, SHM_SF_URG, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->urg_pos, pos, __ATOMIC_RELAXED); /* relaxed: flag follows */
+	/* release: pairs sock.urgent */
+	__atomic_fetch_or(&s->stack_flags, SHM_SF_URG, __ATOMIC_RELEASE);
+	c->flags |= TCP_F_URG_IN;
 	tcp_ev(t, c, STACK_EV_PRI);
 }
 

@@ -165,6 +165,7 @@ enum tcp_rexmit_mode { TCP_RM_RTO, TCP_RM_TLP, TCP_RM_PERSIST };
 #define TCP_F_NO_SUPER 0x4000u
 #define TCP_F_PROBE 0x8000u     /* window probes are out: user time-out counts from probe_start */
 #define TCP_F_EVER 0x10000u     /* was established */
+#define TCP_F_URG_IN 0x40000u   /* an urgent byte was announced and is not there yet */
 #define TCP_F_FIN_AHEAD 0x20000u /* peer_fin: its FIN came before data that is missing */
 
 struct tcp_listener;

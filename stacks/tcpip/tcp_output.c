@@ -367,7 +367,9 @@ static int64_t send_some(struct tcpip *t, struct tcp_conn *c, uint32_t n, uint32
 			 bool force)
 {
 	uint32_t len = min_u32(n, c->mss);
-	bool super = n >= SUPER_MIN_SEGS * c->mss && can_super(c), last, fin;
+	/* the urgent pointer counts from each segment's own first byte */
+	bool super = n >= SUPER_MIN_SEGS * c->mss && !(c->flags & TCP_F_URG_OUT) && can_super(c);
+	bool last, fin;
 	uint8_t flags = 0;
 	int err;
 

@@ -182,7 +182,7 @@ void tcp_tx_ready(struct tcpip *t, struct shm_session *s, uint32_t flags)
 	else
 		c->flags &= ~TCP_F_MORE;
 	if (flags & STACK_TX_OOB) {
-		c->urg_out = c->una + fifo_used(&c->tx);
+		c->urg_out = c->una + (uint32_t)(s->urg_sent - fifo_tail(&c->tx));
 		c->flags |= TCP_F_URG_OUT;
 	}
 	if (c->o.cork || c->flags & TCP_F_MORE)

@@ -648,11 +648,19 @@ static void test_delayed_ack(void)
 
 static void test_urgent(void)
 {
+	char buf[16];
+
 	start_connected();
+	a->urg_sent = 3;
 	put(0, a, "ab!", 3, STACK_TX_OOB);
 	ticks(5);
 	CHECK(b->stack_flags & SHM_SF_URG && h[1].events[b->id] & STACK_EV_PRI);
-	CHECK(b->urg_pos == 3);
+	CHECK(b->urg_pos == 3 && !b->urg_skip);
+	get(1, b, buf, 2); /* up to the mark, and then there is a newer one */
+	a->urg_sent = 5;
+	put(0, a, "c!", 2, STACK_TX_OOB);
+	ticks(5);
+	CHECK(b->urg_pos == 5 && b->urg_skip == 3);
 	teardown();
 }
 
