@@ -103,15 +103,6 @@ int sock_bound(struct nsock *ns, int fd)
 	return 0;
 }
 
-int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
-{
-	if (nsock_mode(ns) == SK_STREAM)
-		return -EINVAL;
-	if (libc.bind(fd, addr, len) < 0)
-		return -errno;
-	return sock_bound(ns, fd);
-}
-
 /* The range that the kernel chooses from; the same in the whole life of a process. */
 static void port_range(uint32_t *first, uint32_t *n)
 {
@@ -138,27 +129,75 @@ static void port_range(uint32_t *first, uint32_t *n)
 	*n = r >> 16 ? r >> 16 : 65536;
 }
 
-/* A TCP client's port. The kernel does not know which ports connections of the stack still have in
- * TIME_WAIT, so its own choice would often be one of those. */
-static bool bind_unused(int fd, int family)
+/* bind() a TCP socket to an address whose port is not given. The kernel does not know which ports
+ * connections of the stack still have in TIME_WAIT, so its own choice would often be one of those. */
+static bool bind_unused(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct sockaddr_in6 sa = { .sin6_family = (sa_family_t)family };
-	socklen_t len = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(sa);
 	uint32_t start, first, n, binds = 0;
+	struct sockaddr_storage ss;
+	struct sockaddr_in6 *sa = (struct sockaddr_in6 *)&ss;
 
 	if (getrandom(&start, sizeof(start), 0) != sizeof(start))
 		return false;
 	port_range(&first, &n);
+	memcpy(&ss, addr, len);
 	for (uint32_t i = 0; i < n && binds < BIND_TRIES; i++) {
 		/* the port is in the same place in both families */
-		sa.sin6_port = htons((uint16_t)(first + (start % n + i) % n));
-		if (ports_used(IPPROTO_TCP, sa.sin6_port))
+		sa->sin6_port = htons((uint16_t)(first + (start % n + i) % n));
+		if (ports_used(IPPROTO_TCP, sa->sin6_port))
 			continue;
-		if (libc.bind(fd, (struct sockaddr *)&sa, len) == 0)
+		if (libc.bind(fd, (struct sockaddr *)&ss, len) == 0)
 			return true;
+		if (errno != EADDRINUSE)
+			return false;
 		binds++;
 	}
 	return false;
+}
+
+/* Where no port is asked for, none is shared, whatever the options allow for one that is. */
+static bool bind_unshared(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	static const int sharing[] = { SO_REUSEADDR, SO_REUSEPORT };
+	int was[2] = { 0 }, off = 0;
+	socklen_t n;
+	bool ok;
+
+	for (int i = 0; i < 2; i++) {
+		n = sizeof(was[i]);
+		if (libc.getsockopt(fd, SOL_SOCKET, sharing[i], &was[i], &n) == 0 && was[i])
+			libc.setsockopt(fd, SOL_SOCKET, sharing[i], &off, sizeof(off));
+	}
+	ok = bind_unused(fd, addr, len);
+	for (int i = 0; i < 2; i++)
+		if (was[i])
+			libc.setsockopt(fd, SOL_SOCKET, sharing[i], &was[i], sizeof(was[i]));
+	return ok;
+}
+
+/* Is it an address without a port, for which bind() is to choose one now? */
+static bool wants_port(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	socklen_t least = ns->family == AF_INET ? sizeof(struct sockaddr_in) :
+						  sizeof(struct sockaddr_in6);
+	int later = 0;
+	socklen_t n = sizeof(later);
+
+	return ns->proto == IPPROTO_TCP && !ns->bound && addr && len >= least &&
+	       len <= sizeof(struct sockaddr_storage) && addr->sa_family == ns->family &&
+	       !((const struct sockaddr_in *)addr)->sin_port &&
+	       libc.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, &n) == 0 && !later;
+}
+
+int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	if (nsock_mode(ns) == SK_STREAM)
+		return -EINVAL;
+	/* what goes wrong there goes wrong again here, with the kernel's error */
+	if (!(wants_port(ns, fd, addr, len) && bind_unshared(fd, addr, len)) &&
+	    libc.bind(fd, addr, len) < 0)
+		return -errno;
+	return sock_bound(ns, fd);
 }
 
 int sock_autobind(struct nsock *ns, int fd)
@@ -170,7 +209,7 @@ int sock_autobind(struct nsock *ns, int fd)
 
 	if (ns->bound && ns->local.port)
 		return 0;
-	if (!(ns->proto == IPPROTO_TCP && bind_unused(fd, ns->family)) &&
+	if (!(ns->proto == IPPROTO_TCP && bind_unused(fd, (struct sockaddr *)&ss, len)) &&
 	    libc.bind(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINVAL)
 		return -errno;
 	err = local_from_shadow(ns, fd);
