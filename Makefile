@@ -4,6 +4,7 @@
 #   make demo       install what is needed, build, and show the main job
 #   make test       install what is needed, build, and run every test
 #   make check      unit tests only (no root, no network)
+#   make check-apps real programs and all of CPython's socket tests under nstack
 #   make bench      measurements, side by side with the kernel
 #   make install    DESTDIR, prefix, bindir, libdir, includedir and mandir work as usual
 #   make uninstall  removes what install put there

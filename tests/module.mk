@@ -7,6 +7,12 @@ export FUZZ_SECONDS
 test: deps
 	$(Q)$(PYTHON) tests/run.py --make "$(MAKE)" --out $(O) $(TEST_ARGS)
 
+# all of tests/apps, also what is too slow for `make test`
+check-apps: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all
+	$(Q)NSTACK_BUILD=$(abspath $(O)) NSTACK_TEST_ALL_APPS=1 $(PYTHON) -m pytest -q -p no:cacheprovider \
+		$(CURDIR)/tests/apps
+
 demo: deps
 	$(Q)$(MAKE) --no-print-directory O=$(O) all
 	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tools/demo.py $(DEMO_ARGS)

@@ -8,9 +8,13 @@ import re
 from .nstack import PYTHON
 
 
+def host(addr):
+    """An address as URLs and socat want it."""
+    return f"[{addr}]" if ":" in addr else addr
+
+
 def url(addr, port, path="/"):
-    host = f"[{addr}]" if ":" in addr else addr
-    return f"http://{host}:{port}{path}"
+    return f"http://{host(addr)}:{port}{path}"
 
 
 def blob(path, size, seed=1):

@@ -11,6 +11,7 @@ removed by the next one. Nothing outside the two namespaces is touched.
 import ipaddress
 import os
 import re
+import signal
 import struct
 import subprocess
 
@@ -81,11 +82,21 @@ class Namespace:
     def close(self):
         for p in reversed(self.procs):
             p.stop()
+        self._end_daemons()
         if getattr(self, "_keeper", None):
             self._keeper.kill()
             self._keeper.wait()
             self._keeper.stdin.close()
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
+
+    def _end_daemons(self):
+        """Whatever left its process group and still lives here: only programs of the test can."""
+        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
+        for pid in map(int, found.stdout.split()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     # --- what the kernel of this namespace counted ---------------------------------------
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real programs against each other: which of the two runs under nsocket, and who carried the bytes."""
+import pytest
+
+from lib import nstack
+
+#: segments that may reach the kernel after a program is gone: the peer's last FIN, its answer
+LATE = 8
+
+
+class Sides:
+    """A server and a client; `which` says who runs under nsocket: server, client or both."""
+
+    def __init__(self, net, which, family):
+        self.net, self.which, self.family = net, which, family
+        self.addr = net.saddr(family)
+        self.server_ours = net.is_nstack and which in ("server", "both")
+        self.client_ours = net.is_nstack and which in ("client", "both")
+        self.before = None
+
+    def serve(self, cmd, name, **kw):
+        return self.net.serve(cmd, name, plain=not self.server_ours, **kw)
+
+    def _client_argv(self, cmd):
+        return self.net.argv(cmd) if self.client_ours else list(cmd)
+
+    def run(self, cmd, env=None, **kw):
+        return self.net.client.run(self._client_argv(cmd), env={**self.net.env(), **(env or {})}, **kw)
+
+    def spawn(self, cmd, name, env=None, **kw):
+        return self.net.client.spawn(self._client_argv(cmd), name,
+                                     env={**self.net.env(), **(env or {})}, **kw)
+
+    def _ours(self):
+        return [ns for ns, ours in ((self.net.server, self.server_ours),
+                                    (self.net.client, self.client_ours)) if ours]
+
+    @staticmethod
+    def _counts(ns):
+        return (ns.kernel_tcp_opens(), max(ns.kernel_tcp_segments()),
+                max(ns.kernel_udp_datagrams()), nstack.redirected(ns))
+
+    def watch(self):
+        """Traffic from here on is to be carried by our stack on the sides that are ours."""
+        self.before = [self._counts(ns) for ns in self._ours()]
+
+    def user_stack(self, packets=1, late=LATE):
+        """On each of our sides: at least so many packets were redirected to our stack, the kernel
+        opened no connection and got no datagram. late: segments that may have met the kernel
+        (None: any, as of connections that moved there)."""
+        for ns, old in zip(self._ours(), self.before):
+            opens, segments, datagrams, redirected = (
+                a - b for a, b in zip(self._counts(ns), old))
+            what = f"{ns.name}: {opens=} {segments=} {datagrams=} {redirected=}"
+            assert opens == 0 and datagrams == 0 and (late is None or segments <= late), what
+            assert redirected >= packets, what
+
+
+#: each side alone and both, over IPv4 and IPv6 without the full product
+PAIRS = [("server", 4), ("client", 6), ("both", 4), ("both", 6)]
+
+
+@pytest.fixture(params=PAIRS, ids=lambda p: f"{p[0]}-ipv{p[1]}")
+def sides(request, net):
+    return Sides(net, *request.param)
+
+
+@pytest.fixture(params=[4, 6], ids=["server-ipv4", "server-ipv6"])
+def server_side(request, net):
+    """The server is ours, the client is plain."""
+    return Sides(net, "server", request.param)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nginx as Debian configures it: a daemon, four workers, user www-data.
+
+One process owns a port of our stack; the other workers serve what the kernel's half of the
+listener gets. When the owner ends, one of the others takes the port over.
+"""
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from lib import apps, nstack, wait
+from lib.nstack import PYTHON
+
+LOAD = os.path.join(os.path.dirname(__file__), "progs", "http_load.py")
+CONNS = 8
+
+
+def read(path):
+    with open(path, encoding="utf8") as f:
+        return f.read()
+
+
+def replace(pattern, new, text):
+    text, n = re.subn(pattern, new, text, flags=re.M)
+    assert n, f"not in the configuration: {pattern}"
+    return text
+
+
+class StockNginx:
+    """Debian's nginx.conf and default site; only paths are changed, and the number of workers said."""
+
+    def __init__(self, net):
+        self.net, self.dir = net, net.workdir
+        self.pid_file = f"{self.dir}/nginx.pid"
+        os.makedirs(f"{self.dir}/html")
+        self.sums = {"1k": apps.blob(f"{self.dir}/html/1k", 1024),
+                     "10m": apps.blob(f"{self.dir}/html/10m", 10 << 20)}
+        apps.open_path(f"{self.dir}/html")
+        conf = read("/etc/nginx/nginx.conf")
+        conf = replace(r"^worker_processes auto;", "worker_processes 4;", conf)
+        conf = replace(r"^pid .*;", f"pid {self.pid_file};", conf)
+        conf = replace(r"/var/log/nginx", self.dir, conf)
+        conf = replace(r"/etc/nginx/sites-enabled/\*", f"{self.dir}/site.conf", conf)
+        site = replace(r"root /var/www/html;", f"root {self.dir}/html;",
+                       read("/etc/nginx/sites-available/default"))
+        for name, text in (("nginx.conf", conf), ("site.conf", site)):
+            with open(f"{self.dir}/{name}", "w", encoding="utf8") as f:
+                f.write(text)
+        start = net.server.spawn(net.argv(["/usr/sbin/nginx", "-c", f"{self.dir}/nginx.conf"]), "nginx",
+                                 env=net.env())
+        assert start.wait(20) == 0, start.stderr() + self.errors()
+        wait.until(lambda: net.server.listening(80), "nginx to listen")
+        self.wait_owned()
+
+    def wait_owned(self):
+        if self.net.is_nstack:
+            wait.until(lambda: ("tcp", 80) in nstack.claims(self.net.server), "a worker to own port 80")
+
+    def errors(self):
+        path = f"{self.dir}/error.log"
+        return read(path) if os.path.exists(path) else ""
+
+    def master(self, old=False):
+        return int(read(self.pid_file + (".oldbin" if old else "")))
+
+    def workers(self, master):
+        return set(map(int, read(f"/proc/{master}/task/{master}/children").split()))
+
+
+@pytest.fixture
+def nginx(net):
+    return StockNginx(net)
+
+
+class Load:
+    """http_load.py beside the test."""
+
+    def __init__(self, net, nginx, mode):
+        self.mode = mode
+        self.proc = net.client.spawn([PYTHON, LOAD, net.s4, 80, "/1k", nginx.sums["1k"], CONNS, mode],
+                                     f"load-{mode}", stdin="pipe")
+        self.proc.wait_output("started")
+
+    def end(self):
+        self.proc.popen.stdin.close()
+        return {**json.loads(self.proc.ok(40).splitlines()[-1]), "mode": self.mode}
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def check(net, got, changes):
+    """Nothing was lost; `changes` is how often an owner of the port ended.
+
+    One difference to the kernel is known: connections that the owner had not yet accepted when it
+    closed its listener are reset, although other workers share the listener. Clients that keep
+    their connections do not meet it."""
+    queued = [f for f in got["failures"] if "ConnectionResetError" in f and "used: False" in f]
+    assert queued == got["failures"] and got["requests"] > 100, got
+    assert len(queued) <= (CONNS * changes if net.is_nstack and got["mode"] == "close" else 0), got
+
+
+def test_content(net, nginx, family):
+    proof = net.proof()
+    for name in ("1k", "10m"):
+        target = apps.url(net.saddr(family), 80, f"/{name}")
+        assert apps.curl_sum(net.client, target, net.workdir) == nginx.sums[name]
+    proof.user_stack(tcp=50)
+    assert len(nginx.workers(nginx.master())) == 4
+    assert not re.search(r"\[(emerg|alert|crit)\]", nginx.errors()), nginx.errors()
+
+
+@pytest.mark.parametrize("connections", ["keep", "close"])
+def test_reload_under_load(net, nginx, connections):
+    load = Load(net, nginx, connections)
+    master = nginx.master()
+    for _ in range(3):
+        old = nginx.workers(master)
+        os.kill(master, signal.SIGHUP)
+        wait.until(lambda: len(nginx.workers(master) - old) == 4, "four new workers")
+        wait.until(lambda: all(map(gone, old)), "the old workers to end")
+        nginx.wait_owned()
+    check(net, load.end(), changes=3)
+    proof = net.proof()
+    assert apps.curl_sum(net.client, apps.url(net.s4, 80, "/10m"), net.workdir) == nginx.sums["10m"]
+    proof.user_stack(tcp=20)
+
+
+@pytest.mark.xfail(reason="sockets that are inherited or shared are not adopted yet", strict=False)
+@pytest.mark.parametrize("connections", ["keep", "close"])
+def test_binary_upgrade_under_load(net, nginx, connections):
+    """USR2 starts a new master from the same binary, with the listeners by environment; WINCH and
+    QUIT end the old one."""
+    load = Load(net, nginx, connections)
+    old = nginx.master()
+    workers = nginx.workers(old)
+    os.kill(old, signal.SIGUSR2)
+    new = wait.until(lambda: nginx.master(old=True) == old and nginx.master() != old and nginx.master(),
+                     "the new master")
+    wait.until(lambda: len(nginx.workers(new)) == 4, "the new master's workers")
+    os.kill(old, signal.SIGWINCH)
+    wait.until(lambda: all(map(gone, workers)), "the old workers to end")
+    os.kill(old, signal.SIGQUIT)
+    wait.until(lambda: gone(old), "the old master to end")
+    nginx.wait_owned()
+    check(net, load.end(), changes=1)
+    proof = net.proof()
+    assert apps.curl_sum(net.client, apps.url(net.s4, 80, "/10m"), net.workdir) == nginx.sums["10m"]
+    proof.user_stack(tcp=20)
