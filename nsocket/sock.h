@@ -262,6 +262,8 @@ int sock_listen(struct nsock *ns, int fd, int backlog);
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int sock_shutdown(struct nsock *ns, int fd, int how);
+/* A descriptor was closed; the caller has a reference still. */
+void sock_linger(struct nsock *ns);
 int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
 int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, socklen_t len);
 /* The shadow of an accepted connection gets the listener's options, if it has not. Under ns->lock. */

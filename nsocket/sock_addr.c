@@ -189,10 +189,52 @@ static bool wants_port(struct nsock *ns, int fd, const struct sockaddr *addr, so
 	       libc.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, &n) == 0 && !later;
 }
 
+struct bind_ask {
+	struct nst_addr addr;
+	bool taken;
+};
+
+static void bind_compare(void *arg, uint8_t proto, const struct nst_addr *local,
+			 const struct nst_addr *remote)
+{
+	struct bind_ask *ask = arg;
+
+	if (proto == IPPROTO_TCP && local->port == ask->addr.port &&
+	    (nst_addr_is_any(&ask->addr) || nst_addr_same_ip(&ask->addr, local)))
+		ask->taken = true;
+}
+
+static bool opt_on(int fd, int name)
+{
+	socklen_t len = sizeof(int);
+	int v = 0;
+
+	return libc.getsockopt(fd, SOL_SOCKET, name, &v, &len) == 0 && v;
+}
+
+/* Connections of the stack that were accepted, and what is left of them in TIME_WAIT, are not bound in
+ * the kernel: has one of them the port, and must it not be shared? */
+static bool bind_taken(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct bind_ask ask = { .taken = false };
+
+	if (ns->proto != IPPROTO_TCP || nst_addr_from_sockaddr(&ask.addr, addr, len) ||
+	    !ask.addr.port || !ports_used(IPPROTO_TCP, ask.addr.port) ||
+	    opt_on(fd, SO_REUSEADDR) || opt_on(fd, SO_REUSEPORT))
+		return false;
+	worker_lock();
+	if (worker.st)
+		worker.ops->flows(worker.st, bind_compare, &ask);
+	worker_unlock();
+	return ask.taken;
+}
+
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	if (nsock_mode(ns) == SK_STREAM)
 		return -EINVAL;
+	if (addr && !ns->bound && bind_taken(ns, fd, addr, len))
+		return -EADDRINUSE;
 	/* what goes wrong there goes wrong again here, with the kernel's error */
 	if (!(wants_port(ns, fd, addr, len) && bind_unshared(fd, addr, len)) &&
 	    libc.bind(fd, addr, len) < 0)
@@ -732,6 +774,31 @@ static int shutdown_connecting(struct nsock *ns)
 	pthread_mutex_unlock(&ns->lock);
 	nsock_wake(ns, STACK_EV_OUT | STACK_EV_ERR | STACK_EV_HUP);
 	return 0;
+}
+
+/* No descriptor refers to it any more: SO_LINGER lets close() wait until all has arrived. */
+static bool linger_over(void *p)
+{
+	struct shm_session *s = nsock_session(p);
+
+	return !s || shm_session_state(s) == SHM_S_CLOSED ||
+	       (__atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE) & SHM_SF_FIN_ACKED);
+}
+
+void sock_linger(struct nsock *ns)
+{
+	struct shm_session *s = nsock_session(ns);
+
+	if (ns->linger_s <= 0 || __atomic_load_n(&ns->f.fds, __ATOMIC_RELAXED) || !s ||
+	    ns->remote || ns->share || nsock_mode(ns) != SK_STREAM ||
+	    shm_session_state(s) != SHM_S_CONNECTED || fifo_used(&ns->rx))
+		return;
+	pthread_mutex_lock(&ns->tx_lock);
+	__atomic_or_fetch(&s->app_flags, SHM_AF_RX_SHUT | SHM_AF_TX_SHUT, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&ns->tx_lock);
+	nsock_post(ns, SOCK_CMD_SHUT_RD | SOCK_CMD_SHUT_WR);
+	nsock_wait(ns, -1, 0, nsock_deadline((uint64_t)ns->linger_s * 1000000000u), linger_over,
+		   false);
 }
 
 int sock_shutdown(struct nsock *ns, int fd, int how)

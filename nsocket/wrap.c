@@ -54,6 +54,16 @@ static void closing(struct nfile *f, int fd)
 		share_keep(nsock_of(f), fd);
 }
 
+/* The reference of a table entry that was removed. */
+static void drop(struct nfile *f)
+{
+	if (!f)
+		return;
+	if (f->kind == NF_SOCK)
+		sock_linger((struct nsock *)f);
+	nfile_put(f);
+}
+
 /* --- life of descriptors ------------------------------------------------------------------------ */
 
 NS_EXPORT int socket(int domain, int type, int protocol)
@@ -79,8 +89,7 @@ NS_EXPORT int close(int fd)
 	closing(f, fd);
 	r = libc.close(fd);
 	err = errno;
-	if (f)
-		nfile_put(f);
+	drop(f);
 	errno = err;
 	return r;
 }
@@ -94,8 +103,7 @@ NS_EXPORT int fclose(FILE *file)
 	closing(f, fd);
 	r = libc.fclose(file);
 	err = errno;
-	if (f)
-		nfile_put(f);
+	drop(f);
 	errno = err;
 	return r;
 }
@@ -117,8 +125,7 @@ NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
 		if (!fd_is_protected(fd)) {
 			f = fd_remove(fd);
 			closing(f, fd);
-			if (f)
-				nfile_put(f);
+			drop(f);
 			continue;
 		}
 		if ((unsigned)fd > from && (r = libc.close_range(from, (unsigned)fd - 1, flags)))
@@ -147,8 +154,7 @@ static int dup_done(int fd, int to)
 			fd_install(to, f);
 		nfile_put(f);
 	}
-	if (old)
-		nfile_put(old);
+	drop(old);
 	return to;
 }
 

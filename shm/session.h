@@ -37,6 +37,7 @@ enum shm_session_state {
 #define SHM_SF_TX_DEAD 0x02u /* sending fails with EPIPE (reset, or peer is gone) */
 #define SHM_SF_RESET 0x04u   /* ended by a reset or a time-out */
 #define SHM_SF_URG 0x08u     /* urgent data was seen; urg_pos valid */
+#define SHM_SF_FIN_ACKED 0x20u /* the peer has all that was sent, and our FIN */
 #define SHM_SF_FIN 0x10u     /* the peer's FIN came in order: reading ends with 0, whatever follows */
 
 /* app_flags: set by the socket layer only. */

@@ -288,6 +288,10 @@ static bool conn_check(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)
 /* Our FIN was acknowledged. False: c is gone. */
 static bool fin_acked(struct tcpip *t, struct tcp_conn *c)
 {
+	if (!(c->flags & TCP_F_CLOSED) && !(c->s->stack_flags & SHM_SF_FIN_ACKED)) {
+		__atomic_fetch_or(&c->s->stack_flags, SHM_SF_FIN_ACKED, __ATOMIC_RELEASE);
+		tcp_ev(t, c, STACK_EV_OUT); /* as Linux wakes all, for a close() that lingers */
+	}
 	switch (c->state) {
 	case TCP_S_FIN_WAIT1:
 		tcp_set_state(t, c, TCP_S_FIN_WAIT2); /* orphan_wait() if nobody waits any more */
@@ -569,8 +573,6 @@ static void input_listener(struct tcpip *t, struct tcp_seg *g, uint32_t hash, ui
 	struct ip_pkt *p = g->p;
 	struct tcp_listener *l;
 
-	if (p->bcast)
-		return;
 	if (!netcfg_is_local(t->nc, &p->dst)) {
 		COUNT(t, rx_drop_not_ours);
 		return;
@@ -591,6 +593,10 @@ void tcp_input(struct tcpip *t, struct ip_pkt *p)
 	struct tcp_seg g;
 	uint32_t hash, isn = 0;
 
+	if (p->bcast) { /* TCP is between two */
+		COUNT(t, rx_drop_not_ours);
+		return;
+	}
 	if (!parse(t, p, &g, linear))
 		return;
 	if (!ip_pkt_csum(t, p, 16)) {

@@ -59,6 +59,15 @@ void tcp_keep_arm(struct tcpip *t, struct tcp_conn *c)
 	tcp_timer_set(t, c, TCP_T_KEEP, c->last_rcv + keep_idle(c));
 }
 
+/* When to repeat, but not past the user's time-out, which runs from since. */
+static uint64_t repeat_at(const struct tcpip *t, const struct tcp_conn *c, uint64_t since)
+{
+	uint64_t at = t->now + tcp_rto_now(c);
+	uint64_t end = since + (uint64_t)c->o.user_timeout_ms * NS_PER_MS;
+
+	return c->o.user_timeout_ms && at > end && end > t->now ? end : at;
+}
+
 /* True: the connection was given up. */
 static bool give_up_after(struct tcpip *t, struct tcp_conn *c, uint32_t tries)
 {
@@ -95,7 +104,7 @@ static void fire_syn(struct tcpip *t, struct tcp_conn *c)
 	c->rtt_start = 0;
 	COUNT(t, tcp_rexmit);
 	tcp_send_syn(t, c);
-	tcp_timer_set(t, c, TCP_T_REXMIT, t->now + tcp_rto_now(c));
+	tcp_timer_set(t, c, TCP_T_REXMIT, repeat_at(t, c, c->created));
 	tcp_syn_watch(t, c);
 }
 
@@ -131,7 +140,7 @@ static void fire_tlp(struct tcpip *t, struct tcp_conn *c)
 static void fire_rto(struct tcpip *t, struct tcp_conn *c)
 {
 	if (!c->stall_since)
-		c->stall_since = t->now;
+		c->stall_since = c->rexmit_from; /* when it was sent first */
 	if (give_up_after(t, c, c->backoff + 1u))
 		return;
 	COUNT(t, tcp_rto);
@@ -140,7 +149,7 @@ static void fire_rto(struct tcpip *t, struct tcp_conn *c)
 		c->backoff++;
 	tcp_output(t, c);
 	if (c->state != TCP_S_CLOSE)
-		tcp_timer_set(t, c, TCP_T_REXMIT, t->now + tcp_rto_now(c));
+		tcp_timer_set(t, c, TCP_T_REXMIT, repeat_at(t, c, c->stall_since));
 }
 
 static void fire_persist(struct tcpip *t, struct tcp_conn *c)

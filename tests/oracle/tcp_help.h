@@ -156,8 +156,8 @@ static inline void t_linger(int fd, int s)
 		o_fail("SO_LINGER");
 }
 
-/* The neighbour gets a link address that nobody has (or, on = false, is resolved again): packets to it
- * are sent and never answered. */
+/* The neighbour gets a multicast link address (or, lost = false, is resolved again): packets to it are
+ * sent and never answered, because no TCP takes what came by multicast. */
 static inline void t_neighbour(const struct sockaddr_storage *to, bool lost)
 {
 	const struct sockaddr_in *in4 = (const struct sockaddr_in *)to;
@@ -191,7 +191,7 @@ static inline void t_neighbour(const struct sockaddr_storage *to, bool lost)
 		a = (struct rtattr *)((char *)a + RTA_ALIGN(a->rta_len));
 		a->rta_type = NDA_LLADDR;
 		a->rta_len = RTA_LENGTH(6);
-		memcpy(RTA_DATA(a), "\x02\0\0\0\0\x99", 6);
+		memcpy(RTA_DATA(a), "\x03\0\0\0\0\x99", 6);
 		m.h.nlmsg_len += RTA_ALIGN(a->rta_len);
 	}
 	if (fd < 0 || send(fd, &m, m.h.nlmsg_len, 0) < 0 ||
@@ -199,6 +199,7 @@ static inline void t_neighbour(const struct sockaddr_storage *to, bool lost)
 	    answer.h.nlmsg_type != NLMSG_ERROR || answer.e.error)
 		o_fail("neighbour");
 	close(fd);
+	poll(NULL, 0, 200); /* nothing tells when a stack has heard of it */
 }
 
 /* The other side's address is lost, or found again: the link seems dead in this direction. */
