@@ -179,8 +179,8 @@
 	SYSCALL(sendmsg, 1) \
 	SYSCALL(sendmmsg, 1) \
 	SYSCALL(recvfrom, 1) \
-	SYSCALL(recvmsg, 1) \
-	SYSCALL(recvmmsg, 1) \
+	SYSCALL(recvmsg, 0) \
+	SYSCALL(recvmmsg, 0) \
 	SYSCALL(read, 1) \
 	SYSCALL(write, 1) \
 	SYSCALL(readv, 1) \

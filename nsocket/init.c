@@ -21,6 +21,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <nsocket/adopt.h>
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
 #include <nstack/fd_host.h>
@@ -573,5 +574,7 @@ __attribute__((constructor(103))) static void init_constructor(void)
 		ready = true;
 	if (ready && program_self_go())
 		kernel_only(SR_go_runtime);
+	if (ready)
+		adopt_inherited();
 	inside--;
 }

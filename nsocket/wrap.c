@@ -14,6 +14,7 @@
 #include <linux/close_range.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <nsocket/adopt.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <stdarg.h>
@@ -547,7 +548,7 @@ NS_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 NS_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	OURS_OR(fd, msg ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
-		libc.recvmsg(fd, msg, flags));
+		adopt_after(libc.recvmsg(fd, msg, flags), msg));
 }
 
 static ssize_t writev_ours(struct nsock *ns, int fd, const struct iovec *iov, int n, int flags)
@@ -689,11 +690,21 @@ static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 	return i ? (long)i : r;
 }
 
+static int recvmmsg_theirs(int fd, struct mmsghdr *vec, unsigned n, int flags,
+			   struct timespec *timeout)
+{
+	int r = libc.recvmmsg(fd, vec, n, flags, timeout);
+
+	for (int i = 0; i < r; i++)
+		adopt_after(r, &vec[i].msg_hdr);
+	return r;
+}
+
 NS_EXPORT int recvmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags,
 		       struct timespec *timeout)
 {
 	OURS_OR(fd, recvmmsg_ours(ns, fd, vec, n, flags, timeout),
-		libc.recvmmsg(fd, vec, n, flags, timeout));
+		recvmmsg_theirs(fd, vec, n, flags, timeout));
 }
 
 /* Between a pipe and a socket, by copying. */
