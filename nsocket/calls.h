@@ -15,10 +15,11 @@
  * takes to the same wrappers. Each is checked against libc and the kernel's headers by a test
  * (tests/structure/test_calls.py), which also has what is left out on purpose, name by name.
  *
- * Not in the list, on purpose: fork (pthread_atfork also sees forkpty, daemon and the like),
- * exec (the new image starts clean), getaddrinfo (libc's resolver calls itself inside, so name
- * lookups stay with the kernel), stdio on sockets (libc's streams call read and write inside: a
- * FILE on a socket only works while the kernel serves it).
+ * dprintf and __dprintf_chk are in it for their names; their wrappers go by vdprintf().
+ *
+ * Not in the list, on purpose: fork (pthread_atfork also sees forkpty and the like), exec (the new
+ * image starts clean), getaddrinfo (libc's resolver calls itself inside, so name lookups stay with
+ * the kernel), the rest of stdio (stdio.c says how streams come by our read and write).
  */
 #ifndef NSOCKET_CALLS_H
 #define NSOCKET_CALLS_H
@@ -29,7 +30,6 @@
 	CALL(int, close, (int fd), (fd)) \
 	CALL(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
 	CALL(void, closefrom, (int first), (first)) \
-	CALL(int, fclose, (FILE *file), (file)) \
 	CALL(int, dup, (int fd), (fd)) \
 	CALL(int, dup2, (int fd, int to), (fd, to)) \
 	CALL(int, dup3, (int fd, int to, int flags), (fd, to, flags)) \
@@ -91,6 +91,17 @@
 	CALL(ssize_t, __recvfrom_chk, (int fd, void *buf, size_t n, size_t room, int flags, \
 				       struct sockaddr *addr, socklen_t *len), \
 	     (fd, buf, n, room, flags, addr, len)) \
+	/* streams (stdio.c) */ \
+	CALL(FILE *, fdopen, (int fd, const char *mode), (fd, mode)) \
+	CALL(int, fclose, (FILE *file), (file)) \
+	CALL(FILE *, freopen, (const char *path, const char *mode, FILE *file), (path, mode, file)) \
+	CALL(FILE *, freopen64, (const char *path, const char *mode, FILE *file), \
+	     (path, mode, file)) \
+	CALL(int, dprintf, (int fd, const char *format, ...), (fd, format)) \
+	CALL(int, vdprintf, (int fd, const char *format, va_list ap), (fd, format, ap)) \
+	CALL(int, __dprintf_chk, (int fd, int flag, const char *format, ...), (fd, flag, format)) \
+	CALL(int, __vdprintf_chk, (int fd, int flag, const char *format, va_list ap), \
+	     (fd, flag, format, ap)) \
 	/* events (ev_*.c) */ \
 	CALL(int, epoll_create, (int size), (size)) \
 	CALL(int, epoll_create1, (int flags), (flags)) \
@@ -123,6 +134,7 @@
 	/* threads and the process */ \
 	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
 	CALL(pid_t, vfork, (void), ()) \
+	CALL(int, daemon, (int nochdir, int noclose), (nochdir, noclose)) \
 	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
 	     (sig, act, old)) \
 	CALL(int, setuid, (uid_t uid), (uid)) \
@@ -137,6 +149,7 @@
 #define NS_ALIASES(ALIAS) \
 	ALIAS(__close, close) \
 	ALIAS(_IO_fclose, fclose) \
+	ALIAS(_IO_fdopen, fdopen) \
 	ALIAS(__dup2, dup2) \
 	ALIAS(__fcntl, fcntl) \
 	ALIAS(__socket, socket) \

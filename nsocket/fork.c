@@ -19,6 +19,7 @@
 #include <nsocket/ev.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
+#include <nsocket/stdio.h>
 #include <rd/log.h>
 #include <stdlib.h>
 
@@ -30,6 +31,7 @@ static bool is_remote(struct nsock *ns, int fd)
 void fork_prepare(void)
 {
 	nsock_handover_each(is_remote, SR_forked);
+	stdio_fork_prepare();
 	ev_fork_prepare();
 	pthread_mutex_lock(&worker.start_lock);
 	worker_lock();
@@ -46,6 +48,7 @@ void fork_parent(void)
 	worker_unlock();
 	pthread_mutex_unlock(&worker.start_lock);
 	ev_fork_parent();
+	stdio_fork_parent();
 }
 
 static void socket_forget(struct nsock *ns)
@@ -108,6 +111,7 @@ void fork_child(void)
 	}
 	ns_log_after_fork();
 	ev_fork_child();
+	stdio_fork_child();
 }
 
 __attribute__((constructor(102))) static void fork_constructor(void)

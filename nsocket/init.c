@@ -24,6 +24,7 @@
 #include <nsocket/adopt.h>
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
+#include <nsocket/stdio.h>
 #include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <rd/log.h>
@@ -531,6 +532,7 @@ void init_exit(void)
 
 __attribute__((destructor)) static void init_destructor(void)
 {
+	stdio_flush();
 	init_exit();
 }
 

@@ -348,6 +348,9 @@ static inline void sock_owner_number(struct nsock *ns, int who)
 }
 void sock_owner_urgent(struct nsock *ns, const struct shm_session *s);
 
+/* fd, no longer in the table, is about to be closed (wrap.c). */
+void sock_closing(struct nfile *f, int fd);
+
 bool sig_restart(void); /* sig.c: do all handlers of the program restart calls? */
 /* A handler was installed, with these SA_* flags. */
 void sig_note(int sig, void (*handler)(int), unsigned long flags);

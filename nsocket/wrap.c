@@ -49,7 +49,7 @@ static long put(struct nsock *ns, long r)
 }
 
 /* fd, no longer in the table, is about to be closed. */
-static void closing(struct nfile *f, int fd)
+void sock_closing(struct nfile *f, int fd)
 {
 	if (f && f->kind == NF_SOCK && nsock_of(f)->share && nfile_fd_count(f) == 0)
 		share_keep(nsock_of(f), fd);
@@ -87,7 +87,7 @@ NS_EXPORT int close(int fd)
 		return -1;
 	}
 	f = fd_remove(fd);
-	closing(f, fd);
+	sock_closing(f, fd);
 	r = libc.close(fd);
 	err = errno;
 	drop(f);
@@ -95,20 +95,6 @@ NS_EXPORT int close(int fd)
 	return r;
 }
 NS_ALIAS(__close, close);
-
-NS_EXPORT int fclose(FILE *file)
-{
-	int fd = file ? fileno(file) : -1, r, err;
-	struct nfile *f = fd >= 0 && fd_is_ours(fd) ? fd_remove(fd) : NULL;
-
-	closing(f, fd);
-	r = libc.fclose(file);
-	err = errno;
-	drop(f);
-	errno = err;
-	return r;
-}
-NS_ALIAS(_IO_fclose, fclose);
 
 /* Everything of ours in [first, last] goes; the library's own descriptors stay. */
 NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -125,7 +111,7 @@ NS_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	     fd = fd_next(fd + 1)) {
 		if (!fd_is_protected(fd)) {
 			f = fd_remove(fd);
-			closing(f, fd);
+			sock_closing(f, fd);
 			drop(f);
 			continue;
 		}
@@ -872,6 +858,32 @@ NS_EXPORT pid_t vfork(void)
 	return fork();
 }
 NS_ALIAS(__vfork, vfork);
+
+/* As libc's, which would put /dev/null in the place of descriptors of ours by system calls of its
+ * own. */
+NS_EXPORT int daemon(int nochdir, int noclose)
+{
+	pid_t pid = fork();
+	int fd;
+
+	if (pid > 0)
+		_exit(0);
+	if (pid < 0 || setsid() < 0)
+		return -1;
+	if (!nochdir && chdir("/") < 0)
+		return -1;
+	if (noclose)
+		return 0;
+	fd = open("/dev/null", O_RDWR);
+	if (fd < 0)
+		return -1;
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return 0;
+}
 
 NS_EXPORT void _exit(int status)
 {
