@@ -185,6 +185,9 @@ static void link_free(struct link *l)
 		*pp = l->next;
 	for (uint32_t i = 0; l->share && i < l->shm->n; i++)
 		ref_drop(l, i);
+	/* closing would not do: a child forked since may have the socket open, too */
+	if (links_ep >= 0)
+		libc.epoll_ctl(links_ep, EPOLL_CTL_DEL, l->sock, NULL);
 	fd_hide_close(l->sock);
 	if (l->shm)
 		munmap(l->shm, l->size);
@@ -328,11 +331,10 @@ static bool asked_serve(void);
 void share_run(void)
 {
 	struct epoll_event ev[16];
-	int n = libc.epoll_wait(links_ep, ev, 16, 0);
+	int n;
 
-	if (n <= 0)
-		return;
 	worker_lock();
+	n = libc.epoll_wait(links_ep, ev, 16, 0); /* what it names is not freed meanwhile */
 	for (int i = 0; worker.st && i < n; i++)
 		link_run(ev[i].data.ptr);
 	worker_unlock();
