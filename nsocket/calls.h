@@ -137,6 +137,8 @@
 	CALL(int, daemon, (int nochdir, int noclose), (nochdir, noclose)) \
 	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
 	     (sig, act, old)) \
+	CALL(sighandler_t, signal, (int sig, sighandler_t handler), (sig, handler)) \
+	CALL(int, siginterrupt, (int sig, int interrupt), (sig, interrupt)) \
 	CALL(int, setuid, (uid_t uid), (uid)) \
 	CALL(int, seteuid, (uid_t euid), (euid)) \
 	CALL(int, setreuid, (uid_t ruid, uid_t euid), (ruid, euid)) \
@@ -164,6 +166,8 @@
 	ALIAS(__backtrace_symbols_fd, backtrace_symbols_fd) \
 	ALIAS(__fdelt_warn, __fdelt_chk) \
 	ALIAS(__sigaction, sigaction) \
+	ALIAS(ssignal, signal) \
+	ALIAS(bsd_signal, signal) \
 	ALIAS(__vfork, vfork)
 
 /* SYSCALL(name, descriptors): a system call whose arguments and results are those of the wrapper of

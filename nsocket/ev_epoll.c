@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/ev_internal.h"
+#include "nsocket/cleanup.h"
 #include "nsocket/libc.h"
 
 #include <limits.h>
@@ -396,6 +397,7 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	uint64_t until;
 	int n, r = 1;
 
+	worker_call_begin();
 	worker_burst(0);
 	worker_drive();
 	for (;;) {
@@ -438,11 +440,12 @@ static void raw_cancelled(void *arg)
 static int raw_wait_counted(struct ev_set *s, int epfd, struct epoll_event *evs, int max,
 			    const struct timespec *timeout, const sigset_t *mask)
 {
-	volatile int n;
+	struct _pthread_cleanup_buffer undo;
+	int n;
 
-	pthread_cleanup_push(raw_cancelled, s);
+	cleanup_push(&undo, raw_cancelled, s);
 	n = raw_wait(epfd, evs, max, timeout, mask);
-	pthread_cleanup_pop(0);
+	cleanup_pop(&undo);
 	return n;
 }
 

@@ -17,6 +17,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/ev_internal.h"
+#include "nsocket/cleanup.h"
 #include "nsocket/libc.h"
 
 #include <stdlib.h>
@@ -236,11 +237,12 @@ static void call_end(void *arg)
 
 static int call_sleep(struct poll_call *c, uint64_t until, const sigset_t *mask)
 {
-	volatile int r;
+	struct _pthread_cleanup_buffer undo;
+	int r;
 
-	pthread_cleanup_push(call_end, c);
+	cleanup_push(&undo, call_end, c);
 	r = worker_wait(c->block->waiter, c->kfds, c->nk, until, mask, block_fired, c->block);
-	pthread_cleanup_pop(0);
+	cleanup_pop(&undo);
 	return r;
 }
 
@@ -250,6 +252,7 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 	struct poll_block *b;
 	int n, r = 1;
 
+	worker_call_begin();
 	worker_drive();
 	n = call_look(c, ev_timeout_zero(timeout) ? mask : NULL);
 	if (n || ev_timeout_zero(timeout))

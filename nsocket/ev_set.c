@@ -19,6 +19,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/ev_internal.h"
+#include "nsocket/cleanup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -513,7 +514,7 @@ static bool sleep_over(void *arg)
 	       (sl->slot && __atomic_load_n(sl->slot, __ATOMIC_SEQ_CST) != sl->w);
 }
 
-/* The thread was cancelled in its sleep: what its call would have undone. */
+/* The thread left the call in its sleep: what that would have undone. */
 static void sleep_cancelled(void *arg)
 {
 	struct sleep *sl = arg;
@@ -529,16 +530,17 @@ int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t de
 		 const sigset_t *sigmask)
 {
 	struct sleep sl = { .set = s, .w = waiter_self() };
+	struct _pthread_cleanup_buffer undo;
 	uint64_t soon = UINT64_MAX;
 	int r;
 
 	sl.slot = sleeper_enter(s, sl.w);
 	if (!sl.slot) /* no memory for a place to sleep: look again soon instead */
 		soon = worker_now() + 1000000;
-	pthread_cleanup_push(sleep_cancelled, &sl);
+	cleanup_push(&undo, sleep_cancelled, &sl);
 	r = worker_wait(sl.w, kfds, nk, soon < deadline_ns ? soon : deadline_ns, sigmask,
 			sleep_over, &sl);
-	pthread_cleanup_pop(0);
+	cleanup_pop(&undo);
 	if (sl.slot)
 		sleeper_leave(s, sl.slot, sl.w);
 	return r == 0 && soon < deadline_ns ? 1 : r;

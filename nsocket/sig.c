@@ -1,40 +1,174 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sig.c - would the kernel have restarted this call?
+/* nsocket/sig.c - signal handlers and the calls that they interrupt
  *
- * A blocking call of ours sleeps in ppoll(), which always ends with EINTR when a handler ran; the
- * kernel's own recv() goes on if the handler was installed with SA_RESTART. Which handler ran
- * can't be known afterwards, so this keeps the set of signals whose handlers lack SA_RESTART: while
- * it is empty, calls restart; otherwise they answer EINTR. signal() of the C library sets
- * SA_RESTART and needs no interception.
+ * A blocking call of ours is many things in a row: a look at the FIFOs, a round of the stack, a
+ * ppoll(), a wake-up that was meant for another, ppoll() again. The kernel's call would end with
+ * EINTR whichever of these a handler interrupts, or go on if that handler has SA_RESTART. So we
+ * have to know that a handler ran, in which thread, and with which flags: the kernel calls handlers
+ * of the program by handler_run(), which notes it (worker_interrupted()). What the program asks
+ * about its handlers is answered as it set them.
  *
- * Threads: any.
+ * Signals by which the processor reports a fault do not end waits and are left alone; so is whatever
+ * is installed past these functions. ppoll() also ends when such a handler ran: then the call is
+ * restarted if all of them have SA_RESTART.
+ *
+ * Threads: any; handler_run() is async-signal-safe.
  */
 #define _GNU_SOURCE
-#include "nsocket/sock.h"
+#include "nsocket/sig.h"
+#include "nsocket/libc.h"
+#include "nsocket/worker.h"
 
-static uint64_t breaking; /* atomic: bit sig - 1 */
+#include <errno.h>
 
-void sig_note(int sig, void (*handler)(int), unsigned long flags)
+#define SIGNALS 65 /* the kernel's, 1 to 64 */
+#define BIT(sig) (1ull << ((sig) - 1))
+static const uint64_t faults = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) |
+			       BIT(SIGSYS);
+
+typedef void handler_fn(int sig, siginfo_t *info, void *context);
+
+/* The program's handlers, as far as the kernel calls handler_run() for them. */
+static struct handler {
+	handler_fn *fn; /* atomic */
+	int flags;      /* atomic */
+} handlers[SIGNALS];
+
+static uint64_t interrupting; /* atomic: siginterrupt(sig, 1), for signal() */
+
+static struct handler handler_get(int sig)
 {
-	uint64_t bit = sig >= 1 && sig <= 64 ? 1ull << (sig - 1) : 0;
+	/* acquire: pairs sig.handler */
+	handler_fn *fn = __atomic_load_n(&handlers[sig].fn, __ATOMIC_ACQUIRE);
 
-	if (handler == SIG_DFL || handler == SIG_IGN || (flags & SA_RESTART))
-		__atomic_and_fetch(&breaking, ~bit, __ATOMIC_RELAXED);
-	else
-		__atomic_or_fetch(&breaking, bit, __ATOMIC_RELAXED);
+	return (struct handler){ fn, __atomic_load_n(&handlers[sig].flags, __ATOMIC_RELAXED) };
+}
+
+static void handler_put(int sig, struct handler h)
+{
+	__atomic_store_n(&handlers[sig].flags, h.flags, __ATOMIC_RELAXED);
+	/* release: pairs sig.handler - its flags before */
+	__atomic_store_n(&handlers[sig].fn, h.fn, __ATOMIC_RELEASE);
+}
+
+static void handler_run(int sig, siginfo_t *info, void *context)
+{
+	struct handler h = handler_get(sig);
+	struct worker_call outer = worker_call_save();
+
+	h.fn(sig, info, context); /* one that wants the number only ignores the rest */
+	worker_call_restore(&outer, h.flags & SA_RESTART);
+}
+
+static bool is_run(const struct sigaction *a)
+{
+	return (a->sa_flags & SA_SIGINFO) && a->sa_sigaction == handler_run;
+}
+
+void sig_as_set(int sig, void (**fn)(int), unsigned long *flags)
+{
+	struct handler h = handler_get(sig);
+
+	if (*fn != (void (*)(int))(void *)handler_run)
+		return;
+	*fn = (void (*)(int))(void *)h.fn;
+	if (!(h.flags & SA_SIGINFO))
+		*flags &= ~(unsigned long)SA_SIGINFO;
+}
+
+/* What the kernel has, as the program set it: h was the handler then. */
+static void as_set(struct sigaction *a, struct handler h)
+{
+	if (!is_run(a))
+		return;
+	a->sa_sigaction = h.fn;
+	if (!(h.flags & SA_SIGINFO))
+		a->sa_flags &= ~SA_SIGINFO;
+}
+
+static bool taken(int sig, const struct sigaction *act)
+{
+	return act && sig >= 1 && sig < SIGNALS && !(faults & BIT(sig)) &&
+	       act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN;
 }
 
 NS_EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	int r = libc.sigaction(sig, act, old);
+	struct handler before = { NULL, 0 };
+	struct sigaction ours;
+	bool take = taken(sig, act);
+	int r;
 
-	if (r == 0 && act)
-		sig_note(sig, act->sa_handler, (unsigned long)act->sa_flags);
+	if (sig >= 1 && sig < SIGNALS)
+		before = handler_get(sig);
+	if (take) {
+		ours = *act;
+		ours.sa_sigaction = handler_run;
+		ours.sa_flags |= SA_SIGINFO;
+		/* first: the kernel may call it before we are back */
+		handler_put(sig, (struct handler){ act->sa_sigaction, act->sa_flags });
+	}
+	r = libc.sigaction(sig, take ? &ours : act, old);
+	if (r && take)
+		handler_put(sig, before);
+	if (!r && old)
+		as_set(old, before);
 	return r;
 }
 NS_ALIAS(__sigaction, sigaction);
 
+NS_EXPORT sighandler_t signal(int sig, sighandler_t handler)
+{
+	struct sigaction act = { .sa_handler = handler, .sa_flags = SA_RESTART }, old;
+
+	if (handler == SIG_ERR || sig < 1 || sig >= SIGNALS) {
+		errno = EINVAL;
+		return SIG_ERR;
+	}
+	if (__atomic_load_n(&interrupting, __ATOMIC_RELAXED) & BIT(sig))
+		act.sa_flags = 0;
+	sigaddset(&act.sa_mask, sig);
+	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
+}
+NS_ALIAS(ssignal, signal);
+NS_ALIAS(bsd_signal, signal);
+
+NS_EXPORT int siginterrupt(int sig, int interrupt)
+{
+	struct sigaction act;
+
+	if (sigaction(sig, NULL, &act))
+		return -1;
+	if (interrupt) {
+		__atomic_or_fetch(&interrupting, BIT(sig), __ATOMIC_RELAXED);
+		act.sa_flags &= ~SA_RESTART;
+	} else {
+		__atomic_and_fetch(&interrupting, ~BIT(sig), __ATOMIC_RELAXED);
+		act.sa_flags |= SA_RESTART;
+	}
+	return sigaction(sig, &act, NULL);
+}
+
+/* Do all handlers restart calls that were not set by the functions above? */
+static bool others_restart(void)
+{
+	struct sigaction a;
+
+	for (int sig = 1; sig < SIGNALS; sig++)
+		if (!(faults & BIT(sig)) && !libc.sigaction(sig, NULL, &a) && !is_run(&a) &&
+		    a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN &&
+		    !(a.sa_flags & SA_RESTART))
+			return false;
+	return true;
+}
+
 bool sig_restart(void)
 {
-	return !__atomic_load_n(&breaking, __ATOMIC_RELAXED);
+	enum worker_interrupt by = worker_interrupted();
+
+	if (by == WORKER_UNKNOWN_HANDLER)
+		return others_restart();
+	if (by == WORKER_RESTARTING_HANDLER)
+		worker_call_begin(); /* as if it were called again */
+	return by == WORKER_RESTARTING_HANDLER;
 }

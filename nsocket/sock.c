@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
+#include "nsocket/cleanup.h"
 
 #include <nsocket/ev.h>
 #include <nsocket/opt_log.h>
@@ -339,7 +340,8 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 {
 	struct sock_wait me = { .ns = ns, .w = waiter_self() };
 	struct pollfd k = { .fd = kfd, .events = kevents };
-	volatile int r; /* pthread_cleanup_push() is a setjmp() */
+	struct _pthread_cleanup_buffer undo;
+	int r;
 
 	if (ns->remote)
 		share_listen();
@@ -349,11 +351,11 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	/* seq_cst: pairs sock.wait - counted before the condition is looked at */
 	__atomic_add_fetch(&ns->nwaits, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&ns->wait_lock);
-	pthread_cleanup_push(wait_cancelled, &me);
+	cleanup_push(&undo, wait_cancelled, &me);
 	do
 		r = worker_wait(me.w, &k, kfd >= 0, deadline, NULL, ready, ns);
 	while (r == -EINTR && restart && deadline == UINT64_MAX && sig_restart());
-	pthread_cleanup_pop(0);
+	cleanup_pop(&undo);
 	wait_leave(&me);
 	return r;
 }

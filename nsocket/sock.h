@@ -19,6 +19,7 @@
 #include <nsocket/file.h>
 #include <nsocket/libc.h>
 #include <nsocket/share.h>
+#include <nsocket/sig.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/addr.h>
 #include <shm/session.h>
@@ -351,9 +352,6 @@ void sock_owner_urgent(struct nsock *ns, const struct shm_session *s);
 /* fd, no longer in the table, is about to be closed (wrap.c). */
 void sock_closing(struct nfile *f, int fd);
 
-bool sig_restart(void); /* sig.c: do all handlers of the program restart calls? */
-/* A handler was installed, with these SA_* flags. */
-void sig_note(int sig, void (*handler)(int), unsigned long flags);
 /* priv.c: the effective user id is about to become this one; (uid_t)-1: it stays. */
 void priv_before_user(uid_t user);
 

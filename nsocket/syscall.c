@@ -135,13 +135,13 @@ static long own_pselect6(long n, long rd, long wr, long ex, long timeout, long m
 static long own_rt_sigaction(long sig, long act, long old, long size, long e, long f)
 {
 	/* as the kernel has it; both architectures begin like this */
-	struct { void (*handler)(int); unsigned long flags; } sa = { NULL, 0 };
-	long r;
+	struct { void (*handler)(int); unsigned long flags; } sa;
+	long r = libc.syscall(SYS_rt_sigaction, sig, act, old, size, e, f);
 
-	r = libc.syscall(SYS_rt_sigaction, sig, act, old, size, e, f);
-	if (r == 0 && act) {
-		memcpy(&sa, (const void *)act, sizeof(sa));
-		sig_note((int)sig, sa.handler, sa.flags);
+	if (r == 0 && old) {
+		memcpy(&sa, (const void *)old, sizeof(sa));
+		sig_as_set((int)sig, &sa.handler, &sa.flags);
+		memcpy((void *)old, &sa, sizeof(sa));
 	}
 	return r;
 }

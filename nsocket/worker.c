@@ -28,6 +28,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/worker_internal.h"
+#include "nsocket/cleanup.h"
 
 #include <errno.h>
 #include <nsocket/libc.h>
@@ -82,6 +83,8 @@ static int cancel_old;           /* worker lock */
 static __thread unsigned burst_left;   /* calls that need not send at once */
 static __thread uint64_t burst_until;
 static __thread struct waiter *self_waiter;
+static __thread uint32_t handlers_run;  /* handlers of the program, in this thread */
+static __thread struct worker_call call; /* handlers_run when it began; of the first one since */
 static pthread_key_t waiter_key;
 static pthread_once_t waiter_once = PTHREAD_ONCE_INIT;
 
@@ -171,6 +174,43 @@ static void waiter_awake(struct waiter *w)
 	if ((__atomic_exchange_n(&w->state, AWAKE, __ATOMIC_SEQ_CST) == RUNG ||
 	     w == &helper_waiter) && w->efd >= 0)
 		(void)!syscall(SYS_read, w->efd, &n, sizeof(n));
+}
+
+/* --- handlers of the program -------------------------------------------------------------- */
+
+void worker_call_begin(void)
+{
+	call.began = handlers_run;
+}
+
+enum worker_interrupt worker_interrupted(void)
+{
+	if (handlers_run == call.began)
+		return WORKER_UNKNOWN_HANDLER;
+	return call.restarts ? WORKER_RESTARTING_HANDLER : WORKER_HANDLER;
+}
+
+struct worker_call worker_call_save(void)
+{
+	struct waiter *w = self_waiter;
+
+	call.sleeps = w && __atomic_load_n(&w->state, __ATOMIC_RELAXED) != AWAKE;
+	return call;
+}
+
+void worker_call_restore(const struct worker_call *c, bool restarts)
+{
+	int err = errno;
+
+	call = *c;
+	if (handlers_run++ == call.began)
+		call.restarts = restarts;
+	/* it may have come just before the ppoll(), and have slept itself meanwhile */
+	if (c->sleeps) {
+		__atomic_store_n(&self_waiter->state, RUNG, __ATOMIC_SEQ_CST);
+		waiter_bell(self_waiter);
+	}
+	errno = err;
 }
 
 /* --- the lock and commands ---------------------------------------------------------------- */
@@ -510,11 +550,12 @@ static void sleep_end(void *arg)
 static int sleep_tidily(struct waiter *w, struct pollfd *kfds, unsigned nk, bool lead,
 			uint64_t until, const sigset_t *sigmask)
 {
-	volatile int r;
+	struct _pthread_cleanup_buffer undo;
+	int r;
 
-	pthread_cleanup_push(sleep_end, w);
+	cleanup_push(&undo, sleep_end, w);
 	r = sleep_poll(w, kfds, nk, lead, until, sigmask);
-	pthread_cleanup_pop(0);
+	cleanup_pop(&undo);
 	return r;
 }
 
@@ -536,7 +577,7 @@ static int sleep_once(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64
 		if (lead && stack_due < until)
 			until = stack_due;
 	}
-	if (!ready(arg))
+	if (!ready(arg) && handlers_run == call.began)
 		r = sleep_tidily(w, kfds, nk, lead, until, sigmask);
 	sleep_end(w);
 	return r;
@@ -556,6 +597,10 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 		if (deadline_ns == 0) {
 			r = look(kfds, nk, sigmask);
 			return r > 0 ? 1 : r;
+		}
+		if (handlers_run != call.began) { /* what is ready comes first, as in Linux */
+			r = look(kfds, nk, NULL);
+			return r > 0 ? 1 : -EINTR;
 		}
 		now = worker_now();
 		if (worker.spin_ns && worker_running()) {
@@ -578,7 +623,7 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 		}
 		r = sleep_once(w, kfds, nk, deadline_ns, sigmask, ready, arg);
 		if (r)
-			return r > 0 ? 1 : r;
+			return r > 0 || ready(arg) ? 1 : r;
 	}
 }
 

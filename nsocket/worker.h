@@ -38,6 +38,25 @@ void waiter_ring(struct waiter *w);
 int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg);
 
+/* A call of the program begins: a handler that runs in this thread from here on ends its waits with
+ * -EINTR, also when it runs between two sleeps, where ppoll() does not notice. */
+void worker_call_begin(void);
+enum worker_interrupt {
+	WORKER_UNKNOWN_HANDLER, /* none that is known: then ppoll() said so */
+	WORKER_HANDLER,
+	WORKER_RESTARTING_HANDLER, /* the first one that ran has SA_RESTART */
+};
+/* By what was the call interrupted? */
+enum worker_interrupt worker_interrupted(void);
+/* Around a handler, in its thread: what it calls is a call of its own; the one that it interrupted
+ * is to end. */
+struct worker_call {
+	uint32_t began;
+	bool restarts, sleeps;
+};
+struct worker_call worker_call_save(void);
+void worker_call_restore(const struct worker_call *c, bool restarts);
+
 /* One bounded round of driving if the lock is free; cheap. Nothing during a burst. */
 void worker_drive(void);
 

@@ -33,11 +33,14 @@ static inline struct nsock *get(int fd)
 	if (__builtin_expect(!fd_is_ours(fd), 1))
 		return NULL;
 	f = fd_get(fd);
-	if (f && f->kind != NF_SOCK) {
+	if (!f) /* one of the library's own: such calls come inside of others */
+		return NULL;
+	if (f->kind != NF_SOCK) {
 		nfile_put(f);
 		return NULL;
 	}
-	if (f && nsock_of(f)->remote)
+	worker_call_begin();
+	if (nsock_of(f)->remote)
 		share_gone(nsock_of(f));
 	return (struct nsock *)f;
 }

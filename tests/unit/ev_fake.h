@@ -195,6 +195,10 @@ void worker_burst(unsigned n)
 {
 }
 
+void worker_call_begin(void)
+{
+}
+
 void worker_drive(void)
 {
 }
