@@ -170,6 +170,20 @@
 	ALIAS(bsd_signal, signal) \
 	ALIAS(__vfork, vfork)
 
+/* CALL(name, (parameters), (arguments)): functions of liburing that make a ring (uring.c). All
+ * return an int, -errno if they fail. */
+struct io_uring;
+struct io_uring_params;
+#define NS_LIBURING(CALL) \
+	CALL(io_uring_setup, (unsigned entries, struct io_uring_params *p), (entries, p)) \
+	CALL(io_uring_queue_init, (unsigned entries, struct io_uring *ring, unsigned flags), \
+	     (entries, ring, flags)) \
+	CALL(io_uring_queue_init_params, (unsigned entries, struct io_uring *ring, \
+					  struct io_uring_params *p), (entries, ring, p)) \
+	CALL(io_uring_queue_init_mem, (unsigned entries, struct io_uring *ring, \
+				       struct io_uring_params *p, void *buf, size_t size), \
+	     (entries, ring, p, buf, size))
+
 /* SYSCALL(name, descriptors): a system call whose arguments and results are those of the wrapper of
  * the same name. descriptors: which arguments say whether it concerns us, as bits; 0 = it always
  * does. LEGACY: younger architectures lack it. */
@@ -228,6 +242,7 @@
 	SYSCALL(setuid, 0) \
 	SYSCALL(setreuid, 0) \
 	SYSCALL(setresuid, 0) \
+	SYSCALL(io_uring_setup, 0) \
 	SYSCALL(exit_group, 0)
 
 #endif

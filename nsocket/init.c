@@ -25,6 +25,7 @@
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
 #include <nsocket/stdio.h>
+#include <nsocket/uring.h>
 #include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <rd/log.h>
@@ -403,6 +404,10 @@ static int start(void)
 	const struct ns_config *c = rd_config();
 	int err;
 
+	if (uring_at_start()) {
+		ns_log_fallback("everything stays with the kernel: %s", sock_reason_help[SR_io_uring]);
+		return -ENODEV;
+	}
 	if (!ports_open(c)) {
 		ns_log_fallback("everything stays with the kernel: %s", ports_why());
 		stop();

@@ -12,6 +12,7 @@
 #include "nsocket/sock.h"
 
 #include <nsocket/opt_log.h>
+#include <nsocket/handover.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <rd/sys.h>
@@ -638,6 +639,19 @@ static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr 
 	return fd;
 }
 
+/* fd was accepted from the stack. Where the process has got a ring since the connection came, the
+ * connection goes where it is looked for. */
+static int accept_given(int fd)
+{
+	struct nfile *f;
+
+	if (fd >= 0 && nsock_kernel_only_why() != SR_NR_ && (f = fd_get(fd))) {
+		nsock_handover(nsock_of(f), fd, nsock_kernel_only_why());
+		nfile_put(f);
+	}
+	return fd;
+}
+
 static void kernel_rcvtimeo(int fd, uint64_t ns)
 {
 	struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u),
@@ -724,7 +738,7 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		}
 		if (s) {
 			worker_tick();
-			return accept_make(ns, s, addr, len, flags);
+			return accept_given(accept_make(ns, s, addr, len, flags));
 		}
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))

@@ -23,6 +23,7 @@
 #include <nsocket/file.h>
 #include <nsocket/init.h>
 #include <nsocket/sock.h>
+#include <nsocket/uring.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -203,6 +204,17 @@ static long own_clone3(long arg, long size, long c, long d, long e, long f)
 static __attribute__((unused)) long own_fork(long a, long b, long c, long d, long e, long f)
 {
 	return fork_by(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static long own_io_uring_setup(long entries, long p, long c, long d, long e, long f)
+{
+	long r = libc.syscall(SYS_io_uring_setup, entries, p, c, d, e, f);
+	int err = errno;
+
+	if (r >= 0)
+		uring_seen();
+	errno = err;
+	return r;
 }
 
 static long own_exit_group(long status, long b, long c, long d, long e, long f)
