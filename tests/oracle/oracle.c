@@ -196,6 +196,30 @@ static bool is_addr(int family, const void *addr, const char *text)
 	return inet_pton(family, text, want) == 1 && !memcmp(addr, want, family == AF_INET ? 4 : 16);
 }
 
+static const char *host_of(int family, enum o_who who)
+{
+	bool v4 = family == AF_INET;
+	static char absent[INET6_ADDRSTRLEN];
+
+	switch (who) {
+	case O_SERVER:
+		return v4 ? play.s4 : play.s6;
+	case O_CLIENT:
+		return v4 ? play.c4 : play.c6;
+	case O_ANY:
+		return v4 ? "0.0.0.0" : "::";
+	case O_LOOPBACK:
+		return v4 ? "127.0.0.1" : "::1";
+	case O_ABSENT:
+		snprintf(absent, sizeof(absent), "%s", v4 ? play.s4 : play.s6);
+		strcpy(strrchr(absent, v4 ? '.' : ':') + 1, v4 ? "77" : "4d");
+		return absent;
+	case O_UNROUTABLE:
+		return v4 ? "198.19.255.1" : "2001:db8:ffff::1";
+	}
+	return "";
+}
+
 static void put_host(char *buf, size_t n, int family, const void *addr)
 {
 	const unsigned char *b = addr;
@@ -210,6 +234,8 @@ static void put_host(char *buf, size_t n, int family, const void *addr)
 		snprintf(buf, n, "client");
 	} else if (is_addr(family, addr, v4 ? "0.0.0.0" : "::")) {
 		snprintf(buf, n, "any");
+	} else if (is_addr(family, addr, host_of(family, O_ABSENT))) {
+		snprintf(buf, n, "absent");
 	} else if (v4 && b[0] == 198 && b[1] == 18) {
 		snprintf(buf, n, "net.%u", b[3]); /* the third byte is another one in every play */
 	} else if (!v4 && b[0] == 0xfe && b[1] == 0x80) {
@@ -289,30 +315,6 @@ uint16_t o_port(int i)
 const char *o_ifname(void)
 {
 	return play.ifname;
-}
-
-static const char *host_of(int family, enum o_who who)
-{
-	bool v4 = family == AF_INET;
-	static char absent[INET6_ADDRSTRLEN];
-
-	switch (who) {
-	case O_SERVER:
-		return v4 ? play.s4 : play.s6;
-	case O_CLIENT:
-		return v4 ? play.c4 : play.c6;
-	case O_ANY:
-		return v4 ? "0.0.0.0" : "::";
-	case O_LOOPBACK:
-		return v4 ? "127.0.0.1" : "::1";
-	case O_ABSENT:
-		snprintf(absent, sizeof(absent), "%s", v4 ? play.s4 : play.s6);
-		strcpy(strrchr(absent, v4 ? '.' : ':') + 1, v4 ? "77" : "4d");
-		return absent;
-	case O_UNROUTABLE:
-		return v4 ? "198.19.255.1" : "2001:db8:ffff::1";
-	}
-	return "";
 }
 
 socklen_t o_addr_of(struct sockaddr_storage *a, int family, enum o_who who, uint16_t port)

@@ -1,35 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/oracle/udp_basic.c - datagrams on sockets that are not connected; blocking; life */
-#include "oracle.h"
+#include "udp.h"
 #include <pthread.h>
-
-static void own_name(const char *label, int fd)
-{
-	struct sockaddr_storage a;
-	socklen_t len = sizeof(a);
-
-	if (getsockname(fd, (void *)&a, &len))
-		o_ret(label, -1);
-	else
-		o_addr(label, &a, len);
-}
-
-static void recv_from(const char *label, const char *who, int fd)
-{
-	struct sockaddr_storage a;
-	socklen_t len = sizeof(a);
-	char buf[200];
-	ssize_t r;
-
-	o_wait(fd, POLLIN);
-	r = recvfrom(fd, buf, sizeof(buf), MSG_DONTWAIT, (void *)&a, &len);
-	if (r < 0) {
-		o_ret(label, r);
-		return;
-	}
-	o_bytes(label, buf, (size_t)r);
-	o_addr(who, &a, len);
-}
 
 /* --- echo ---------------------------------------------------------------------------------------- */
 
@@ -86,12 +58,6 @@ SCENARIO(udp_echo, "send and receive without connect; implicit bind", O_BOTH, ec
 
 /* --- reading -------------------------------------------------------------------------------------- */
 
-static void send_n(int fd, const char *text)
-{
-	if (send(fd, text, strlen(text), 0) < 0)
-		o_fail("send");
-}
-
 static void reading_server(void)
 {
 	int fd = o_udp_connected(0, 0), n = -1;
@@ -137,10 +103,10 @@ static void reading_client(void)
 	int fd = o_udp_connected(0, 0), n = -1;
 
 	o_sync();
-	send_n(fd, "0123456789");
-	send_n(fd, "abcdefg");
-	send_n(fd, "gone");
-	send_n(fd, "scatter");
+	send_text(fd, "0123456789");
+	send_text(fd, "abcdefg");
+	send_text(fd, "gone");
+	send_text(fd, "scatter");
 	O("write", write(fd, "written", 7));
 	O("write nothing", write(fd, "", 0) );
 	O("writev", writev(fd, (struct iovec[]){{"ve", 2}, {"ctor", 4}}, 2));
@@ -490,7 +456,7 @@ static void share_client(void)
 
 	for (int i = 0; i < 5; i++) {
 		o_sync();
-		send_n(fd, "x");
+		send_text(fd, "x");
 	}
 	o_sync();
 	close(fd);
@@ -640,9 +606,9 @@ static void queued_client(void)
 	int fd = o_udp_connected(0, 0);
 
 	o_sync();
-	send_n(fd, "old");
+	send_text(fd, "old");
 	o_sync();
-	send_n(fd, "new");
+	send_text(fd, "new");
 	o_sync();
 	close(fd);
 }

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/oracle/udp_errors.c - what ICMP tells: pending errors and the error queue */
+#include "udp.h"
+
+static int send_to(int fd, enum o_who who, int port, const char *text)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_addr_of(&a, o_family, who, o_port(port));
+
+	return (int)sendto(fd, text, strlen(text), 0, (void *)&a, len);
+}
+
+static int connected_to(enum o_who who, int port)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_addr_of(&a, o_family, who, o_port(port));
+	int fd = socket(o_family, SOCK_DGRAM, 0);
+
+	if (connect(fd, (void *)&a, len))
+		o_fail("connect");
+	return fd;
+}
+
+static int so_error(int fd)
+{
+	int v = -1;
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &v, &(socklen_t){sizeof(v)});
+	return v;
+}
+
+static void recverr(int fd, int on)
+{
+	if (o_family == AF_INET)
+		set_int(fd, IPPROTO_IP, IP_RECVERR, on);
+	else
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, on);
+}
+
+/* One entry of the error queue with everything that comes with it. */
+static void error_entry(const char *what, int fd, size_t room, size_t ctl_room)
+{
+	struct sockaddr_storage name;
+	union {
+		char buf[512];
+		struct cmsghdr align;
+	} ctl;
+	char data[200], label[100];
+	struct iovec v = {data, room};
+	struct msghdr m = {.msg_name = &name, .msg_namelen = sizeof(name), .msg_iov = &v,
+			   .msg_iovlen = 1, .msg_control = ctl.buf, .msg_controllen = ctl_room};
+	ssize_t r;
+
+#define L(text) (snprintf(label, sizeof(label), "%s: %s", what, text), label)
+	errno = 0;
+	r = o_ret(L("recvmsg"), recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT));
+	if (r < 0)
+		return;
+	o_bytes(L("payload"), data, (size_t)r < room ? (size_t)r : room);
+	o_say(L("flags"), "%x", m.msg_flags);
+	o_addr(L("name"), &name, m.msg_namelen);
+	o_say(L("control length"), "%zu", m.msg_controllen);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		struct sock_extended_err ee;
+
+		o_say(L("control message"), "%d %d length %zu", c->cmsg_level, c->cmsg_type,
+		      (size_t)c->cmsg_len);
+		if (c->cmsg_len < CMSG_LEN(sizeof(ee)))
+			continue;
+		memcpy(&ee, CMSG_DATA(c), sizeof(ee));
+		o_say(L("error"), "%s origin %d type %d code %d info %u data %u",
+		      strerrorname_np((int)ee.ee_errno), ee.ee_origin, ee.ee_type, ee.ee_code,
+		      ee.ee_info, ee.ee_data);
+		if (c->cmsg_len >= CMSG_LEN(sizeof(ee) + sizeof(struct sockaddr_in)))
+			o_addr(L("offender"), CMSG_DATA(c) + sizeof(ee),
+			       (socklen_t)(c->cmsg_len - CMSG_LEN(sizeof(ee))));
+	}
+#undef L
+}
+
+/* The client's datagrams find no socket. */
+static void refusing_server(void)
+{
+	no_icmp_limit();
+	o_sync();
+	o_sync();
+}
+
+/* --- pending errors ------------------------------------------------------------------------------ */
+
+static void refused_client(void)
+{
+	int fd = connected_to(O_SERVER, 3);
+	char buf[20];
+
+	o_sync();
+	O("send", send(fd, "1", 1, 0));
+	o_events("poll tells of it", o_wait(fd, POLLERR));
+	o_events("poll for IN and OUT", o_poll(fd, POLLIN | POLLOUT));
+	O("recv takes it", recv(fd, buf, sizeof(buf), 0));
+	o_events("once", o_poll(fd, POLLIN | POLLOUT));
+	O("recv after it", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	O("send 2", send(fd, "2", 1, 0));
+	o_wait(fd, POLLERR);
+	O("send takes it", send(fd, "3", 1, 0));
+	O("and the next goes", send(fd, "4", 1, 0));
+	o_wait(fd, POLLERR);
+	o_errno("SO_ERROR takes it", so_error(fd));
+	o_errno("SO_ERROR once", so_error(fd));
+	O("send 5", send(fd, "5", 1, 0));
+	O("a blocking recv ends with it", recv(fd, buf, sizeof(buf), 0));
+	O("send 6", send(fd, "6", 1, 0));
+	o_wait(fd, POLLERR);
+	O("MSG_PEEK takes it, too", recv(fd, buf, sizeof(buf), MSG_PEEK));
+	O("nothing then", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	O("nothing in the error queue", recv(fd, buf, sizeof(buf), MSG_ERRQUEUE));
+	O("send 7", send(fd, "7", 1, 0));
+	o_wait(fd, POLLERR);
+	O("sendmmsg with an error pending", sendmmsg(fd, &(struct mmsghdr){.msg_hdr = {
+		.msg_iov = &(struct iovec){"x", 1}, .msg_iovlen = 1}}, 1, 0));
+	O("send 8", send(fd, "8", 1, 0));
+	o_wait(fd, POLLERR);
+	O("recvmmsg with an error pending", recvmmsg(fd, &(struct mmsghdr){.msg_hdr = {
+		.msg_iov = &(struct iovec){buf, 1}, .msg_iovlen = 1}}, 1, 0, NULL));
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_refused, "port unreachable on a connected socket", O_BOTH, refusing_server, refused_client)
+
+static void unconnected_client(void)
+{
+	int fd = o_udp(0), e;
+	char buf[20];
+
+	o_sync();
+	O("sendto a closed port", send_to(fd, O_SERVER, 3, "1"));
+	settle();
+	o_events("nothing is told", o_poll(fd, POLLIN | POLLOUT | POLLERR));
+	O("recv", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	o_errno("SO_ERROR", so_error(fd));
+	O("sendto again", send_to(fd, O_SERVER, 3, "2"));
+	settle();
+	close(fd);
+	/* a connected one hears of its own peer only */
+	fd = o_udp_connected(0, 3);
+	e = send_to(fd, O_SERVER, 4, "elsewhere");
+	O("sendto another closed port", e);
+	settle();
+	o_errno("SO_ERROR after another's refusal", so_error(fd));
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_refused_unconnected, "port unreachable on an unconnected socket", O_BOTH, refusing_server,
+	 unconnected_client)
+
+/* Data that came before the error is still there, behind it. */
+static void order_server(void)
+{
+	int fd = o_udp_connected(0, 0);
+
+	no_icmp_limit();
+	o_sync();
+	send_text(fd, "data");
+	close(fd);
+	o_sync();
+	o_sync();
+}
+
+static void order_client(void)
+{
+	int fd = o_udp_connected(0, 0);
+	char buf[20];
+
+	o_poll(fd, POLLIN);
+	o_sync();
+	o_sync();
+	o_wait_bytes(fd, 4);
+	O("send to the closed port", send(fd, "x", 1, 0));
+	o_wait(fd, POLLERR);
+	o_events("data and error", o_poll(fd, POLLIN | POLLOUT));
+	O("the error first", recv(fd, buf, sizeof(buf), 0));
+	o_bytes("then the data", buf, (size_t)O("recv", recv(fd, buf, sizeof(buf), 0)));
+	o_sync();
+	close(fd);
+}
+SCENARIO(udp_error_and_data, "an error overtakes data", O_BOTH, order_server, order_client)
+
+/* --- the error queue ------------------------------------------------------------------------------ */
+
+static void queue_client(void)
+{
+	int fd = o_udp(0);
+	char buf[20];
+
+	o_sync();
+	recverr(fd, 1);
+	error_entry("empty", fd, 100, 512);
+	O("sendto", send_to(fd, O_SERVER, 3, "payload"));
+	o_events("poll", o_wait(fd, POLLIN | POLLOUT | POLLERR) & POLLERR);
+	o_wait(fd, POLLERR);
+	o_events("poll for IN and OUT", o_poll(fd, POLLIN | POLLOUT));
+	error_entry("after sendto", fd, 100, 512);
+	o_errno("SO_ERROR went with it", so_error(fd));
+	o_events("poll after it", o_poll(fd, POLLIN | POLLOUT));
+	error_entry("and no other", fd, 100, 512);
+	O("sendto 2", send_to(fd, O_SERVER, 3, "second"));
+	o_wait(fd, POLLERR);
+	O("recv tells the error", recv(fd, buf, sizeof(buf), 0));
+	o_events("poll, the queue is not empty", o_poll(fd, POLLIN | POLLOUT));
+	O("recv then", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	error_entry("still queued", fd, 3, 512);
+	O("sendto 3", send_to(fd, O_SERVER, 3, "third"));
+	o_wait(fd, POLLERR);
+	settle();
+	so_error(fd);
+	O("sendto 4", send_to(fd, O_SERVER, 4, "fourth"));
+	settle();
+	o_errno("SO_ERROR of two", so_error(fd));
+	error_entry("the first of two", fd, 100, 512);
+	o_errno("SO_ERROR is that of the next", so_error(fd));
+	error_entry("the second of two", fd, 100, 512);
+	O("sendto 5", send_to(fd, O_SERVER, 3, "fifth"));
+	settle();
+	so_error(fd);
+	error_entry("little room for control", fd, 100, CMSG_LEN(20));
+	O("sendto 6", send_to(fd, O_SERVER, 3, "sixth"));
+	settle();
+	so_error(fd);
+	error_entry("none", fd, 100, 0);
+	O("sendto 7", send_to(fd, O_SERVER, 3, "seventh"));
+	settle();
+	so_error(fd);
+	recverr(fd, 0);
+	o_events("switched off: poll", o_poll(fd, POLLIN | POLLOUT));
+	error_entry("switched off", fd, 100, 512);
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_error_queue, "IP_RECVERR, unconnected: MSG_ERRQUEUE", O_BOTH, refusing_server, queue_client)
+
+static void queue_connected_client(void)
+{
+	int fd = connected_to(O_SERVER, 3);
+
+	o_sync();
+	recverr(fd, 1);
+	O("send", send(fd, "abc", 3, 0));
+	o_wait(fd, POLLERR);
+	O("the next send fails", send(fd, "def", 3, 0));
+	error_entry("connected", fd, 100, 512);
+	O("send 2", send(fd, "", 0, 0));
+	o_wait(fd, POLLERR);
+	error_entry("of an empty datagram", fd, 100, 512);
+	O("then it goes", send(fd, "ghi", 3, 0));
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_error_queue_connected, "IP_RECVERR on a connected socket", O_BOTH, refusing_server,
+	 queue_connected_client)
+
+/* Errors and data in one socket are read apart. */
+static void mixed_server(void)
+{
+	int fd = o_udp_connected(0, 0);
+
+	no_icmp_limit();
+	o_sync();
+	for (int i = 0; i < 3; i++) {
+		send_text(fd, (const char *[]){"one", "two", "three"}[i]);
+		settle();
+		o_sync();
+		o_sync();
+	}
+	o_sync();
+	close(fd);
+}
+
+static void mixed_client(void)
+{
+	int fd = o_udp(0);
+
+	o_poll(fd, POLLIN);
+	recverr(fd, 1);
+	o_sync();
+	for (int i = 0; i < 3; i++) {
+		o_sync();
+		send_to(fd, O_SERVER, 3, (const char *[]){"e1", "e2", "e3"}[i]);
+		settle();
+		so_error(fd);
+		o_sync();
+	}
+	o_events("data and errors", o_poll(fd, POLLIN));
+	error_entry("first error", fd, 100, 512);
+	so_error(fd);
+	recv_from("first data", "first from", fd);
+	recv_from("second data", "second from", fd);
+	o_events("one of data, two errors", o_poll(fd, POLLIN));
+	recv_from("third data", "third from", fd);
+	o_events("two errors", o_poll(fd, POLLIN));
+	error_entry("second error", fd, 100, 512);
+	so_error(fd);
+	error_entry("third error", fd, 100, 512);
+	o_events("nothing", o_poll(fd, POLLIN));
+	o_sync();
+	close(fd);
+}
+SCENARIO(udp_errors_and_data, "data and errors in one socket are read apart", O_BOTH, mixed_server,
+	 mixed_client)
+
+static void queue_info_client(void)
+{
+	int fd = o_udp(0);
+
+	o_sync();
+	recverr(fd, 1);
+	if (o_family == AF_INET) {
+		set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+		set_int(fd, IPPROTO_IP, IP_RECVTTL, 1);
+	} else {
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+	}
+	O("sendto", send_to(fd, O_SERVER, 3, "payload"));
+	o_wait(fd, POLLERR);
+	{
+		union {
+			char buf[512];
+			struct cmsghdr align;
+		} ctl;
+		struct msghdr m = {.msg_control = ctl.buf, .msg_controllen = sizeof(ctl)};
+		char text[300] = "";
+
+		O("recvmsg", recvmsg(fd, &m, MSG_ERRQUEUE));
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+			sprintf(text + strlen(text), "%d/%d/%zu ", c->cmsg_level, c->cmsg_type,
+				(size_t)c->cmsg_len);
+			if (c->cmsg_type == IP_PKTINFO && c->cmsg_level == IPPROTO_IP) {
+				struct in_pktinfo pi;
+
+				memcpy(&pi, CMSG_DATA(c), sizeof(pi));
+				o_say("info", "same interface %d, spec_dst zero %d, addr zero %d",
+				      pi.ipi_ifindex == (int)if_nametoindex(o_ifname()),
+				      !pi.ipi_spec_dst.s_addr, !pi.ipi_addr.s_addr);
+			}
+		}
+		o_say("control messages", "%s", text);
+	}
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_error_queue_info, "other control messages with an error", O_BOTH, refusing_server, queue_info_client)
+
+/* --- nobody there ------------------------------------------------------------------------------------ */
+
+static void absent_client(void)
+{
+	int fd = connected_to(O_ABSENT, 3), un = o_udp(0);
+	char buf[8];
+
+	o_sync();
+	recverr(un, 1);
+	O("send to nobody", send(fd, "x", 1, 0));
+	O("sendto nobody", send_to(un, O_ABSENT, 3, "lost"));
+	O("sendto somebody meanwhile", send_to(un, O_SERVER, 3, "there"));
+	o_wait(un, POLLERR);
+	settle();
+	so_error(un);
+	error_entry("of the one that is there", un, 100, 512);
+	o_wait(un, POLLERR);
+	o_errno("told to the unconnected one with RECVERR", so_error(un));
+	error_entry("of nobody", un, 100, 512);
+	settle();
+	o_errno("an ordinary connected one is not told", so_error(fd));
+	O("its recv", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
+	close(fd);
+	close(un);
+	o_sync();
+}
+SCENARIO(udp_absent, "sending to an address that nobody has", O_BOTH, refusing_server, absent_client)
+
+/* --- refused at once ----------------------------------------------------------------------------------- */
+
+static void flags_client(void)
+{
+	int fd = o_udp_connected(0, 3);
+	char buf[8];
+
+	o_sync();
+	O("MSG_OOB", send(fd, "x", 1, MSG_OOB));
+	settle();
+	so_error(fd);
+	O("an unknown flag", send(fd, "x", 1, 0x800));
+	settle();
+	so_error(fd);
+	O("MSG_DONTROUTE", send(fd, "x", 1, MSG_DONTROUTE));
+	settle();
+	so_error(fd);
+	O("MSG_CONFIRM", send(fd, "x", 1, MSG_CONFIRM));
+	settle();
+	so_error(fd);
+	O("MSG_EOR", send(fd, "x", 1, MSG_EOR));
+	settle();
+	so_error(fd);
+	O("recv MSG_OOB", recv(fd, buf, sizeof(buf), MSG_OOB | MSG_DONTWAIT));
+	O("recv MSG_ERRQUEUE without RECVERR", recv(fd, buf, sizeof(buf), MSG_ERRQUEUE));
+	O("recv with an unknown flag", recv(fd, buf, sizeof(buf), 0x800 | MSG_DONTWAIT));
+	close(fd);
+	o_sync();
+}
+SCENARIO(udp_flags, "flags of send and recv", O_BOTH, refusing_server, flags_client)
