@@ -59,20 +59,6 @@ static inline void set_int(int fd, int level, int name, int v)
 		o_fail("option %d of level %d", name, level);
 }
 
-/* The kernel tells a peer of closed ports six times, then once a second. Not in this namespace. */
-static inline void no_icmp_limit(void)
-{
-	const char *path[] = {"/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"};
-
-	for (int i = 0; i < 2; i++) {
-		int fd = open(path[i], O_WRONLY);
-
-		if (fd < 0 || write(fd, "0", 1) != 1)
-			o_fail("%s", path[i]);
-		close(fd);
-	}
-}
-
 /* Time for a datagram that should not be received to arrive. */
 static inline void settle(void)
 {

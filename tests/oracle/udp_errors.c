@@ -81,7 +81,6 @@ static void error_entry(const char *what, int fd, size_t room, size_t ctl_room)
 /* The client's datagrams find no socket. */
 static void refusing_server(void)
 {
-	no_icmp_limit();
 	o_sync();
 	o_sync();
 }
@@ -158,7 +157,6 @@ static void order_server(void)
 {
 	int fd = o_udp_connected(0, 0);
 
-	no_icmp_limit();
 	o_sync();
 	send_text(fd, "data");
 	close(fd);
@@ -263,7 +261,6 @@ static void mixed_server(void)
 {
 	int fd = o_udp_connected(0, 0);
 
-	no_icmp_limit();
 	o_sync();
 	for (int i = 0; i < 3; i++) {
 		send_text(fd, (const char *[]){"one", "two", "three"}[i]);
