@@ -85,6 +85,7 @@ struct dgram_way {
 	struct nst_addr to, from; /* asked for; from AF_UNSPEC: not said */
 	uint64_t until, rules;    /* valid before that time, and with that generation of rules */
 	uint32_t max;             /* longest payload that goes in one piece */
+	bool narrow;              /* because of a hop that the kernel may not know of */
 	unsigned ifindex;
 	bool stack;
 };

@@ -136,7 +136,8 @@ static bool destination(struct nsock *ns, const struct msghdr *msg, struct nst_a
 	       nst_addr_from_sockaddr(to, sa, msg->msg_namelen) == 0 && to->port;
 }
 
-/* Does it fit as the stack would send it? */
+/* Does it fit as the stack would send it? Fragments are the kernel's business, unless they have to
+ * be smaller than it thinks. */
 static bool size_ok(const struct nsock *ns, const struct shm_dgram *d, const struct dgram_way *w)
 {
 	int mode;
@@ -148,7 +149,7 @@ static bool size_ok(const struct nsock *ns, const struct shm_dgram *d, const str
 	if (d->len <= w->max)
 		return true;
 	mode = sock_dgram_pmtudisc(ns, &w->to);
-	return !d->gso_size && (mode == IP_PMTUDISC_WANT || mode == IP_PMTUDISC_DONT ||
+	return w->narrow && !d->gso_size && (mode == IP_PMTUDISC_WANT || mode == IP_PMTUDISC_DONT ||
 				mode == IP_PMTUDISC_OMIT);
 }
 

@@ -294,6 +294,7 @@ static bool way_ask(struct nsock *ns, int fd, struct dgram_way *w)
 	if (!rt.resolved)
 		return false;
 	w->ifindex = rt.ifindex;
+	w->narrow = rt.mtu < rt.link_mtu;
 	w->max = rt.mtu - (w->to.family == AF_INET ? 28 : 48);
 	w->stack = ready_to_send(ns, fd);
 	return true;
@@ -444,6 +445,8 @@ static bool option_take(struct nsock *ns, int level, int name, int v, socklen_t 
 {
 	if (option_special(ns, level, name, v))
 		return true;
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
+		return v < 0; /* 0 is on */
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
 		if (options[i].level != level || options[i].name != name)
 			continue;

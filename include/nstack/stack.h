@@ -115,6 +115,7 @@ struct stack_route {
 	struct nst_addr src; /* the address it would be sent from; port 0 */
 	unsigned ifindex;    /* it would leave by */
 	uint32_t mtu;        /* of the path: bytes of an IP packet */
+	uint32_t link_mtu;   /* of the first hop */
 	bool resolved;       /* the next hop's link address is known: a packet would leave now */
 };
 

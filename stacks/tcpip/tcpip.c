@@ -484,9 +484,13 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 		    struct stack_route *out)
 {
 	struct tcpip *t = call_begin(st);
+	const struct netcfg_link *l;
 	struct ip_dst *d;
 	int err = 0;
 
+	/* the kernel's routing of IPv6 does not look whose source address it is */
+	if (bound && !nst_addr_is_any(bound) && !netcfg_is_local(t->nc, bound))
+		return -EADDRNOTAVAIL;
 	d = ip_dst_get(t, remote, bound, 0, &err);
 	if (!d)
 		return err;
@@ -497,6 +501,8 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 	out->ifindex = d->rt.ifindex;
 	out->resolved = ip_dst_check(t, d) == 0 && d->mac_ok;
 	out->mtu = d->mtu;
+	l = netcfg_link(t->nc, d->rt.ifindex);
+	out->link_mtu = l ? l->mtu : d->mtu;
 	ip_dst_put(t, d);
 	return err;
 }

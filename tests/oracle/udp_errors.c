@@ -155,10 +155,12 @@ SCENARIO(udp_refused_unconnected, "port unreachable on an unconnected socket", O
 /* Data that came before the error is still there, behind it. */
 static void order_server(void)
 {
-	int fd = o_udp_connected(0, 0);
+	int fd = o_udp(0);
 
+	o_poll(fd, POLLIN);
 	o_sync();
-	send_text(fd, "data");
+	recv_from("request", "request from", fd);
+	send_to(fd, O_CLIENT, 0, "data");
 	close(fd);
 	o_sync();
 	o_sync();
@@ -171,6 +173,7 @@ static void order_client(void)
 
 	o_poll(fd, POLLIN);
 	o_sync();
+	send_text(fd, "request");
 	o_sync();
 	o_wait_bytes(fd, 4);
 	O("send to the closed port", send(fd, "x", 1, 0));
