@@ -109,10 +109,13 @@ static void ask(int fd, size_t i, int on)
 static void each_server(void)
 {
 	struct sockaddr_storage a;
-	int fd = socket(o_family, SOCK_DGRAM, 0);
+	int fd = socket(o_family, SOCK_DGRAM, 0), other = socket(o_family, SOCK_DGRAM, 0);
 
+	/* the kernel takes its time until it stamps packets; it does while anybody asks for it */
+	set_int(other, SOL_SOCKET, SO_TIMESTAMP, 1);
 	bind(fd, (void *)&a, o_any_addr(&a, o_port(0)));
 	o_poll(fd, POLLIN);
+	settle();
 	o_sync();
 	receive("nothing asked", fd, 512);
 	for (size_t i = 0; i < ASKS; i++) {
@@ -143,6 +146,7 @@ static void each_server(void)
 	receive("TIMESTAMPING", fd, 512);
 	o_sync();
 	close(fd);
+	close(other);
 }
 
 static void each_client(void)
