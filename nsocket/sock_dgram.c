@@ -132,8 +132,10 @@ static bool destination(struct nsock *ns, const struct msghdr *msg, struct nst_a
 		*to = ns->peer;
 		return to->family;
 	}
+	/* a socket that is for IPv6 only has no way to a mapped address */
 	return msg->msg_namelen >= sizeof(sa->sa_family) && sa->sa_family == ns->family &&
-	       nst_addr_from_sockaddr(to, sa, msg->msg_namelen) == 0 && to->port;
+	       nst_addr_from_sockaddr(to, sa, msg->msg_namelen) == 0 && to->port &&
+	       !(ns->v6only && to->family == AF_INET && ns->family == AF_INET6);
 }
 
 /* Does it fit as the stack would send it? Fragments are the kernel's business, unless they have to
