@@ -275,6 +275,9 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg);
 ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
 ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags);
+/* Bytes in all, or -errno for what the kernel finds without touching it. *low: set if there is a
+ * pointer near null, which it finds when it gets there. */
+ssize_t sock_iov_check(const struct iovec *iov, size_t n, bool *low);
 ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
 ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, int flags);
 /* A call that found that the connection had moved to the kernel, after `done` bytes (handover.c). */

@@ -184,57 +184,69 @@ static bool wants_port(struct nsock *ns, int fd, const struct sockaddr *addr, so
 	int later = 0;
 	socklen_t n = sizeof(later);
 
-	return ns->proto == IPPROTO_TCP && !ns->bound && addr && len >= least &&
-	       len <= sizeof(struct sockaddr_storage) && addr->sa_family == ns->family &&
+	return ns->proto == IPPROTO_TCP && !ns->bound && len >= least &&
+	       len <= sizeof(struct sockaddr_storage) && user_ok(addr, len) && addr->sa_family == ns->family &&
 	       !((const struct sockaddr_in *)addr)->sin_port &&
 	       libc.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, &n) == 0 && !later;
 }
 
-struct bind_ask {
-	struct nst_addr addr;
-	bool taken;
+/* A connection has its address: EINVAL, unless the kernel finds something worse in the new one. Its
+ * own shadow may be unbound, and is to stay so. */
+static int bind_connected(struct nsock *ns, const struct sockaddr *addr, socklen_t len)
+{
+	int probe = libc.socket(ns->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int err = probe < 0 ? 0 : (int)libc_errno(libc.bind(probe, addr, len));
+
+	if (probe >= 0)
+		libc.close(probe);
+	return err && err != -EADDRINUSE ? err : -EINVAL;
+}
+
+struct in_use {
+	struct nst_addr want;
+	bool takes_v4; /* [::] of both families */
+	bool found;
 };
 
-static void bind_compare(void *arg, uint8_t proto, const struct nst_addr *local,
-			 const struct nst_addr *remote)
+static void in_use_one(void *arg, uint8_t proto, const struct nst_addr *local,
+		       const struct nst_addr *remote)
 {
-	struct bind_ask *ask = arg;
+	struct in_use *u = arg;
 
-	if (proto == IPPROTO_TCP && local->port == ask->addr.port &&
-	    (nst_addr_is_any(&ask->addr) || nst_addr_same_ip(&ask->addr, local)))
-		ask->taken = true;
+	if (proto == IPPROTO_TCP && local->port == u->want.port)
+		u->found |= nst_addr_is_any(&u->want) ?
+			    u->want.family == local->family || u->takes_v4 :
+			    nst_addr_same_ip(&u->want, local);
 }
 
-static bool opt_on(int fd, int name)
+/* Connections of the stack have the port, and the kernel does not know: their shadows are not bound
+ * to it, and in TIME_WAIT there is none. SO_REUSEADDR allows it, as it does where the listener had it,
+ * too. */
+static bool bind_in_use(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	socklen_t len = sizeof(int);
-	int v = 0;
+	struct in_use u = { .found = false };
+	socklen_t n = sizeof(int);
+	int reuse = 0;
 
-	return libc.getsockopt(fd, SOL_SOCKET, name, &v, &len) == 0 && v;
-}
-
-/* Connections of the stack that were accepted, and what is left of them in TIME_WAIT, are not bound in
- * the kernel: has one of them the port, and must it not be shared? */
-static bool bind_taken(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
-{
-	struct bind_ask ask = { .taken = false };
-
-	if (ns->proto != IPPROTO_TCP || nst_addr_from_sockaddr(&ask.addr, addr, len) ||
-	    !ask.addr.port || !ports_used(IPPROTO_TCP, ask.addr.port) ||
-	    opt_on(fd, SO_REUSEADDR) || opt_on(fd, SO_REUSEPORT))
+	if (ns->proto != IPPROTO_TCP || ns->bound || !user_ok(addr, len) ||
+	    nst_addr_from_sockaddr(&u.want, addr, len) || !ports_used(IPPROTO_TCP, u.want.port))
 		return false;
+	libc.getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, &n);
+	if (reuse || ns->reuseport)
+		return false;
+	u.takes_v4 = u.want.family == AF_INET6 && !ns->v6only;
 	worker_lock();
 	if (worker.st)
-		worker.ops->flows(worker.st, bind_compare, &ask);
+		worker.ops->flows(worker.st, in_use_one, &u);
 	worker_unlock();
-	return ask.taken;
+	return u.found;
 }
 
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	if (nsock_mode(ns) == SK_STREAM)
-		return -EINVAL;
-	if (addr && !ns->bound && bind_taken(ns, fd, addr, len))
+		return bind_connected(ns, addr, len);
+	if (bind_in_use(ns, fd, addr, len))
 		return -EADDRINUSE;
 	/* what goes wrong there goes wrong again here, with the kernel's error */
 	if (!(wants_port(ns, fd, addr, len) && bind_unshared(fd, addr, len)) &&
@@ -524,6 +536,12 @@ static int connect_dgram(struct nsock *ns, int fd, const struct sockaddr *addr, 
 	return 0;
 }
 
+/* A link-local address means nothing without an interface. */
+static bool lacks_scope(const struct nst_addr *a)
+{
+	return a->family == AF_INET6 && a->v6[0] == 0xfe && (a->v6[1] & 0xc0) == 0x80 && !a->scope_id;
+}
+
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct nst_addr remote;
@@ -531,7 +549,7 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 
 	if (ns->proto == IPPROTO_UDP)
 		return connect_dgram(ns, fd, addr, len);
-	if (len > sizeof(struct sockaddr_storage) || (len && !addr) ||
+	if (len > sizeof(struct sockaddr_storage) || !user_ok(addr, len) ||
 	    len < sizeof(addr->sa_family)) /* the kernel has the right error */
 		return (int)libc_errno(libc.connect(fd, addr, len));
 	if (addr->sa_family == AF_UNSPEC)
@@ -544,9 +562,8 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	}
 	if (mode == SK_LOST)
 		return -EISCONN;
-	if (mode == SK_KERNEL || mode == SK_LISTEN ||
-	    (ns->family == AF_INET6 && addr->sa_family != AF_INET6) ||
-	    nst_addr_from_sockaddr(&remote, addr, len))
+	if (mode == SK_KERNEL || mode == SK_LISTEN || addr->sa_family != ns->family ||
+	    nst_addr_from_sockaddr(&remote, addr, len) || lacks_scope(&remote))
 		return (int)libc_errno(libc.connect(fd, addr, len));
 	return connect_stream(ns, fd, &remote, addr, len);
 }
@@ -565,6 +582,11 @@ static bool accept_ready(void *p)
 	struct nsock *ns = p;
 
 	return nsock_session(ns) ? fifo_used(&ns->rx) >= sizeof(uint32_t) : !accept_both(ns);
+}
+
+static bool accept_queued(struct nsock *ns)
+{
+	return nsock_session(ns) && fifo_used(&ns->rx) >= sizeof(uint32_t);
 }
 
 /* An id from the stack's queue, as a session; NULL: none. */
@@ -596,47 +618,72 @@ static struct opt_log *accept_opts(struct nsock *ns)
 	return opts;
 }
 
-/* Give an accepted session a descriptor. */
-static int accept_make(struct nsock *ns, struct shm_session *s, struct sockaddr *addr,
-		       socklen_t *len, int flags)
+/* May an address be told there? 0 or -errno. */
+static int addr_args(const struct sockaddr *addr, const socklen_t *len, int family)
 {
-	int fd = libc.socket(ns->family, SOCK_STREAM | flags, 0), err = fd < 0 ? -errno : 0;
-	struct nsock *c = err ? NULL : nsock_new(ns->family, IPPROTO_TCP,
-						 flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
+	size_t n = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
-	if (c) {
-		c->rcvtimeo = ns->rcvtimeo;
-		c->sndtimeo = ns->sndtimeo;
-		c->linger_s = ns->linger_s;
-		c->rcvlowat = ns->rcvlowat;
-		c->want_cmsg = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED);
-		c->v6only = ns->v6only;
-		c->opts = accept_opts(ns);
-		c->unsettled = true;
-		c->oobinline = ns->oobinline;
-		c->bound = true;
-		c->local = s->local;
-		nsock_session_attach_locked(c, s); /* the session is nobody else's: no lock needed */
-		c->mode = SK_STREAM;
-		err = fd_install(fd, &c->f);
-	} else if (!err) {
-		err = -ENOMEM;
+	if (!user_ok(len, sizeof(*len)))
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	return user_ok(addr, *len < n ? *len : n) ? 0 : -EFAULT;
+}
+
+/* The socket of an accepted session, with its reference; NULL: no memory. */
+static struct nsock *accept_nsock(struct nsock *ns, struct shm_session *s, int flags)
+{
+	struct nsock *c = nsock_new(ns->family, IPPROTO_TCP, flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
+
+	if (!c)
+		return NULL;
+	c->rcvtimeo = ns->rcvtimeo;
+	c->sndtimeo = ns->sndtimeo;
+	c->linger_s = ns->linger_s;
+	c->rcvlowat = ns->rcvlowat;
+	c->want_cmsg = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED);
+	c->v6only = ns->v6only;
+	c->opts = accept_opts(ns);
+	c->unsettled = true;
+	c->bound = true;
+	c->local = s->local;
+	nsock_session_attach_locked(c, s); /* the session is nobody else's: no lock needed */
+	c->mode = SK_STREAM;
+	return c;
+}
+
+/* A connection from the stack's queue. The descriptor first: without one the connection stays in the
+ * queue. A bad pointer costs the connection, as in Linux. -EAGAIN: another thread was faster. */
+static int accept_stack(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int fd = libc.socket(ns->family, SOCK_STREAM | flags, 0), err;
+	struct shm_session *s;
+	struct nsock *c;
+
+	if (fd < 0)
+		return -errno;
+	s = accept_take(ns);
+	if (!s) {
+		libc.close(fd);
+		return -EAGAIN;
 	}
-	if (err) {
-		if (fd >= 0)
-			libc.close(fd);
-		if (c) {
-			nfile_put(&c->f); /* closes the session */
-			return err;
-		}
+	c = accept_nsock(ns, s, flags);
+	if (!c) {
+		libc.close(fd);
 		worker_lock();
 		worker.ops->close(worker.st, s, 0);
 		worker_unlock();
-		return err;
+		return -ENOMEM;
 	}
-	sock_addr_out(&s->remote, ns->family, addr, len);
-	nfile_put(&c->f);
-	return fd;
+	err = addr ? addr_args(addr, len, ns->family) : 0;
+	if (!err)
+		err = fd_install(fd, &c->f);
+	if (err)
+		libc.close(fd);
+	else
+		sock_addr_out(&s->remote, ns->family, addr, len);
+	nfile_put(&c->f); /* closes the session if it got no descriptor */
+	return err ? err : fd;
 }
 
 /* fd was accepted from the stack. Where the process has got a ring since the connection came, the
@@ -708,7 +755,6 @@ static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	uint64_t deadline = UINT64_MAX;
-	struct shm_session *s;
 	bool kernel_first;
 	int r;
 
@@ -731,14 +777,13 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 			if (r != -EAGAIN)
 				return r;
 		}
-		s = accept_take(ns);
-		if (!s) {
+		if (!accept_queued(ns))
 			worker_drive();
-			s = accept_take(ns);
-		}
-		if (s) {
+		if (accept_queued(ns)) {
 			worker_tick();
-			return accept_given(accept_make(ns, s, addr, len, flags));
+			r = accept_stack(ns, addr, len, flags);
+			if (r != -EAGAIN)
+				return accept_given(r);
 		}
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))
@@ -856,20 +901,18 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer)
 {
 	struct shm_session *s = nsock_session(ns);
-	uint32_t state;
+	int err;
 
 	if (nsock_mode(ns) == SK_LOST)
 		return -ENOTCONN;
 	if (nsock_mode(ns) != SK_STREAM || !s)
 		return (int)libc_errno(peer ? libc.getpeername(fd, addr, len) :
 					      libc.getsockname(fd, addr, len));
-	if (!addr || !len)
-		return -EFAULT;
-	if ((int)*len < 0)
-		return -EINVAL;
-	state = shm_session_state(s);
-	if (peer && state != SHM_S_CONNECTED)
+	if (peer && shm_session_state(s) != SHM_S_CONNECTED)
 		return -ENOTCONN;
+	err = addr_args(addr, len, ns->family);
+	if (err)
+		return err;
 	sock_addr_out(peer ? &s->remote : &s->local, ns->family, addr, len);
 	return 0;
 }

@@ -111,16 +111,11 @@ static ssize_t send_kernel(struct nsock *ns, int fd, const struct msghdr *msg, i
 /* Bytes to send; more than UDP_MAX if that is not for us to judge. */
 static size_t payload(const struct msghdr *msg)
 {
-	size_t total = 0;
+	bool low = false;
+	ssize_t total = msg->msg_iovlen > IOV_MAX ? -EMSGSIZE :
+			sock_iov_check(msg->msg_iov, msg->msg_iovlen, &low);
 
-	if (msg->msg_iovlen > IOV_MAX)
-		return SIZE_MAX;
-	for (size_t i = 0; i < msg->msg_iovlen && total <= UDP_MAX; i++) {
-		if (msg->msg_iov[i].iov_len > UDP_MAX)
-			return SIZE_MAX;
-		total += msg->msg_iov[i].iov_len;
-	}
-	return total;
+	return total < 0 || low ? SIZE_MAX : (size_t)total;
 }
 
 /* Where to; false: the kernel has to say what is wrong. */
@@ -133,7 +128,8 @@ static bool destination(struct nsock *ns, const struct msghdr *msg, struct nst_a
 		return to->family;
 	}
 	/* a socket that is for IPv6 only has no way to a mapped address */
-	return msg->msg_namelen >= sizeof(sa->sa_family) && sa->sa_family == ns->family &&
+	return msg->msg_namelen >= sizeof(sa->sa_family) && user_ok(sa, msg->msg_namelen) &&
+	       sa->sa_family == ns->family &&
 	       nst_addr_from_sockaddr(to, sa, msg->msg_namelen) == 0 && to->port &&
 	       !(ns->v6only && to->family == AF_INET && ns->family == AF_INET6);
 }
@@ -171,7 +167,8 @@ static bool for_stack(struct nsock *ns, int fd, const struct msghdr *msg, int fl
 		return false;
 	d->len = (uint32_t)total;
 	d->gso_size = ns->gso_size;
-	if (msg->msg_controllen && msg->msg_control && !sock_cmsg_send(ns, msg, &to, d))
+	if (msg->msg_controllen && msg->msg_control && !(user_ok(msg->msg_control, msg->msg_controllen) &&
+	    sock_cmsg_send(ns, msg, &to, d)))
 		return false;
 	if (!sock_dgram_way(ns, fd, &to, &d->local, &w) || !size_ok(ns, d, &w) ||
 	    (d->ifindex && d->ifindex != w.ifindex))
@@ -437,12 +434,28 @@ static ssize_t recv_once(struct nsock *ns, int fd, struct msghdr *msg, int flags
 	return r;
 }
 
+/* With a pointer near null: the datagram is taken, as in Linux. */
+static ssize_t recv_nowhere(struct nsock *ns, int fd, int flags)
+{
+	struct msghdr none = { 0 };
+	ssize_t r = sock_dgram_recv(ns, fd, &none, flags);
+
+	return r < 0 ? r : -EFAULT;
+}
+
 ssize_t sock_dgram_recv(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 {
+	bool low = false;
+	ssize_t total = msg->msg_iovlen > IOV_MAX ? -EMSGSIZE :
+			sock_iov_check(msg->msg_iov, msg->msg_iovlen, &low);
 	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns);
 	uint64_t deadline = 0;
 	ssize_t r;
 
+	if (total < 0)
+		return total;
+	if (low)
+		return recv_nowhere(ns, fd, flags);
 	for (;;) {
 		if (!nsock_session(ns))
 			nsock_activate(ns, fd);

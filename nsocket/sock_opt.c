@@ -424,9 +424,9 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 	return 0;
 }
 
-/* --- asking ---------------------------------------------------------------------------------------- */
+#define ASK_SHADOW 1 /* of those below, besides 0 and -errno */
 
-#define ASK_SHADOW 1 /* of connection_get() and its kin: besides 0 and -errno */
+/* --- asking ---------------------------------------------------------------------------------------- */
 
 static int opt_out(const void *v, socklen_t n, void *val, socklen_t *len)
 {
@@ -601,13 +601,13 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 
 /* --- ioctl ------------------------------------------------------------------------------------------ */
 
-int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
+/* FIONBIO, FIOASYNC, owners: settings of the open file, which the shadow keeps. ASK_SHADOW: not one. */
+static int ioctl_file(struct nsock *ns, int fd, unsigned long req, long arg)
 {
-	struct shm_session *s = nsock_session(ns);
-	uint8_t mode = nsock_mode(ns);
-	int v, r;
+	int r;
 
-	if (req == FIONBIO) {
+	switch (req) {
+	case FIONBIO:
 		r = (int)libc_errno(libc.ioctl(fd, req, arg));
 		if (r < 0)
 			return r;
@@ -616,34 +616,83 @@ int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
 		else
 			__atomic_and_fetch(&ns->f.flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
 		return r;
-	}
-	if (req == FIOSETOWN || req == SIOCSPGRP) {
+	case FIOASYNC:
+		if (user_ok((void *)arg, sizeof(int)) && *(int *)arg)
+			nsock_handover(ns, fd, SR_option); /* SIGIO is the kernel's */
+		return (int)libc_errno(libc.ioctl(fd, req, arg));
+	case FIOSETOWN:
+	case SIOCSPGRP:
 		r = (int)libc_errno(libc.ioctl(fd, req, arg));
 		if (r == 0)
 			sock_owner_number(ns, *(int *)arg);
 		return r;
 	}
-	if (!s || (mode != SK_STREAM && mode != SK_DGRAM))
-		return (int)libc_errno(libc.ioctl(fd, req, arg));
+	return ASK_SHADOW;
+}
+
+/* Written to the network but not sent yet. */
+static int stream_unsent(struct nsock *ns)
+{
+	struct tcp_info ti;
+
+	if (ns->remote) /* the parent's stack can't be asked */
+		return (int)fifo_used(&ns->tx);
+	return info_of(ns, &ti) ? 0 : (int)ti.tcpi_notsent_bytes;
+}
+
+/* Numbers of a connection; false: the request is none of these. */
+static bool ioctl_stream(struct nsock *ns, struct shm_session *s, unsigned long req, int *v)
+{
 	switch (req) {
 	case FIONREAD: /* SIOCINQ */
-		if (mode == SK_STREAM && !fifo_used(&ns->rx))
+		if (!fifo_used(&ns->rx))
 			worker_drive();
-		v = mode == SK_STREAM ? (int)sock_urg_inq(ns, s) : sock_dgram_next(ns, fd);
-		break;
+		*v = (int)sock_urg_inq(ns, s);
+		return true;
 	case TIOCOUTQ: /* SIOCOUTQ */
+		*v = (int)fifo_used(&ns->tx);
+		return true;
 	case SIOCOUTQNSD:
-		v = (int)fifo_used(&ns->tx);
-		break;
+		*v = stream_unsent(ns);
+		return true;
 	case SIOCATMARK:
-		v = sock_urg_atmark(ns, s);
-		break;
-	default:
-		return (int)libc_errno(libc.ioctl(fd, req, arg));
+		*v = sock_urg_atmark(ns, s);
+		return true;
 	}
+	return false;
+}
+
+static bool ioctl_dgram(struct nsock *ns, int fd, unsigned long req, int *v)
+{
+	switch (req) {
+	case FIONREAD:
+		*v = sock_dgram_next(ns, fd);
+		return true;
+	case TIOCOUTQ:
+		*v = (int)fifo_used(&ns->tx);
+		return true;
+	}
+	return false;
+}
+
+int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
+{
+	int v, r = ioctl_file(ns, fd, req, arg);
+	struct shm_session *s = nsock_session(ns);
+	uint8_t mode = nsock_mode(ns);
+	bool ours = false;
+
+	if (r != ASK_SHADOW)
+		return r;
+	if (s && mode == SK_STREAM)
+		ours = ioctl_stream(ns, s, req, &v);
+	else if (s && mode == SK_DGRAM)
+		ours = ioctl_dgram(ns, fd, req, &v);
+	if (!ours)
+		return (int)libc_errno(libc.ioctl(fd, req, arg));
 	if (v < 0)
 		return v;
-	if (!user_ok((void *)arg, sizeof(int)))
+	if (!user_ok((void *)arg, sizeof(v)))
 		return -EFAULT;
 	*(int *)arg = v;
 	return 0;

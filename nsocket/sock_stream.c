@@ -140,29 +140,47 @@ static ssize_t rx_end(struct shm_session *s)
 	return nsock_error(s);
 }
 
-static size_t iov_total(const struct iovec *iov, size_t n)
+#define RW_MAX 0x7ffff000u /* bytes of one call, as in Linux */
+
+ssize_t sock_iov_check(const struct iovec *iov, size_t n, bool *low)
 {
 	size_t sum = 0;
 
-	for (size_t i = 0; i < n; i++)
-		sum += iov[i].iov_len;
-	return sum;
+	if (!user_ok(iov, n * sizeof(*iov)))
+		return -EFAULT;
+	for (size_t i = 0; i < n; i++) {
+		uintptr_t at = (uintptr_t)iov[i].iov_base;
+		size_t len = iov[i].iov_len;
+
+		if ((ssize_t)len < 0)
+			return -EINVAL;
+		if (at > USER_MAX || len > USER_MAX - at)
+			return -EFAULT;
+		*low |= len && at < USER_MIN;
+		sum += len;
+	}
+	return sum < RW_MAX ? (ssize_t)sum : RW_MAX;
 }
 
 ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
 {
 	struct shm_session *s = nsock_session(ns);
-	size_t want = iov_total(iov, n), done = 0;
+	size_t want, done = 0;
+	bool low = false;
+	ssize_t total = sock_iov_check(iov, n, &low);
 	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), driven = false;
 	uint64_t deadline = 0;
 	struct rx_window w;
-	size_t need = want;
+	size_t need;
 	uint32_t got;
 	bool end;
 	int r;
 
 	if (!s)
 		return sock_moved_recv(ns, iov, n, 0, flags);
+	if (total < 0)
+		return total;
+	want = need = (size_t)total;
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
 	if (flags & MSG_OOB)
@@ -179,6 +197,10 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 		if (flags & MSG_PEEK)
 			done = 0; /* all of it again */
 		w = (struct rx_window){ 0, UINT32_MAX };
+		if (__builtin_expect(low, 0) && fifo_used(&ns->rx)) {
+			side_leave(ns, SHARE_RX);
+			return -EFAULT;
+		}
 		end = __builtin_expect(sock_urg_any(s), 0) && !sock_urg_window(ns, s, done, &w);
 		got = end ? 0 : rx_copy(ns, iov, n, done, flags, &w);
 		rx_mark = s->urg_pos;
@@ -285,7 +307,9 @@ static size_t tx_copy(struct nsock *ns, struct shm_session *s, const struct iove
 ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
 {
 	struct shm_session *s = nsock_session(ns);
-	size_t total = iov_total(iov, n), done = 0, put;
+	size_t total, done = 0, put;
+	bool low = false;
+	ssize_t all = sock_iov_check(iov, n, &low);
 	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), more = flags & MSG_MORE;
 	bool driven = false;
 	uint64_t deadline = 0;
@@ -293,6 +317,9 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 
 	if (!s)
 		return sock_moved_send(ns, iov, n, 0, flags);
+	if (all < 0)
+		return all;
+	total = (size_t)all;
 	for (;;) {
 		if (shm_session_state(s) != SHM_S_CONNECTING) {
 			if (!side_enter(ns, s, SHARE_TX))
@@ -300,6 +327,10 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 			if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
 				side_leave(ns, SHARE_TX);
 				return done ? (ssize_t)done : tx_fail(s, flags);
+			}
+			if (__builtin_expect(low, 0)) {
+				side_leave(ns, SHARE_TX);
+				return -EFAULT;
 			}
 			put = tx_copy(ns, s, iov, n, done);
 			if (put && (flags & MSG_OOB))

@@ -193,38 +193,61 @@ NS_EXPORT int dup3(int fd, int to, int flags)
 }
 
 /* Status flags live in the shadow's open file; the copy in nfile.flags is what our calls read. */
+static void flags_mirror(int fd, long flags)
+{
+	struct nfile *f = fd_get(fd);
+
+	if (!f)
+		return;
+	if (flags & O_NONBLOCK)
+		__atomic_or_fetch(&f->flags, O_NONBLOCK, __ATOMIC_RELAXED);
+	else
+		__atomic_and_fetch(&f->flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
+	nfile_put(f);
+}
+
+static void owner_mirror(int fd, int cmd, long arg)
+{
+	const struct f_owner_ex *ex = (const struct f_owner_ex *)arg;
+	struct nsock *ns = get(fd);
+
+	if (!ns)
+		return;
+	if (cmd == F_SETOWN)
+		sock_owner_number(ns, (int)arg);
+	else
+		sock_owner_set(ns, ex->type, ex->pid);
+	nfile_put(&ns->f);
+}
+
+/* SIGIO is the kernel's: it is to see every event. */
+static void async_to_kernel(int fd)
+{
+	struct nsock *ns = get(fd);
+
+	if (!ns)
+		return;
+	nsock_handover(ns, fd, SR_option);
+	nfile_put(&ns->f);
+}
+
 static int fcntl_any(int fd, int cmd, long arg)
 {
-	struct nfile *f;
-	int r = libc.fcntl64(fd, cmd, arg);
+	int r;
 
-	if (r < 0 || (!fd_is_ours(fd) && !(cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)))
+	if (cmd == F_SETFL && (arg & O_ASYNC))
+		async_to_kernel(fd);
+	r = libc.fcntl64(fd, cmd, arg);
+	if (r < 0)
 		return r;
 	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
 		return fd_is_ours(fd) || fd_is_ours(r) ? dup_done(fd, r) : r;
-	if (cmd == F_SETOWN || cmd == F_SETOWN_EX) {
-		struct nsock *ns = get(fd);
-
-		if (!ns)
-			return r;
-		if (cmd == F_SETOWN)
-			sock_owner_number(ns, (int)arg);
-		else
-			sock_owner_set(ns, ((struct f_owner_ex *)arg)->type,
-				       ((struct f_owner_ex *)arg)->pid);
-		nfile_put(&ns->f);
-	}
-	if (cmd == F_SETFL) {
-		f = fd_get(fd);
-		if (f) {
-			if (arg & O_NONBLOCK)
-				__atomic_or_fetch(&f->flags, O_NONBLOCK, __ATOMIC_RELAXED);
-			else
-				__atomic_and_fetch(&f->flags, ~(uint32_t)O_NONBLOCK,
-						   __ATOMIC_RELAXED);
-			nfile_put(f);
-		}
-	}
+	if (!fd_is_ours(fd))
+		return r;
+	if (cmd == F_SETOWN || cmd == F_SETOWN_EX)
+		owner_mirror(fd, cmd, arg);
+	if (cmd == F_SETFL)
+		flags_mirror(fd, arg);
 	return r;
 }
 
@@ -396,7 +419,7 @@ static size_t cmsg_inq(struct nsock *ns, struct msghdr *msg)
 	int left = s ? (int)fifo_used(&ns->rx) : 0;
 	struct cmsghdr c = { CMSG_LEN(sizeof(left)), IPPROTO_TCP, TCP_CM_INQ };
 
-	if (msg->msg_controllen < c.cmsg_len) {
+	if (msg->msg_controllen < c.cmsg_len || !user_ok(msg->msg_control, msg->msg_controllen)) {
 		msg->msg_flags |= MSG_CTRUNC;
 		return 0;
 	}
@@ -471,8 +494,14 @@ static ssize_t sendto_ours(struct nsock *ns, int fd, const void *buf, size_t n, 
 	struct msghdr msg = { .msg_name = (void *)addr, .msg_namelen = addr ? len : 0,
 			      .msg_iov = &iov, .msg_iovlen = 1 };
 
+	if (addr && len > sizeof(struct sockaddr_storage))
+		return -EINVAL;
+	if (addr && !user_ok(addr, len))
+		return -EFAULT;
 	if (nsock_mode(ns) == SK_STREAM)
 		return sock_stream_send(ns, &iov, 1, flags); /* Linux ignores the address */
+	if (addr && !len) /* sendmsg() can't say that */
+		return libc_errno(libc.sendto(fd, buf, n, flags, addr, len));
 	return sock_sendmsg(ns, fd, &msg, flags);
 }
 
@@ -486,14 +515,18 @@ NS_EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags,
 static ssize_t recvfrom_ours(struct nsock *ns, int fd, void *buf, size_t n, int flags,
 			     struct sockaddr *addr, socklen_t *len)
 {
+	int err = !addr ? 0 : !user_ok(len, sizeof(*len)) ? -EFAULT : (int)*len < 0 ? -EINVAL : 0;
+	bool told = addr && !err;
 	struct iovec iov = { buf, n };
-	struct msghdr msg = { .msg_name = addr, .msg_namelen = addr && len ? *len : 0,
+	struct msghdr msg = { .msg_name = told ? addr : NULL, .msg_namelen = told ? *len : 0,
 			      .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t r;
 
 	r = sock_recvmsg(ns, fd, &msg, flags);
-	if (r >= 0 && addr && len)
-		*len = msg.msg_namelen;
+	if (r >= 0 && err)
+		return err; /* found after the data were taken, as in Linux */
+	if (r >= 0 && told)
+		*len = nsock_mode(ns) == SK_STREAM ? 0 : msg.msg_namelen;
 	return r;
 }
 
@@ -509,6 +542,8 @@ static void rights_pass(const struct msghdr *msg)
 {
 	struct cmsghdr *c;
 
+	if (!user_ok(msg->msg_control, msg->msg_controllen))
+		return;
 	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
@@ -528,15 +563,15 @@ static void rights_pass(const struct msghdr *msg)
 
 NS_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	if (!fd_is_ours(fd) && msg && msg->msg_controllen)
+	if (!fd_is_ours(fd) && user_ok(msg, sizeof(*msg)) && msg->msg_controllen)
 		rights_pass(msg);
-	OURS_OR(fd, msg ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
+	OURS_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
 		libc.sendmsg(fd, msg, flags));
 }
 
 NS_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	OURS_OR(fd, msg ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
+	OURS_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
 		adopt_after(libc.recvmsg(fd, msg, flags), msg));
 }
 
@@ -617,6 +652,10 @@ static long sendmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 	unsigned i;
 
 	for (i = 0; i < n && i < UIO_MAXIOV; i++) {
+		if (!user_ok(&vec[i], sizeof(*vec))) {
+			r = -EFAULT;
+			break;
+		}
 		r = sock_sendmsg(ns, fd, &vec[i].msg_hdr, flags);
 		if (r < 0)
 			break;
@@ -627,7 +666,7 @@ static long sendmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 
 NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
 {
-	for (unsigned i = 0; !fd_is_ours(fd) && vec && i < n && i < UIO_MAXIOV; i++)
+	for (unsigned i = 0; !fd_is_ours(fd) && i < n && i < UIO_MAXIOV && user_ok(&vec[i], sizeof(*vec)); i++)
 		if (vec[i].msg_hdr.msg_controllen)
 			rights_pass(&vec[i].msg_hdr);
 	OURS_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
@@ -656,6 +695,8 @@ static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 
 	if (nsock_mode(ns) == SK_KERNEL)
 		return libc_errno(libc.recvmmsg(fd, vec, n, flags, timeout));
+	if (!user_ok(timeout, timeout ? sizeof(*timeout) : 0))
+		return -EFAULT;
 	if (timeout) {
 		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)
 			return -EINVAL;
@@ -663,6 +704,10 @@ static long recvmmsg_ours(struct nsock *ns, int fd, struct mmsghdr *vec, unsigne
 		      (uint64_t)timeout->tv_nsec;
 	}
 	for (i = 0; i < n; i++) {
+		if (!user_ok(&vec[i], sizeof(*vec))) {
+			r = -EFAULT;
+			break;
+		}
 		r = sock_recvmsg(ns, fd, &vec[i].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (r < 0)
 			break;
