@@ -185,8 +185,8 @@ static bool wants_port(struct nsock *ns, int fd, const struct sockaddr *addr, so
 	socklen_t n = sizeof(later);
 
 	return ns->proto == IPPROTO_TCP && !ns->bound && len >= least &&
-	       len <= sizeof(struct sockaddr_storage) && user_ok(addr, len) && addr->sa_family == ns->family &&
-	       !((const struct sockaddr_in *)addr)->sin_port &&
+	       len <= sizeof(struct sockaddr_storage) && user_ok(addr, len) &&
+	       addr->sa_family == ns->family && !((const struct sockaddr_in *)addr)->sin_port &&
 	       libc.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, &n) == 0 && !later;
 }
 
