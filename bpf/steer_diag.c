@@ -12,6 +12,7 @@
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <nstack/fd_host.h>
 #include <unistd.h>
 
 struct dump {
@@ -91,12 +92,16 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
 		       void *arg)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	/* opened here and not by libmnl, so that the program does not meet the number */
+	int fd = nst_fd_own(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)), err;
+	struct mnl_socket *nl = fd < 0 ? NULL : mnl_socket_fdopen(fd);
 	struct dump d = { fn, arg, 0 };
-	int err;
 
-	if (!nl)
-		return -errno;
+	if (!nl) {
+		err = -errno;
+		nst_fd_close(fd);
+		return err;
+	}
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		err = -errno;
 	} else {
@@ -104,6 +109,7 @@ int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_fl
 		if (!err)
 			err = dump_family(nl, AF_INET6, port, &d);
 	}
+	nst_fd_disown(fd);
 	mnl_socket_close(nl);
 	/* a kernel without inet_diag: nothing can be asked, so nothing is pinned */
 	return err == -ENOENT || err == -EPROTONOSUPPORT ? 0 : err;

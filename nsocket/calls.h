@@ -15,11 +15,12 @@
  * takes to the same wrappers. Each is checked against libc and the kernel's headers by a test
  * (tests/structure/test_calls.py), which also has what is left out on purpose, name by name.
  *
- * dprintf and __dprintf_chk are in it for their names; their wrappers go by vdprintf().
+ * dprintf and __dprintf_chk are in it for their names; their wrappers go by vdprintf(). The variadic
+ * functions of the exec family collect their arguments and call another one of it.
  *
- * Not in the list, on purpose: fork (pthread_atfork also sees forkpty and the like), exec (the new
- * image starts clean), getaddrinfo (libc's resolver calls itself inside, so name lookups stay with
- * the kernel), the rest of stdio (stdio.c says how streams come by our read and write).
+ * Not in the list, on purpose: fork (pthread_atfork also sees forkpty and the like), getaddrinfo
+ * (libc's resolver calls itself inside, so name lookups stay with the kernel), the rest of stdio
+ * (stdio.c says how streams come by our read and write).
  */
 #ifndef NSOCKET_CALLS_H
 #define NSOCKET_CALLS_H
@@ -135,6 +136,30 @@
 	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
 	CALL(pid_t, vfork, (void), ()) \
 	CALL(int, daemon, (int nochdir, int noclose), (nochdir, noclose)) \
+	CALL(int, execve, (const char *path, char *const argv[], char *const envp[]), \
+	     (path, argv, envp)) \
+	CALL(int, execv, (const char *path, char *const argv[]), (path, argv)) \
+	CALL(int, execvp, (const char *file, char *const argv[]), (file, argv)) \
+	CALL(int, execvpe, (const char *file, char *const argv[], char *const envp[]), \
+	     (file, argv, envp)) \
+	CALL(int, fexecve, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp)) \
+	CALL(int, execveat, (int dirfd, const char *path, char *const argv[], char *const envp[], \
+			     int flags), (dirfd, path, argv, envp, flags)) \
+	CALL(int, execl, (const char *path, const char *arg, ...), (path, arg)) \
+	CALL(int, execlp, (const char *file, const char *arg, ...), (file, arg)) \
+	CALL(int, execle, (const char *path, const char *arg, ...), (path, arg)) \
+	CALL(int, posix_spawn, (pid_t *pid, const char *path, \
+				const posix_spawn_file_actions_t *actions, \
+				const posix_spawnattr_t *attr, char *const argv[], \
+				char *const envp[]), (pid, path, actions, attr, argv, envp)) \
+	CALL(int, posix_spawnp, (pid_t *pid, const char *file, \
+				 const posix_spawn_file_actions_t *actions, \
+				 const posix_spawnattr_t *attr, char *const argv[], \
+				 char *const envp[]), (pid, file, actions, attr, argv, envp)) \
+	CALL(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int fd, \
+						     int to), (actions, fd, to)) \
+	CALL(int, system, (const char *command), (command)) \
+	CALL(FILE *, popen, (const char *command, const char *mode), (command, mode)) \
 	CALL(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
 	     (sig, act, old)) \
 	CALL(sighandler_t, signal, (int sig, sighandler_t handler), (sig, handler)) \
@@ -168,6 +193,7 @@
 	ALIAS(__sigaction, sigaction) \
 	ALIAS(ssignal, signal) \
 	ALIAS(bsd_signal, signal) \
+	ALIAS(_IO_popen, popen) \
 	ALIAS(__vfork, vfork)
 
 /* CALL(name, (parameters), (arguments)): functions of liburing that make a ring (uring.c). All
@@ -207,8 +233,8 @@ struct io_uring_params;
 	SYSCALL(getsockopt, 1) \
 	SYSCALL(setsockopt, 1) \
 	SYSCALL(sendto, 1) \
-	SYSCALL(sendmsg, 1) \
-	SYSCALL(sendmmsg, 1) \
+	SYSCALL(sendmsg, 0) \
+	SYSCALL(sendmmsg, 0) \
 	SYSCALL(recvfrom, 1) \
 	SYSCALL(recvmsg, 0) \
 	SYSCALL(recvmmsg, 0) \
@@ -223,6 +249,8 @@ struct io_uring_params;
 	SYSCALL(epoll_ctl, 5) \
 	LEGACY(epoll_wait, 1) \
 	LEGACY(select, 0) \
+	SYSCALL(execve, 0) \
+	SYSCALL(execveat, 0) \
 	LEGACY(vfork, 0)
 
 /* SYSCALL(name, descriptors): those that differ from the wrapper of the name, or that have none: each

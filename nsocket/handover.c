@@ -22,10 +22,13 @@
 #include <netinet/tcp.h>
 #include <nsocket/inject.h>
 #include <nsocket/repair.h>
+#include <rd/config.h>
 #include <rd/log.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #define DRAIN_ROUNDS 64
+#define CLOSE_TRIES 100
 
 /* --- what the placeholder of an accepted socket does not know yet ------------------------------------ */
 
@@ -152,8 +155,6 @@ static int stream_handover(struct nsock *ns, int fd, enum sock_reason why)
 {
 	int err = 0;
 
-	if (ns->remote)
-		return share_ask(ns);
 	pthread_mutex_lock(&ns->lock);
 	pthread_mutex_lock(&ns->rx_lock);
 	pthread_mutex_lock(&ns->tx_lock);
@@ -167,6 +168,37 @@ static int stream_handover(struct nsock *ns, int fd, enum sock_reason why)
 	if (!err)
 		nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
 	return err;
+}
+
+/* A session of nobody: a socket is made for it, and closed at once. */
+static int closed_handover(struct shm_session *s)
+{
+	int fd = fd_hide(libc.socket(s->family, SOCK_STREAM | SOCK_CLOEXEC, 0)), err;
+
+	if (fd < 0)
+		return -errno;
+	err = handover_session_locked(s, fd);
+	fd_hide_close(fd);
+	if (!err)
+		worker.ops->close(worker.st, s, -1);
+	return err;
+}
+
+int handover_closed(void)
+{
+	struct stack_tcp_image img;
+	struct shm_session *s;
+	int failed = 0;
+
+	worker_lock();
+	for (uint32_t id = 0; worker.st && id < rd_config()->max_sockets; id++) {
+		s = shm_session_get(worker.region, id);
+		if (s && s->proto == IPPROTO_TCP && worker.ops->image(worker.st, s, &img) == 0 &&
+		    img.closed)
+			failed += closed_handover(s) != 0;
+	}
+	worker_unlock();
+	return failed;
 }
 
 /* --- UDP, listeners, the undecided --------------------------------------------------------------------- */
@@ -238,16 +270,47 @@ static void new_handover(struct nsock *ns, enum sock_reason why)
 	pthread_mutex_unlock(&ns->lock);
 }
 
+/* A descriptor of the shadow that no other thread closes meanwhile. */
+static int shadow_dup(struct nsock *ns, int fd)
+{
+	int own;
+
+	if (fd < 0)
+		fd = nfile_fd(&ns->f);
+	if (fd >= 0) {
+		own = fd_hide(libc.fcntl(fd, F_DUPFD_CLOEXEC, 0));
+		/* the table forgets a number before it is closed */
+		if (own >= 0 && __atomic_load_n(&nfile_table[fd], __ATOMIC_ACQUIRE) == &ns->f)
+			return own;
+		fd_hide_close(own);
+	}
+	return ns->kept_fd < 0 ? -1 : fd_hide(libc.fcntl(ns->kept_fd, F_DUPFD_CLOEXEC, 0));
+}
+
+static int connection_handover(struct nsock *ns, int fd, enum sock_reason why)
+{
+	int own = -1, err;
+
+	if (ns->remote)
+		return share_ask(ns);
+	for (int i = 0; own < 0 && i < CLOSE_TRIES; i++) {
+		own = shadow_dup(ns, fd);
+		if (own < 0) /* about to be closed, and perhaps to be kept: share_keep() */
+			sched_yield();
+	}
+	if (own < 0)
+		return -EBADF;
+	err = stream_handover(ns, own, why);
+	fd_hide_close(own);
+	if (err)
+		ns_log(NS_WAR, NS_M_NSOCKET, "a connection stays in the stack: %s", strerror(-err));
+	return err;
+}
+
 int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
 {
 	int err = 0;
 
-	if (fd < 0)
-		fd = nfile_fd(&ns->f);
-	if (fd < 0)
-		fd = ns->kept_fd;
-	if (fd < 0)
-		return -EBADF;
 	switch (nsock_mode(ns)) {
 	case SK_NEW:
 		new_handover(ns, why);
@@ -259,9 +322,7 @@ int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
 		dgram_handover(ns, why);
 		break;
 	case SK_STREAM:
-		err = stream_handover(ns, fd, why);
-		if (err)
-			ns_log(NS_WAR, NS_M_NSOCKET, "descriptor %d stays: %s", fd, strerror(-err));
+		err = connection_handover(ns, fd, why);
 		break;
 	case SK_LOST:
 		err = -ECONNRESET;

@@ -23,4 +23,8 @@ int nsock_handover_each(bool (*which)(struct nsock *ns, int fd), enum sock_reaso
  * descriptor of the placeholder. */
 int handover_session_locked(struct shm_session *s, int shadow);
 
+/* Connections that the program has closed and that have something to send: the kernel sends it. How
+ * many could not be handed over. Not under any lock. */
+int handover_closed(void);
+
 #endif

@@ -22,6 +22,7 @@
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <nsocket/adopt.h>
+#include <nsocket/handover.h>
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
 #include <nsocket/stdio.h>
@@ -487,28 +488,49 @@ static bool unsent(void)
 	return false;
 }
 
+/* As long as a peer that answers takes; then the kernel goes on. */
+#define SETTLE_NS 20000000ull
+
 static bool never(void *arg)
 {
 	return false;
 }
 
-/* The kernel would close every descriptor of a process that ends and go on sending; the stack ends
- * with the process, so it does both before. Not after a signal that kills: nothing of ours runs
- * then, and peers of open connections get a reset from the kernel at their next segment. */
-void init_exit(void)
+/* Drive the stack until all is sent, or so long. */
+static bool sent_by(uint64_t end)
 {
-	static int done; /* atomic */
-	uint64_t end;
+	bool wait;
+
+	for (;;) {
+		worker_lock();
+		worker_round_locked();
+		wait = unsent();
+		worker_unlock();
+		if (!wait || worker_now() >= end)
+			return !wait;
+		worker_wait(waiter_self(), NULL, 0, worker_now() + 2000000, NULL, never, NULL);
+	}
+}
+
+void init_settle(void)
+{
+	uint64_t begin = worker_now();
+
+	if (sent_by(begin + SETTLE_NS) || handover_closed() == 0)
+		return;
+	sent_by(begin + rd_config()->exit_linger_ms * 1000000ull);
+}
+
+void init_close_streams(bool (*which)(int fd))
+{
 	struct nfile *f;
 
-	if (!worker_running() || inside || __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
-		return;
-	share_leave_all();
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		f = fd_is_protected(fd) ? NULL : fd_get(fd);
 		if (!f)
 			continue;
-		if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_STREAM) {
+		if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_STREAM &&
+		    (!which || which(fd))) {
 			nfile_put(f);
 			f = fd_remove(fd);
 			libc.close(fd);
@@ -516,18 +538,21 @@ void init_exit(void)
 		if (f)
 			nfile_put(f);
 	}
-	end = worker_now() + rd_config()->exit_linger_ms * 1000000ull;
-	for (;;) {
-		bool wait;
+}
 
-		worker_lock();
-		worker_round_locked();
-		wait = unsent();
-		worker_unlock();
-		if (!wait || worker_now() >= end)
-			break;
-		worker_wait(waiter_self(), NULL, 0, worker_now() + 2000000, NULL, never, NULL);
-	}
+/* The kernel would close every descriptor of a process that ends and go on sending; the stack ends
+ * with the process, so it does both before; what a slow peer has not taken by then, the kernel sends.
+ * Not after a signal that kills: nothing of ours runs then, and peers of open connections get a reset
+ * from the kernel at their next segment. */
+void init_exit(void)
+{
+	static int done; /* atomic */
+
+	if (!worker_running() || inside || __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
+		return;
+	share_leave_all();
+	init_close_streams(NULL);
+	init_settle();
 	worker_lock();
 	for (uint32_t i = 0; i < worker.nports; i++)
 		if (worker.port[i].hal && worker.port[i].hal != worker.port[i].base)

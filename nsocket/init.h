@@ -12,6 +12,10 @@ bool init_ready(void);
 bool init_inside(void);
 /* The process is about to end: let unsent data leave, for a bounded time. Idempotent. */
 void init_exit(void);
+/* Let what was closed have its end: by the stack, or if that takes long by the kernel. */
+void init_settle(void);
+/* Close the connections that the stack still serves: those that `which` (NULL: all) selects. */
+void init_close_streams(bool (*which)(int fd));
 /* In a child: drop what is the parent's (fork.c). */
 void init_after_fork_child(void);
 /* fork.c: around every fork; what libc knows of calls them by itself. */

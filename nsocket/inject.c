@@ -10,6 +10,7 @@
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <nsocket/file.h>
 #include <nsocket/libc.h>
 #include <stacks/tcpip/checksum.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 /* To the local address; the routing table knows that this is the loopback. */
 static int packet_send(const struct nst_addr *to, const struct iovec *v, size_t n)
 {
-	int fd = libc.socket(to->family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW), err = 0;
+	int fd = fd_hide(libc.socket(to->family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)), err = 0;
 	struct sockaddr_storage ss;
 	struct nst_addr dst = *to;
 	struct msghdr m = { .msg_name = &ss, .msg_iov = (struct iovec *)v, .msg_iovlen = n };
@@ -32,7 +33,7 @@ static int packet_send(const struct nst_addr *to, const struct iovec *v, size_t 
 	m.msg_namelen = nst_addr_to_sockaddr(&dst, to->family, &ss);
 	if (libc.sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		err = -errno;
-	libc.close(fd);
+	fd_hide_close(fd);
 	return err;
 }
 

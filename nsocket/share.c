@@ -41,6 +41,7 @@ struct slot {
 	uint32_t events; /* atomic: STACK_EV_*, parent to child */
 	uint32_t phase;  /* atomic: enum phase; by the parent */
 	uint32_t busy;   /* atomic: SHARE_RX, SHARE_TX; by the child */
+	uint32_t alone;  /* atomic: the parent's program has closed it; by the parent */
 	int32_t answer;  /* atomic: ASKED by the child; 0 or -errno by the parent */
 };
 #define ASKED 1
@@ -473,6 +474,9 @@ bool share_parent_gone(struct nsock *ns)
 		share_delete(sh);
 		return false;
 	}
+	for (struct share_ref *r = sh->refs; r; r = r->next)
+		/* relaxed: only says what is meant, orders nothing */
+		__atomic_store_n(&r->link->shm->slot[r->idx].alone, 1, __ATOMIC_RELAXED);
 	sh->ns = NULL;
 	sh->shadow = sh->moved ? -1 : ns->kept_fd;
 	if (sh->shadow >= 0)
@@ -590,6 +594,11 @@ void share_leave(struct nsock *ns, uint32_t what)
 {
 	if (up)
 		__atomic_and_fetch(&up->slot[ns->slot].busy, ~what, __ATOMIC_SEQ_CST);
+}
+
+bool share_alone(struct nsock *ns)
+{
+	return up && ns->remote && __atomic_load_n(&up->slot[ns->slot].alone, __ATOMIC_RELAXED);
 }
 
 static bool parent_lives(void)

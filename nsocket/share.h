@@ -46,6 +46,8 @@ bool share_enter(struct nsock *ns, uint32_t what);
 void share_leave(struct nsock *ns, uint32_t what);
 /* Child: has the connection moved to the kernel? Then from now on the socket knows. */
 bool share_gone(struct nsock *ns);
+/* Child: has the parent's program closed it? */
+bool share_alone(struct nsock *ns);
 /* Child: have the parent move it. 0 or -errno. */
 int share_ask(struct nsock *ns);
 /* Child: a command for the parent's stack. */

@@ -105,6 +105,7 @@ struct stack_tcp_image {
 	uint16_t peer_mss;          /* the option of its SYN */
 	uint8_t snd_wscale, rcv_wscale;
 	bool wscale, sack, ts, urgent;
+	bool closed;                /* nobody has it any more */
 	bool fin_rcvd;              /* the peer has ended */
 	bool fin_wanted;            /* we have, behind what is in the tx FIFO */
 	bool fin_first;             /* both have, the peer before us */
@@ -159,7 +160,8 @@ struct stack_ops {
 	/* The sockets are done with s. linger_s < 0: no SO_LINGER; 0: reset; > 0: the caller waits
 	 * for the session to reach SHM_S_CLOSED by itself before. The stack frees s when done. */
 	void (*close)(struct stack *st, struct shm_session *s, int linger_s);
-	/* A connection that another TCP is to serve: what that one needs (the FIFOs hold the data).
+	/* A connection that another TCP is to serve, perhaps one that was closed and is not done yet:
+	 * what that one needs (the FIFOs hold the data).
 	 * Nothing changes. -ENOTCONN: there is none that could go on; -EAGAIN: not yet. */
 	int (*image)(struct stack *st, struct shm_session *s, struct stack_tcp_image *out);
 	/* It was taken over: forget it without a word to the peer. Segments of it that still come

@@ -42,7 +42,7 @@ int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *ou
 {
 	struct tcp_conn *c = tcp_of(t, s);
 
-	if (!c || c->flags & TCP_F_CLOSED)
+	if (!c)
 		return -ENOTCONN;
 	switch (c->state) {
 	case TCP_S_SYN_SENT:
@@ -57,6 +57,7 @@ int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *ou
 	memset(out, 0, sizeof(*out));
 	out->local = c->n.local;
 	out->remote = c->n.remote;
+	out->closed = c->flags & TCP_F_CLOSED;
 	out->wscale = c->flags & TCP_F_WSCALE;
 	out->sack = c->flags & TCP_F_SACK;
 	out->ts = c->flags & TCP_F_TS;
