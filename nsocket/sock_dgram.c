@@ -75,8 +75,14 @@ static ssize_t send_user(struct nsock *ns, struct shm_session *s, const struct m
 		r = nsock_error(s);
 		if (!r)
 			r = dgram_put(ns, s, msg, d);
+		if (!r) {
+			/* As with the kernel's: a datagram that has left makes room, an edge of OUT. */
+			if (!cds_list_empty(&ns->f.watches))
+				watch_notify(&ns->f, STACK_EV_OUT);
+			return (ssize_t)d->len;
+		}
 		if (r != -EAGAIN)
-			return r ? r : (ssize_t)d->len;
+			return r;
 		__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
 		nst_full_barrier();
 		if (!driven) {
