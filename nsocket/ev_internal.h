@@ -149,8 +149,8 @@ int ev_item_create(struct ev_item **out, struct ev_set *s, struct nfile *f, int 
 		   const struct epoll_event *ev); /* s->lock; not yet watching */
 /* Out of the set, for good; its kernel half is the caller's business. s->lock. */
 void ev_item_remove(struct ev_set *s, struct ev_item *it);
-/* Put it on the ready list, if it isn't, and wake somebody. Any context. */
-void ev_item_queue(struct ev_item *it);
+/* Put it on the ready list, if it isn't, and wake somebody: is there anybody? Any context. */
+bool ev_item_queue(struct ev_item *it);
 /* Is the member ready in the user stack, in bits the item wants? s->lock. */
 uint32_t ev_item_ready(struct ev_item *it);
 /* Write the event out, unless the round has it; handles one-shot. Returns 1, or 0. s->lock. */
@@ -166,8 +166,8 @@ static inline bool ev_ready_empty(struct ev_set *s)
 }
 /* Is any member of ours ready? Drops list entries that are not. Takes s->lock. */
 bool ev_set_poll(struct ev_set *s);
-/* Wake one sleeper, and whoever watches the set itself. Any context. */
-void ev_set_wake(struct ev_set *s);
+/* Wake one sleeper (true: there is one), and whoever watches the set itself. Any context. */
+bool ev_set_wake(struct ev_set *s);
 /* Sleep on the set; results as worker_wait(). kfds: the set's kernel descriptors. If the thread is
  * cancelled, the caller's reference to the set is dropped. */
 int ev_set_sleep(struct ev_set *s, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,

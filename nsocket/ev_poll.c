@@ -105,16 +105,17 @@ static void block_retire(struct poll_block *b)
 		blocks_flush(NULL);
 }
 
-static void poll_notify(struct watch *watch, struct nfile *f, uint32_t events)
+static bool poll_notify(struct watch *watch, struct nfile *f, uint32_t events)
 {
 	struct poll_watch *w = caa_container_of(watch, struct poll_watch, watch);
 
 	if (!(events & NSOCK_EV_REWATCH) &&
 	    !(ev_key(events) & (w->events | POLLERR | POLLHUP)))
-		return;
+		return false;
 	/* release: pairs ev.fired - readiness before */
 	__atomic_store_n(&w->block->fired, 1, __ATOMIC_RELEASE);
 	waiter_ring(w->block->waiter);
+	return true;
 }
 
 static struct poll_block *block_watch(struct poll_call *c)
@@ -132,6 +133,7 @@ static struct poll_block *block_watch(struct poll_call *c)
 			continue;
 		w = &b->w[b->n++];
 		w->watch.notify = poll_notify;
+		w->watch.exclusive = false;
 		w->block = b;
 		w->f = c->files[i];
 		w->events = (uint16_t)c->fds[i].events;
@@ -192,6 +194,10 @@ static int call_look(struct poll_call *c, const sigset_t *mask)
 		p->revents = 0;
 		if (p->fd < 0)
 			continue;
+		if (f && !nfile_has_fd(f, p->fd)) { /* closed meanwhile: NVAL, as in Linux */
+			kfd_add(c, i);
+			continue;
+		}
 		if (f)
 			p->revents = (short)(ev_expand(ev_file_poll(f)) &
 					     ((uint16_t)p->events | POLLERR | POLLHUP));

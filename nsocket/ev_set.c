@@ -86,32 +86,33 @@ static void set_tell(struct ev_set *s)
 		watch_notify(&s->nf, EPOLLIN);
 }
 
-void ev_item_queue(struct ev_item *it)
+bool ev_item_queue(struct ev_item *it)
 {
 	/* Who found it queued already needs no wake-up: that was done when it was queued. For who
 	 * watches the set itself it is news, nevertheless. */
 	if (item_enqueue(it))
-		ev_set_wake(it->set);
-	else
-		set_tell(it->set);
+		return ev_set_wake(it->set);
+	set_tell(it->set);
+	/* relaxed: a hint, for exclusive members */
+	return __atomic_load_n(&it->set->sleeping, __ATOMIC_RELAXED);
 }
 
-static void item_notify(struct watch *w, struct nfile *f, uint32_t events)
+static bool item_notify(struct watch *w, struct nfile *f, uint32_t events)
 {
 	struct ev_item *it = caa_container_of(w, struct ev_item, watch);
 	uint32_t interest = __atomic_load_n(&it->events, __ATOMIC_RELAXED);
 
 	/* relaxed: who collects looks again under the lock; this only saves work */
 	if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED))
-		return;
+		return false;
 	if (events & NSOCK_EV_REWATCH) {
 		__atomic_store_n(&it->rewatch, 1, __ATOMIC_RELAXED); /* published by the set's */
 		/* release: pairs ev.rewatch */
 		__atomic_store_n(&it->set->rewatch, 1, __ATOMIC_RELEASE);
 	} else if (!(ev_key(events) & interest & ~EV_FLAGS)) {
-		return;
+		return false;
 	}
-	ev_item_queue(it);
+	return ev_item_queue(it);
 }
 
 struct ev_item *ev_item_find(struct ev_set *s, struct nfile *f, int fd)
@@ -183,6 +184,7 @@ int ev_item_create(struct ev_item **out, struct ev_set *s, struct nfile *f, int 
 	if (!it)
 		return -ENOMEM;
 	it->watch.notify = item_notify;
+	it->watch.exclusive = ev->events & EPOLLEXCLUSIVE;
 	cds_wfcq_node_init(&it->ready);
 	it->refs = 1;
 	it->events = ev->events | EPOLLERR | EPOLLHUP; /* always wanted, unless disarmed */
@@ -435,28 +437,34 @@ bool ev_set_poll(struct ev_set *s)
 
 /* --- sleepers ----------------------------------------------------------------------------- */
 
-void ev_set_wake(struct ev_set *s)
+static bool sleeper_ring(struct ev_set *s)
 {
 	struct ev_sleepers *c;
 	struct waiter *w;
 
-	/* seq_cst: pairs ev.sleep - the item is on the list before slots are looked at */
-	nst_full_barrier();
-	if (__atomic_load_n(&s->sleeping, __ATOMIC_RELAXED)) {
-		for (c = &s->sleepers; c; c = __atomic_load_n(&c->next, __ATOMIC_ACQUIRE)) {
-			for (int i = 0; i < EV_SLEEPERS; i++) {
-				w = __atomic_load_n(&c->slot[i], __ATOMIC_RELAXED);
-				if (w && __atomic_compare_exchange_n(&c->slot[i], &w, NULL, false,
-								     __ATOMIC_SEQ_CST,
-								     __ATOMIC_RELAXED)) {
-					waiter_ring(w);
-					goto watchers;
-				}
+	for (c = &s->sleepers; c; c = __atomic_load_n(&c->next, __ATOMIC_ACQUIRE)) {
+		for (int i = 0; i < EV_SLEEPERS; i++) {
+			w = __atomic_load_n(&c->slot[i], __ATOMIC_RELAXED);
+			if (w && __atomic_compare_exchange_n(&c->slot[i], &w, NULL, false,
+							     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+				waiter_ring(w);
+				return true;
 			}
 		}
 	}
-watchers:
+	return false;
+}
+
+bool ev_set_wake(struct ev_set *s)
+{
+	bool woken = false;
+
+	/* seq_cst: pairs ev.sleep - the item is on the list before slots are looked at */
+	nst_full_barrier();
+	if (__atomic_load_n(&s->sleeping, __ATOMIC_RELAXED))
+		woken = sleeper_ring(s);
 	set_tell(s);
+	return woken;
 }
 
 /* A slot with w in it; NULL: no memory. */

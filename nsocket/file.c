@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
@@ -252,7 +253,10 @@ void fd_hide_close(int fd)
 void watch_add(struct nfile *f, struct watch *w)
 {
 	pthread_mutex_lock(&f->watch_lock);
-	cds_list_add_rcu(&w->node, &f->watches);
+	if (w->exclusive)
+		cds_list_add_tail_rcu(&w->node, &f->watches);
+	else
+		cds_list_add_rcu(&w->node, &f->watches);
 	pthread_mutex_unlock(&f->watch_lock);
 }
 
@@ -263,15 +267,23 @@ void watch_del(struct nfile *f, struct watch *w)
 	pthread_mutex_unlock(&f->watch_lock);
 }
 
+/* Changes of state concern everybody, as in Linux. */
+#define WATCH_ALL (NSOCK_EV_REWATCH | EPOLLRDHUP | EPOLLHUP)
+
 void watch_notify(struct nfile *f, uint32_t events)
 {
+	bool woken = false;
 	struct watch *w;
 
 	/* full barrier: pairs ev.watch - what the caller published comes before the look at the
 	 * list; a watch that is missed here looks at readiness after it was added */
 	nst_full_barrier();
 	rcu_read_lock();
-	cds_list_for_each_entry_rcu(w, &f->watches, node)
-		w->notify(w, f, events);
+	cds_list_for_each_entry_rcu(w, &f->watches, node) {
+		if (w->exclusive && woken && !(events & WATCH_ALL))
+			break; /* only exclusive ones follow */
+		if (w->notify(w, f, events) && w->exclusive)
+			woken = true;
+	}
 	rcu_read_unlock();
 }

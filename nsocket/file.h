@@ -36,9 +36,12 @@ struct nfile {
  * block, take the worker lock, or call the stack. */
 struct watch {
 	struct cds_list_head node;
-	void (*notify)(struct watch *w, struct nfile *f, uint32_t events);
+	bool exclusive; /* set before watch_add() */
+	/* Returns whether it woke a thread. */
+	bool (*notify)(struct watch *w, struct nfile *f, uint32_t events);
 };
 
+/* exclusive ones are told one after the other until one says that it woke somebody. */
 void watch_add(struct nfile *f, struct watch *w);
 /* After return no new notify starts; one may still run until a grace period has passed. */
 void watch_del(struct nfile *f, struct watch *w);
@@ -59,6 +62,13 @@ static inline bool fd_is_ours(int fd)
 {
 	/* relaxed: fd_get() does the ordering, this only says whether to ask it */
 	return (unsigned)fd < NFILE_FDS && __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED);
+}
+/* Is fd (still) one of the numbers of f? */
+static inline bool nfile_has_fd(const struct nfile *f, int fd)
+{
+	/* relaxed: compared only */
+	return (unsigned)fd < NFILE_FDS &&
+	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == f;
 }
 /* With a reference taken, or NULL (kernel fd, bad fd). */
 struct nfile *fd_get(int fd);

@@ -718,6 +718,8 @@ static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, sockle
 	bool blocking = !nsock_nonblock(ns);
 	int r;
 
+	if (!nfile_has_fd(&ns->f, fd)) /* closed by another thread: what the stack has goes on */
+		return -EAGAIN;
 	/* system calls: libc's are cancellation points, and our caller has a reference */
 	if (syscall(SYS_ppoll, &p, 1, &zero, NULL, (size_t)8) <= 0)
 		return -EAGAIN;
@@ -788,7 +790,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))
 			return r;
-		r = nsock_wait(ns, fd, POLLIN, deadline, accept_ready, true);
+		r = nsock_wait(ns, nfile_has_fd(&ns->f, fd) ? fd : -1, POLLIN, deadline,
+			       accept_ready, true);
 		if (r <= 0)
 			return r ? r : -EAGAIN;
 	}

@@ -85,9 +85,10 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-static void notify(struct watch *w, struct nfile *f, uint32_t events)
+static bool notify(struct watch *w, struct nfile *f, uint32_t events)
 {
 	*(uint32_t *)(w + 1) |= events;
+	return true;
 }
 
 static void test_basics(void)
