@@ -6,6 +6,7 @@
  */
 #include "sweep.h"
 
+#include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <sys/time.h>
 
@@ -461,3 +462,115 @@ static void reuse_later(void)
 }
 SCENARIO(reuse_after_bind, "SO_REUSEADDR and SO_REUSEPORT set after bind()", O_BOTH, reuse_later,
 	 NULL)
+
+/* --- set on a connection with data under way: they work from then on ----------------------------------- */
+
+/* Does the next byte come with a time? */
+static bool stamped_byte(int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(struct timespec))];
+		struct cmsghdr align;
+	} u;
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf,
+			    .msg_controllen = sizeof(u.buf) };
+
+	return recvmsg(fd, &m, 0) == 1 && m.msg_controllen == sizeof(u.buf) &&
+	       u.align.cmsg_level == SOL_SOCKET && u.align.cmsg_type == SO_TIMESTAMPNS;
+}
+
+static void late_timestamp(void)
+{
+	int fd = o_connected(0), one = 1;
+	bool stamped = false;
+	char data[16];
+
+	O("send", send(fd, "unread", 6, 0));
+	o_wait_bytes(fd, 6);
+	o_sync();
+	O("SO_TIMESTAMPNS", setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)));
+	O("recv", recv(fd, data, 6, 0));
+	o_bytes("bytes", data, 6);
+	/* the kernel begins to take times a little after it was asked to */
+	for (int i = 0; i < 50; i++) {
+		o_sync();
+		if (send(fd, "x", 1, 0) != 1)
+			o_fail("send");
+		stamped |= stamped_byte(fd);
+	}
+	o_bool("bytes have times", stamped);
+	o_sync();
+	close(fd);
+}
+SCENARIO(timestamps_on_a_connection, "SO_TIMESTAMPNS set with data unread: what comes later has a time",
+	 O_BOTH, late_timestamp, late_timestamp)
+
+static void late_zerocopy(void)
+{
+	int fd = o_connected(0), one = 1;
+	static char data[64];
+	char control[256];
+	struct msghdr m = { .msg_control = control, .msg_controllen = sizeof(control) };
+	struct sock_extended_err e = { 0 };
+	struct cmsghdr *c;
+
+	O("SO_ZEROCOPY", setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)));
+	o_sync();
+	O("send", send(fd, data, sizeof(data), MSG_ZEROCOPY));
+	o_bool("told of", o_wait(fd, 0) & POLLERR);
+	O("recvmsg of the error queue", recvmsg(fd, &m, MSG_ERRQUEUE));
+	c = CMSG_FIRSTHDR(&m);
+	if (c)
+		memcpy(&e, CMSG_DATA(c), sizeof(e));
+	o_say("completion", "origin %d, from %u to %u", e.ee_origin, e.ee_info, e.ee_data);
+	O("recv", o_recv_all(fd, data, sizeof(data)));
+	o_sync();
+	close(fd);
+}
+SCENARIO(zerocopy_completions, "MSG_ZEROCOPY on a connection: the completion is told", O_BOTH,
+	 late_zerocopy, late_zerocopy)
+
+static void late_peek_off(void)
+{
+	int fd = o_connected(0), at = 2;
+	char data[8];
+
+	O("send", send(fd, "abcdefgh", 8, 0));
+	o_wait_bytes(fd, 8);
+	o_sync();
+	O("SO_PEEK_OFF", setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof(at)));
+	O("peek", recv(fd, data, 3, MSG_PEEK));
+	o_bytes("peeked", data, 3);
+	O("peek on", recv(fd, data, 3, MSG_PEEK));
+	o_bytes("peeked on", data, 3);
+	O("recv", recv(fd, data, 8, 0));
+	o_bytes("received", data, 8);
+	o_sync();
+	close(fd);
+}
+SCENARIO(peek_offset, "SO_PEEK_OFF on a connection", O_BOTH, late_peek_off, late_peek_off)
+
+/* Only the server gives up being root for a moment: an option that needs the kernel's stack then. */
+static void no_privilege(void)
+{
+	int fd = o_connected(0), one = 1;
+	char c;
+
+	if (o_is_server() && seteuid(65534) < 0)
+		o_fail("seteuid");
+	O("SO_TIMESTAMPNS", setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)));
+	o_say("SO_TIMESTAMPNS reads", "%s", sweep_read(fd, SOL_SOCKET, SO_TIMESTAMPNS, 4, false));
+	O("SO_MARK", setsockopt(fd, SOL_SOCKET, SO_MARK, &one, sizeof(one)));
+	O("SO_KEEPALIVE", setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)));
+	if (o_is_server() && seteuid(0) < 0)
+		o_fail("seteuid back");
+	o_sync();
+	O("send", send(fd, "x", 1, 0));
+	O("recv", recv(fd, &c, 1, 0));
+	o_sync();
+	close(fd);
+}
+SCENARIO(options_without_privilege, "options on a connection after root was given up", O_BOTH,
+	 no_privilege, no_privilege)
