@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/unit/ev_churn.c - everything at once on the event calls
  *
- * Producers report readiness, workers add, change, remove and close members, waiters collect
- * from shared sets by epoll_wait and poll, for a bounded time (seconds as argument, default 1).
+ * Producers report readiness, workers add, change, remove, duplicate and close members, waiters
+ * collect from shared sets by epoll_wait and poll, and the main thread forks children that do some
+ * of this with what they inherit, for a bounded time (seconds as argument, default 1).
  * At the end a final round checks that nothing is stuck: every member that is ready is reported.
  * Meant for ThreadSanitizer and AddressSanitizer builds as well.
  */
@@ -10,6 +11,7 @@
 #include "tests/unit/ev_fake.h"
 
 #include <string.h>
+#include <sys/wait.h>
 
 enum { SETS = 2, SOCKS = 24, WAITERS = 3, CHANGERS = 2, PRODUCERS = 2 };
 
@@ -17,7 +19,7 @@ static int sets[SETS];
 static int socks[SOCKS]; /* numbers; -1 while it is being replaced */
 static pthread_mutex_t sock_lock[SOCKS];
 static uint64_t end_ns;
-static unsigned long events, changes;
+static unsigned long events, changes, forks;
 
 static bool over(void)
 {
@@ -49,6 +51,23 @@ static void *produce(void *arg)
 	return NULL;
 }
 
+/* The member under a second number, which is closed again; the item stays with the file, and the
+ * number may come again. Under sock_lock[i]. */
+static void dup_and_close(int i, int ep, const struct epoll_event *ev, bool del)
+{
+	struct epoll_event copy = *ev;
+	int fd = (int)syscall(SYS_dup, socks[i]), r;
+	struct nfile *f = fd_get(socks[i]);
+
+	fd_install(fd, f);
+	nfile_put(f);
+	r = ev_epoll_ctl(ep, EPOLL_CTL_ADD, fd, &copy);
+	CHECK(r == 0 || r == -EEXIST);
+	if (del)
+		CHECK_EQ(ev_epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL), 0);
+	fake_close(fd);
+}
+
 static void *change(void *arg)
 {
 	static const uint32_t flavours[] = { EPOLLIN, EPOLLIN | EPOLLET, EPOLLIN | EPOLLONESHOT,
@@ -64,11 +83,15 @@ static void *change(void *arg)
 		ev.events = flavours[(unsigned)rand_r(&seed) % 6];
 		pthread_mutex_lock(&sock_lock[i]);
 		ev.data.u64 = (uint64_t)socks[i];
-		switch (rand_r(&seed) % 8) {
+		switch (rand_r(&seed) % 10) {
 		case 0:
 			fake_close(socks[i]);
 			r = fake_open(&s, rand_r(&seed) % 2);
 			__atomic_store_n(&socks[i], r, __ATOMIC_RELAXED);
+			break;
+		case 8:
+		case 9:
+			dup_and_close(i, ep, &ev, rand_r(&seed) % 2);
 			break;
 		case 1:
 		case 2:
@@ -128,12 +151,73 @@ static void *collect(void *arg)
 	return NULL;
 }
 
+/* --- fork ----------------------------------------------------------------------------------- */
+
+/* What a child does with sets that other threads of its parent were in the middle of using. Sockets
+ * it leaves to the parent's threads: they may have held any lock of theirs. */
+static void child(void)
+{
+	struct epoll_event ev[SOCKS], add = { .events = EPOLLIN | EPOLLOUT };
+	struct fake *s;
+	int fd, n;
+
+	for (int k = 0; k < SETS; k++) {
+		n = ev_epoll_wait(sets[k], ev, SOCKS, &(struct timespec){ 0 }, NULL);
+		CHECK(n >= 0);
+		fd = fake_open(&s, k % 2);
+		add.data.u64 = (uint64_t)fd + 1000;
+		CHECK_EQ(ev_epoll_ctl(sets[k], EPOLL_CTL_ADD, fd, &add), 0);
+		fake_event(s, EPOLLIN);
+		n = 0;
+		for (int tries = 0; tries < 100 && !n; tries++) {
+			int got = ev_epoll_wait(sets[k], ev, SOCKS, &(struct timespec){ 0 }, NULL);
+
+			for (int i = 0; i < got; i++)
+				n += ev[i].data.u64 == add.data.u64;
+		}
+		CHECK_EQ(n, 1);
+		fake_close(fd);
+	}
+}
+
+static void fork_one(void)
+{
+	pid_t pid;
+	int st;
+
+	ev_fork_prepare();
+	call_rcu_before_fork();
+	urcu_bp_before_fork();
+	pid = fork();
+	if (!pid) {
+		urcu_bp_after_fork_child();
+		call_rcu_after_fork_child();
+		for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1))
+			if (!fd_is_protected(fd))
+				pthread_mutex_init(&nfile_table[fd]->watch_lock, NULL);
+		ev_fork_child();
+		failures = 0;
+		child();
+		_exit(failures != 0);
+	}
+	urcu_bp_after_fork_parent();
+	call_rcu_after_fork_parent();
+	ev_fork_parent();
+	CHECK(pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+	forks++;
+}
+
 /* Every ready member of every set is reported, each once. */
 static void final_round(void)
 {
 	struct epoll_event ev[SOCKS], mod;
+	struct fake *s;
 	int n, total;
 
+	for (int i = 0; i < SOCKS; i++) { /* what closed duplicates left goes with the file */
+		fake_close(socks[i]);
+		socks[i] = fake_open(&s, i % 2);
+	}
 	for (int k = 0; k < SETS; k++) {
 		total = 0;
 		for (int i = 0; i < SOCKS; i++) {
@@ -171,6 +255,10 @@ int main(int argc, char **argv)
 		if (pthread_create(&t[n], NULL, fn, (void *)(uintptr_t)(n + 1)))
 			return 1;
 	}
+	while (!over()) {
+		fork_one();
+		usleep(5000);
+	}
 	while (n--)
 		pthread_join(t[n], NULL);
 	final_round();
@@ -178,9 +266,9 @@ int main(int argc, char **argv)
 		fake_close(socks[i]);
 	for (int i = 0; i < SETS; i++)
 		fake_close(sets[i]);
-	CHECK(events > 0 && changes > 0);
+	CHECK(events > 0 && changes > 0 && forks > 0);
 	rcu_barrier();
 	if (!failures)
-		printf("ok (%lu events, %lu changes)\n", events, changes);
+		printf("ok (%lu events, %lu changes, %lu forks)\n", events, changes, forks);
 	return failures != 0;
 }

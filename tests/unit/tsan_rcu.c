@@ -50,16 +50,17 @@ int __wrap_fd_install(int fd, struct nfile *f)
 }
 
 /* Left over: links and table entries that liburcu's macros read or write plainly (volatile).
- * Suppressing needs both stacks, so keep a long history. */
+ * Suppressing needs both stacks, so keep a long history. In a forked child call_rcu() has its thread
+ * made anew. */
 __attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-	return "history_size=7";
+	return "history_size=7:die_after_fork=0";
 }
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-	return "race:cds_list_del_rcu\nrace:cds_list_add_rcu\nrace:cds_list_empty\n"
+	return "race:cds_list_del_rcu\nrace:cds_list_add_rcu\nrace:cds_list_add_tail_rcu\nrace:cds_list_empty\n"
 	       "race:^fd_get$\nrace:liburcu-bp.so\n";
 }
 
