@@ -303,6 +303,8 @@ bool sock_dgram_way(struct nsock *ns, int fd, const struct nst_addr *to,
 		    const struct nst_addr *from, struct dgram_way *w);
 /* The shadow took that option. */
 void sock_dgram_opt(struct nsock *ns, int level, int name, int v, socklen_t len);
+/* Correct what the shadow said of IP_MTU, if it was that. */
+void sock_dgram_path_mtu(struct nsock *ns, int level, int name, void *val);
 int sock_dgram_pmtudisc(const struct nsock *ns, const struct nst_addr *to);
 
 /* sock_cmsg.c: what comes with a datagram or an error; sets msg_controllen. */

@@ -157,9 +157,16 @@ static bool size_ok(const struct nsock *ns, const struct shm_dgram *d, const str
 				mode == IP_PMTUDISC_OMIT);
 }
 
-/* Is it one that the stack can certainly send? Fills d. */
-static bool for_stack(struct nsock *ns, int fd, const struct msghdr *msg, int flags,
-		      struct shm_dgram *d)
+/* Too large for a hop that the kernel may not know of, and not to be cut? */
+static bool too_big(const struct nsock *ns, const struct shm_dgram *d, const struct dgram_way *w)
+{
+	return w->stack && w->narrow && d->len > w->max && !d->gso_size &&
+	       sock_dgram_pmtudisc(ns, &w->to) == IP_PMTUDISC_DO;
+}
+
+/* 0: the stack can certainly send it (d is filled). -EMSGSIZE. Else 1: the kernel's. */
+static int for_stack(struct nsock *ns, int fd, const struct msghdr *msg, int flags,
+		     struct shm_dgram *d)
 {
 	struct dgram_way w;
 	struct nst_addr to;
@@ -167,31 +174,33 @@ static bool for_stack(struct nsock *ns, int fd, const struct msghdr *msg, int fl
 
 	if (sock_dgram_kernel_only(ns) || (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) ||
 	    ns->corked || ns->more || (ns->shut & 2) || !destination(ns, msg, &to))
-		return false;
+		return 1;
 	total = payload(msg);
 	if (total > UDP_MAX)
-		return false;
+		return 1;
 	d->len = (uint32_t)total;
 	d->gso_size = ns->gso_size;
-	if (msg->msg_controllen && msg->msg_control && !(user_ok(msg->msg_control, msg->msg_controllen) &&
-	    sock_cmsg_send(ns, msg, &to, d)))
-		return false;
+	if (msg->msg_controllen && msg->msg_control &&
+	    !(user_ok(msg->msg_control, msg->msg_controllen) && sock_cmsg_send(ns, msg, &to, d)))
+		return 1;
 	if (!sock_dgram_way(ns, fd, &to, &d->local, &w) || !size_ok(ns, d, &w) ||
 	    (d->ifindex && d->ifindex != w.ifindex))
-		return false;
+		return too_big(ns, d, &w) ? -EMSGSIZE : 1;
 	if (msg->msg_name && msg->msg_namelen)
 		d->peer = to;
-	return true;
+	return 0;
 }
 
 ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int flags)
 {
 	struct shm_dgram d = { 0 };
-	struct shm_session *s;
+	struct shm_session *s = NULL;
+	int r = for_stack(ns, fd, msg, flags, &d);
 
-	if (!for_stack(ns, fd, msg, flags, &d))
-		return send_kernel(ns, fd, msg, flags);
-	s = nsock_session(ns);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		s = nsock_session(ns);
 	return s ? send_user(ns, s, msg, &d, flags) : send_kernel(ns, fd, msg, flags);
 }
 

@@ -479,3 +479,18 @@ int sock_dgram_pmtudisc(const struct nsock *ns, const struct nst_addr *to)
 
 	return ns->opt_set & (1u << opt) ? ns->opt[opt] : IP_PMTUDISC_WANT;
 }
+
+/* Routers tell the stack, which owns the port, of narrow hops. */
+void sock_dgram_path_mtu(struct nsock *ns, int level, int name, void *val)
+{
+	struct shm_session *s = nsock_session(ns);
+	int mtu, v;
+
+	if (!s || !((level == IPPROTO_IP && name == IP_MTU) ||
+		    (level == IPPROTO_IPV6 && name == IPV6_MTU)))
+		return;
+	memcpy(&v, val, sizeof(v));
+	mtu = (int)s->mss + (ns->peer.family == AF_INET ? 28 : 48);
+	if (s->mss && mtu < v)
+		memcpy(val, &mtu, sizeof(mtu));
+}

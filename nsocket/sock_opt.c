@@ -596,7 +596,10 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 		if (v)
 			return opt_out(&v, sizeof(v), val, len);
 	}
-	return (int)libc_errno(libc.getsockopt(fd, level, name, val, len));
+	r = (int)libc_errno(libc.getsockopt(fd, level, name, val, len));
+	if (!r && ns->proto == IPPROTO_UDP && *len == sizeof(v))
+		sock_dgram_path_mtu(ns, level, name, val);
+	return r;
 }
 
 /* --- ioctl ------------------------------------------------------------------------------------------ */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/oracle/udp_errors.c - what ICMP tells: pending errors and the error queue */
 #include "udp.h"
+#include <netinet/ip_icmp.h>
+#include <netinet/icmp6.h>
+#include <netinet/udp.h>
 
 static int send_to(int fd, enum o_who who, int port, const char *text)
 {
@@ -408,3 +411,167 @@ static void flags_client(void)
 	o_sync();
 }
 SCENARIO(udp_flags, "flags of send and recv", O_BOTH, refusing_server, flags_client)
+
+/* --- what routers tell ------------------------------------------------------------------------------
+ *
+ * The server plays the router: it makes up messages about a datagram of the client's. Last in the
+ * group: the client's kernel remembers the MTU.
+ */
+
+static uint16_t checksum(const void *p, size_t n)
+{
+	const uint8_t *b = p;
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i + 1 < n; i += 2)
+		sum += (uint32_t)(b[i] << 8 | b[i + 1]);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return htons((uint16_t)~sum);
+}
+
+/* The quoted datagram: from the client's port 0 to the server's port 0, "quoted!!" inside. */
+static size_t quote(uint8_t *q)
+{
+	struct sockaddr_storage from, dest;
+	struct udphdr uh = {.source = htons(o_port(0)), .dest = htons(o_port(0)), .len = htons(16)};
+	size_t n = o_family == AF_INET ? 20 : 40;
+
+	o_client_addr(&from, 0);
+	o_server_addr(&dest, 0);
+	memset(q, 0, n);
+	if (o_family == AF_INET) {
+		q[0] = 0x45;
+		q[3] = 36;
+		q[8] = 64;
+		q[9] = IPPROTO_UDP;
+		memcpy(q + 12, &((struct sockaddr_in *)&from)->sin_addr, 4);
+		memcpy(q + 16, &((struct sockaddr_in *)&dest)->sin_addr, 4);
+	} else {
+		q[0] = 0x60;
+		q[5] = 16;
+		q[6] = IPPROTO_UDP;
+		q[7] = 64;
+		memcpy(q + 8, &((struct sockaddr_in6 *)&from)->sin6_addr, 16);
+		memcpy(q + 24, &((struct sockaddr_in6 *)&dest)->sin6_addr, 16);
+	}
+	memcpy(q + n, &uh, 8);
+	memcpy(q + n + 8, "quoted!!", 8);
+	return n + 16;
+}
+
+static const struct {
+	const char *name;
+	uint8_t type4, code4, type6, code6;
+	uint16_t mtu;
+} told[] = {
+	{"net unreachable", ICMP_UNREACH, ICMP_UNREACH_NET, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOROUTE, 0},
+	{"host unreachable", ICMP_UNREACH, ICMP_UNREACH_HOST, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADDR, 0},
+	{"prohibited", ICMP_UNREACH, 13, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADMIN, 0},
+	{"time exceeded", ICMP_TIMXCEED, 0, ICMP6_TIME_EXCEEDED, 0, 0},
+	{"parameter problem", ICMP_PARAMPROB, 0, ICMP6_PARAM_PROB, ICMP6_PARAMPROB_NEXTHEADER, 0},
+	{"port unreachable", ICMP_UNREACH, ICMP_UNREACH_PORT, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOPORT, 0},
+	{"too big", ICMP_UNREACH, ICMP_UNREACH_NEEDFRAG, ICMP6_PACKET_TOO_BIG, 0, 1300},
+};
+#define TOLD (sizeof(told) / sizeof(*told))
+
+static void tell(int raw, size_t i)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_client_addr(&a, 0);
+	uint8_t m[128] = {0};
+	bool v4 = o_family == AF_INET;
+	size_t n = 8 + quote(m + 8);
+	uint16_t sum;
+
+	m[0] = v4 ? told[i].type4 : told[i].type6;
+	m[1] = v4 ? told[i].code4 : told[i].code6;
+	m[6] = (uint8_t)(told[i].mtu >> 8);
+	m[7] = (uint8_t)told[i].mtu;
+	if (v4) {
+		sum = checksum(m, n);
+		memcpy(m + 2, &sum, 2);
+	}
+	if (sendto(raw, m, n, 0, (void *)&a, len) < 0)
+		o_fail("raw");
+}
+
+static void told_server(void)
+{
+	int raw = socket(o_family, SOCK_RAW, o_family == AF_INET ? IPPROTO_ICMP : (int)IPPROTO_ICMPV6);
+	int fd = o_udp(0);
+
+	if (raw < 0)
+		o_fail("raw socket");
+	o_poll(fd, POLLIN);
+	for (int round = 0; round < 3; round++) {
+		o_sync();
+		for (size_t i = 0; i < TOLD; i++) {
+			o_hear();
+			tell(raw, i);
+			settle();
+			o_tell(0);
+		}
+	}
+	o_sync();
+	o_wait_bytes(fd, 1400);
+	O("in pieces", recv(fd, (char[2000]){""}, 2000, MSG_DONTWAIT));
+	o_sync();
+	close(raw);
+	close(fd);
+}
+
+static int path_mtu(int fd)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	if (o_family == AF_INET)
+		getsockopt(fd, IPPROTO_IP, IP_MTU, &v, &len);
+	else
+		getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &v, &len);
+	return v;
+}
+
+static void discover(int fd, int mode)
+{
+	if (o_family == AF_INET)
+		set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode);
+	else
+		set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode);
+}
+
+static void told_client(void)
+{
+	static const char *rounds[] = {"unconnected with RECVERR", "connected", "connected with RECVERR"};
+	char label[100], data[1400] = "";
+	int fd = -1;
+
+	for (int round = 0; round < 3; round++) {
+		if (fd >= 0)
+			close(fd);
+		fd = round ? o_udp_connected(0, 0) : o_udp(0);
+		recverr(fd, round != 1);
+		o_poll(fd, POLLIN);
+		o_sync();
+		for (size_t i = 0; i < TOLD; i++) {
+			o_tell(0);
+			o_hear();
+			snprintf(label, sizeof(label), "%s, %s", rounds[round], told[i].name);
+			o_errno(label, so_error(fd));
+			if (round != 1)
+				error_entry(label, fd, 100, 512);
+		}
+	}
+	o_say("the path's MTU", "%d", path_mtu(fd));
+	recverr(fd, 0);
+	discover(fd, IP_PMTUDISC_DO);
+	O("too large for it", send(fd, data, sizeof(data), 0));
+	discover(fd, IP_PMTUDISC_WANT);
+	o_sync();
+	O("too large, in pieces", send(fd, data, sizeof(data), 0));
+	o_sync();
+	close(fd);
+}
+SCENARIO(udp_told_by_routers, "ICMP messages of routers: errors, error queue, path MTU", O_BOTH,
+	 told_server, told_client)

@@ -300,6 +300,37 @@ static void test_unreachable(const char *a, const char *b)
 	ops->close(h[0].st, x, -1);
 }
 
+/* Without a port, or connected to somebody who can't be reached, a session hears nothing; what it has
+ * received stays. */
+static void test_deaf(void)
+{
+	struct nst_addr la = ip("198.18.0.1", 7000), lb = ip("198.18.0.2", 7001), none = { 0 },
+			far = ip("198.18.0.99", 7002);
+	struct shm_session *x = sock(0, AF_INET, &la), *y = sock(1, AF_INET, &lb);
+	struct shm_dgram dg;
+
+	send_to(0, x, &lb, 10, 1);
+	run();
+	CHECK(!ops->bind(h[1].st, y, &none));
+	send_to(0, x, &lb, 20, 1);
+	run();
+	CHECK(receive(1, y, &dg, 1) == 10 && receive(1, y, &dg, 1) == -1);
+	CHECK(!ops->bind(h[1].st, y, &lb));
+	send_to(0, x, &lb, 30, 1);
+	run();
+	CHECK(receive(1, y, &dg, 1) == 30);
+	CHECK(!ops->connect(h[1].st, y, &far));
+	send_to(0, x, &lb, 40, 1);
+	run();
+	CHECK(receive(1, y, &dg, 1) == -1);
+	CHECK(!ops->disconnect(h[1].st, y));
+	send_to(0, x, &lb, 50, 1);
+	run();
+	CHECK(receive(1, y, &dg, 1) == 50);
+	ops->close(h[0].st, x, -1);
+	ops->close(h[1].st, y, -1);
+}
+
 static void test_unreachable_limit(void)
 {
 	struct nst_addr la = ip("198.18.0.1", 6100), lb = ip("198.18.0.2", 6101);
@@ -621,6 +652,7 @@ int main(void)
 	test_full();
 	test_unreachable("198.18.0.1", "198.18.0.2");
 	test_unreachable("2001:db8::1", "2001:db8::2");
+	test_deaf();
 	test_unreachable_limit();
 	test_pmtu();
 	test_multicast();
