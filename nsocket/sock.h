@@ -175,8 +175,8 @@ static inline bool nsock_nonblock(const struct nsock *ns)
 
 /* May a call of ours look at n bytes of the program's memory there? What can't be mapped answers
  * EFAULT, as in Linux; what only is not mapped is found out by touching it. */
-#define USER_MIN 65536ul           /* vm.mmap_min_addr: the null pointer and its neighbours */
-#define USER_MAX 0x7ffffffff000ul  /* end of the lower half */
+#define USER_MIN 65536ul      /* vm.mmap_min_addr: the null pointer and its neighbours */
+#define USER_MAX (1ul << 56)  /* no processor has a program's memory above it */
 static inline bool user_ok(const void *p, size_t n)
 {
 	return !n || ((uintptr_t)p >= USER_MIN && (uintptr_t)p < USER_MAX &&
