@@ -480,6 +480,8 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 	why = connect_way(ns, remote, &src, &drop);
 	if (drop)
 		return -EHOSTUNREACH;
+	if (why == SR_NR_ && fd <= STDERR_FILENO)
+		why = SR_stdio;
 	if (why != SR_NR_)
 		return connect_kernel(ns, fd, addr, len, why);
 	pthread_mutex_lock(&ns->lock);

@@ -131,6 +131,14 @@ NS_EXPORT void closefrom(int first)
 		libc.closefrom(first);
 }
 
+/* A connection is 0, 1 or 2 from now on: libc's stdin, stdout and stderr, and every program that is
+ * run, use these by system calls. Where it can't move to the kernel, it stays: read() still works. */
+static void to_stdio(struct nfile *f, int fd)
+{
+	if (fd <= STDERR_FILENO && f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_STREAM)
+		nsock_handover(nsock_of(f), fd, SR_stdio);
+}
+
 /* fd was duplicated to `to` by libc: the same for the table. */
 static int dup_done(int fd, int to)
 {
@@ -140,8 +148,10 @@ static int dup_done(int fd, int to)
 		return to;
 	old = fd_is_ours(to) && to != fd ? fd_remove(to) : NULL;
 	if (f) {
-		if (to != fd)
+		if (to != fd) {
 			fd_install(to, f);
+			to_stdio(f, to);
+		}
 		nfile_put(f);
 	}
 	drop(old);
@@ -314,14 +324,26 @@ NS_EXPORT int listen(int fd, int backlog)
 	OURS_OR(fd, sock_listen(ns, fd, backlog), libc.listen(fd, backlog));
 }
 
+static int accept_ours(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int to = sock_accept(ns, fd, addr, len, flags);
+	struct nfile *f = to >= 0 && to <= STDERR_FILENO ? fd_get(to) : NULL;
+
+	if (f) {
+		to_stdio(f, to);
+		nfile_put(f);
+	}
+	return to;
+}
+
 NS_EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
-	OURS_OR(fd, sock_accept(ns, fd, addr, len, 0), libc.accept(fd, addr, len));
+	OURS_OR(fd, accept_ours(ns, fd, addr, len, 0), libc.accept(fd, addr, len));
 }
 
 NS_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	OURS_OR(fd, sock_accept(ns, fd, addr, len, flags), libc.accept4(fd, addr, len, flags));
+	OURS_OR(fd, accept_ours(ns, fd, addr, len, flags), libc.accept4(fd, addr, len, flags));
 }
 
 NS_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)

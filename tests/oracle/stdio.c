@@ -551,6 +551,123 @@ static void early_client(void)
 }
 SCENARIO(stream_before_connect, "fdopen() before connect()", O_BOTH, early_server, early_client)
 
+/* --- stdin and stdout ------------------------------------------------------------------------- */
+
+static void std_streams(void *arg)
+{
+	int fd = o_connected(0);
+	char buf[64];
+
+	O("dup2 to 0", dup2(fd, 0));
+	O("dup2 to 1", dup2(fd, 1));
+	O("close of the first number", close(fd));
+	P("fgets of stdin", fgets(buf, sizeof(buf), stdin));
+	o_bytes("line", buf, strlen(buf));
+	O("getchar", getchar());
+	O("printf", printf("you said %s", buf));
+	O("fflush", fflush(stdout));
+	O("send by number", send(1, "sent\n", 5, 0));
+	O("recv by number", recv(0, buf, 1, MSG_PEEK | MSG_DONTWAIT));
+	O("puts", puts("bye"));
+	exit(0);
+}
+
+static void by_number(void *arg)
+{
+	int lst = o_listener(1), fd;
+	char buf[64];
+
+	close(0);
+	o_sync();
+	fd = (int)O("accept", accept(lst, NULL, NULL));
+	P("fgets of stdin after accept", fgets(buf, sizeof(buf), stdin));
+	o_bytes("line after accept", buf, strlen(buf));
+	O("write", write(fd, "ok\n", 3));
+	exit(0);
+}
+
+static void run_shell(void *arg)
+{
+	int fd = o_connected(2);
+
+	dup2(fd, 0);
+	dup2(fd, 1);
+	close(fd);
+	execl("/bin/sh", "sh", "-c", "read a; echo \"got $a\"; exec cat", NULL);
+}
+
+static void std_server(void)
+{
+	o_fork("streams", std_streams, NULL);
+	o_fork("accepted as 0", by_number, NULL);
+	o_fork("shell", run_shell, NULL);
+}
+
+static int reached(int port_index)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_server_addr(&a, o_port(port_index));
+	int fd = socket(o_family, SOCK_STREAM, 0);
+
+	if (connect(fd, (void *)&a, len))
+		o_fail("connect");
+	return fd;
+}
+
+static void std_client(void)
+{
+	int fd = o_connected(0);
+
+	send_text(fd, "one\ntwo\n");
+	drain("from stdout", fd);
+	close(fd);
+	o_sync();
+	fd = reached(1);
+	send_text(fd, "line\n");
+	drain("from 0", fd);
+	close(fd);
+	fd = o_connected(2);
+	send_text(fd, "first\nsecond\nthird\n");
+	shutdown(fd, SHUT_WR);
+	drain("from the shell", fd);
+	close(fd);
+}
+SCENARIO(std_streams, "a connection as stdin and stdout, for libc and for a shell", O_BOTH, std_server,
+	 std_client)
+
+/* The other way round: the client's side has it. */
+static void std_connect(void *arg)
+{
+	char buf[64];
+	int fd;
+
+	close(0);
+	o_sync();
+	fd = reached(0);
+	o_say("number", "%d", fd);
+	P("fgets of stdin", fgets(buf, sizeof(buf), stdin));
+	o_bytes("line", buf, strlen(buf));
+	O("close", close(0));
+}
+
+static void std_connect_server(void)
+{
+	int lst = o_listener(0), fd;
+
+	o_sync();
+	fd = accept(lst, NULL, NULL);
+	send_text(fd, "hello\n");
+	drain("at the end", fd);
+	close(fd);
+	close(lst);
+}
+
+static void std_connect_client(void)
+{
+	o_fork("process", std_connect, NULL);
+}
+SCENARIO(std_connect, "connect() of descriptor 0", O_BOTH, std_connect_server, std_connect_client)
+
 /* --- the end of a process ------------------------------------------------------------------------ */
 
 static void leave_exit(void *arg)
