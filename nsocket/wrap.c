@@ -45,11 +45,19 @@ static inline struct nsock *get(int fd)
 	return (struct nsock *)f;
 }
 
-static long put(struct nsock *ns, long r)
+/* The end of a call on it, with its result. As with the kernel, errno stays what it was before the
+ * call unless it failed. */
+static long put(struct nsock *ns, long r, int err)
 {
 	nfile_put(&ns->f);
+	errno = err;
 	return libc_result(r);
 }
+
+#define OURS(ns, call) ({ int err_ = errno; put(ns, call, err_); })
+#define OURS_OR(fd, mine, theirs) \
+	struct nsock *ns = get(fd); \
+	return ns ? OURS(ns, mine) : (theirs)
 
 /* fd, no longer in the table, is about to be closed. */
 void sock_closing(struct nfile *f, int fd)
@@ -286,22 +294,16 @@ NS_EXPORT int fcntl64(int fd, int cmd, ...)
 
 NS_EXPORT int ioctl(int fd, unsigned long req, ...)
 {
-	struct nsock *ns;
 	va_list ap;
 	long arg;
 
 	va_start(ap, req);
 	arg = va_arg(ap, long);
 	va_end(ap);
-	ns = get(fd);
-	return ns ? (int)put(ns, sock_ioctl(ns, fd, req, arg)) : libc.ioctl(fd, req, arg);
+	OURS_OR(fd, sock_ioctl(ns, fd, req, arg), libc.ioctl(fd, req, arg));
 }
 
 /* --- sockets ------------------------------------------------------------------------------------- */
-
-#define OURS_OR(fd, mine, theirs) \
-	struct nsock *ns = get(fd); \
-	return ns ? put(ns, mine) : (theirs)
 
 NS_EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
@@ -857,7 +859,7 @@ NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
 	struct nsock *from = get(in);
 
 	if (from && !fd_is_ours(out))
-		return put(from, sendfile_from(from, out, in, off, n));
+		return OURS(from, sendfile_from(from, out, in, off, n));
 	if (from)
 		nfile_put(&from->f); /* between sockets: to ask for what a file has is an error */
 	OURS_OR(out, sock_sendfile(ns, out, in, off, n), libc.sendfile64(out, in, off, n));
