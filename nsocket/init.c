@@ -235,6 +235,7 @@ static int stack_make(const struct ns_config *c)
 		return err;
 	worker.env.event = nsock_stack_event;
 	worker.env.port_hold = ports_hold_cb;
+	worker.env.port_ours = ports_ours_cb;
 	worker.env.port_release = ports_release_cb;
 	worker.env.region = worker.region;
 	worker.ops = &tcpip_stack_ops;

@@ -25,6 +25,7 @@ struct claim {
 	struct claim *next;
 	struct nst_addr addr;
 	bool v6_takes_v4;
+	uint64_t since;
 	uint32_t users; /* sockets; the stack's holds are in held[] only */
 };
 
@@ -41,6 +42,10 @@ static int idx(uint8_t proto)
 {
 	return proto == IPPROTO_TCP ? 0 : 1;
 }
+
+/* Connections that the kernel has on a port are pinned to it by a look before the claim and one after
+ * it: so long, packets of those that began in between may come here. */
+#define SETTLE_NS 200000000ull
 
 /* Processes whose port was asked for: when one ends, its ports are asked for again. */
 static int owners_ep = -1;
@@ -143,6 +148,7 @@ static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, 
 		}
 		c->addr = *local;
 		c->v6_takes_v4 = v6_takes_v4;
+		c->since = worker_now();
 		c->next = claims[idx(proto)][local->port];
 		claims[idx(proto)][local->port] = c;
 	}
@@ -225,15 +231,23 @@ void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_add
 
 /* --- pins ------------------------------------------------------------------------------------ */
 
+static bool pinned(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	struct pin *p = pins[idx(proto)][local->port];
+
+	while (p && !(p->remote.port == remote->port && nst_addr_same_ip(&p->remote, remote) &&
+		      nst_addr_same_ip(&p->local, local)))
+		p = p->next;
+	return p;
+}
+
 /* The pin ends with the port's last user. */
 static int pin_keep(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
 {
 	struct pin **list = &pins[idx(proto)][local->port], *p;
 
-	for (p = *list; p; p = p->next)
-		if (p->remote.port == remote->port && nst_addr_same_ip(&p->remote, remote) &&
-		    nst_addr_same_ip(&p->local, local))
-			return 0;
+	if (pinned(proto, local, remote))
+		return 0;
 	p = malloc(sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -297,6 +311,23 @@ int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct ns
 	/* the pin lasts as long as the kernel's connection: steer_pins_sweep() */
 	pin_forget(proto, local, remote);
 	return 0;
+}
+
+/* Without a claim the port is the kernel's, but for our own flows: what still comes was on its way when
+ * the claim ended. */
+bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		   const struct nst_addr *remote)
+{
+	struct claim *c = claims[idx(proto)][local->port];
+
+	if (pinned(proto, local, remote))
+		return true;
+	if (!c)
+		return false;
+	for (; c; c = c->next)
+		if (worker_now() - c->since < SETTLE_NS)
+			return false;
+	return true;
 }
 
 struct pin_arg {

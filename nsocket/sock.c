@@ -50,14 +50,14 @@ struct sock_wait {
 
 static void cmd_close(struct nsock *ns)
 {
-	bool listener = ns->mode == SK_LISTEN;
-	struct nst_addr held = ns->held;
-	bool had = ns->port_held && ns->s;
-	uint8_t proto = ns->proto;
-
+	/* First the claim: other processes may share the listener, and a connection request that found
+	 * the port claimed and nobody listening would be refused. */
+	if (ns->mode == SK_LISTEN && ns->port_held && ns->s && worker.st) {
+		ports_release(ns->proto, &ns->held);
+		ns->port_held = false;
+		ports_listener_gone(ns->proto, &ns->held);
+	}
 	nsock_session_drop_locked(ns, ns->linger_s);
-	if (listener && had && worker.st)
-		ports_listener_gone(proto, &held);
 	fd_hide_close(ns->kept_fd);
 	opt_log_put(ns->opts);
 	pthread_mutex_destroy(&ns->lock);

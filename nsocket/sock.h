@@ -248,6 +248,8 @@ int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v
 bool ports_used(uint8_t proto, uint16_t port);
 void ports_release(uint8_t proto, const struct nst_addr *local);
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		   const struct nst_addr *remote);
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);

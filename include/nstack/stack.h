@@ -41,6 +41,10 @@ struct stack_env {
 	 * in pairs, under the worker lock; must not call back into the stack. May be NULL. */
 	void (*port_hold)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 	void (*port_release)(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
+	/* May a segment of (local, remote) that meets no connection be refused? Not while the kernel
+	 * may have that connection. NULL: always. Under the worker lock; as above. */
+	bool (*port_ours)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+			  const struct nst_addr *remote);
 	struct shm_region *region; /* where sessions live */
 };
 

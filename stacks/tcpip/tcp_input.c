@@ -582,8 +582,7 @@ static void input_listener(struct tcpip *t, struct tcp_seg *g, uint32_t hash, ui
 		tcp_listen_input(t, l, g, hash, isn);
 		return;
 	}
-	COUNT(t, tcp_no_socket);
-	tcp_reply_rst(t, g);
+	tcp_refuse(t, g);
 }
 
 void tcp_input(struct tcpip *t, struct ip_pkt *p)

@@ -484,7 +484,7 @@ void tcp_listen_input(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g
 		return;
 	if (g->flags & TCP_ACK) {
 		if (g->flags & TCP_SYN || !cookie_input(t, l, g, hash))
-			tcp_reply_rst(t, g);
+			tcp_refuse(t, g);
 		return;
 	}
 	if (!(g->flags & TCP_SYN) || g->flags & TCP_FIN)

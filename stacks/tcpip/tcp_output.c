@@ -663,6 +663,18 @@ void tcp_reply_ack(struct tcpip *t, const struct tcp_seg *g, uint32_t seq, uint3
 	COUNT(t, tcp_acks_out);
 }
 
+void tcp_refuse(struct tcpip *t, const struct tcp_seg *g)
+{
+	struct stack_env *env = t->env;
+
+	if (env->port_ours && !env->port_ours(env, IPPROTO_TCP, &g->p->dst, &g->p->src)) {
+		COUNT(t, tcp_not_ours);
+		return;
+	}
+	COUNT(t, tcp_no_socket);
+	tcp_reply_rst(t, g);
+}
+
 void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
 {
 	uint64_t second = t->now / NS_PER_S;

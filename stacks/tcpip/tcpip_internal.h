@@ -62,7 +62,8 @@ struct icmp; /* icmp.c, may stay unused */
 	X(tcp_challenge_limited) X(tcp_ack_old) X(tcp_ack_future) X(tcp_no_ack_flag)               \
 	X(tcp_acks_out) X(tcp_delayed_acks) X(tcp_window_updates) X(tcp_zero_window_probes)        \
 	X(tcp_zero_window_out) X(tcp_keepalive_out) X(tcp_keepalive_drops) X(tcp_user_timeouts)    \
-	X(tcp_rexmit_give_up) X(tcp_no_socket) X(tcp_timewait) X(tcp_timewait_reused)              \
+	X(tcp_rexmit_give_up) X(tcp_no_socket) X(tcp_not_ours) X(tcp_timewait)                     \
+	X(tcp_timewait_reused)                                                                     \
 	X(tcp_moved) X(tcp_moved_in) X(tcp_timewait_full) X(tcp_timewait_rst) X(tcp_finwait2_timeouts) X(tcp_urgent_in)         \
 	X(tcp_pmtu_reduced) X(tcp_icmp_soft) X(tcp_icmp_hard) X(tcp_icmp_ignored)                  \
 	X(tcp_bad_options)                                                                         \

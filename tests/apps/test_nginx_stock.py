@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 
 import pytest
 
@@ -32,19 +33,16 @@ def replace(pattern, new, text):
 class StockNginx:
     """Debian's nginx.conf and default site; only paths are changed, and the number of workers said."""
 
-    def __init__(self, net):
-        self.net, self.dir = net, net.workdir
+    def __init__(self, net, html):
+        self.net, self.dir, self.html = net, net.workdir, html
         self.pid_file = f"{self.dir}/nginx.pid"
-        os.makedirs(f"{self.dir}/html")
-        self.sums = {"1k": apps.blob(f"{self.dir}/html/1k", 1024),
-                     "10m": apps.blob(f"{self.dir}/html/10m", 10 << 20)}
-        apps.open_path(f"{self.dir}/html")
+        self.sums = {"1k": apps.blob(f"{html}/1k", 1024), "10m": apps.blob(f"{html}/10m", 10 << 20)}
         conf = read("/etc/nginx/nginx.conf")
         conf = replace(r"^worker_processes auto;", "worker_processes 4;", conf)
         conf = replace(r"^pid .*;", f"pid {self.pid_file};", conf)
         conf = replace(r"/var/log/nginx", self.dir, conf)
         conf = replace(r"/etc/nginx/sites-enabled/\*", f"{self.dir}/site.conf", conf)
-        site = replace(r"root /var/www/html;", f"root {self.dir}/html;",
+        site = replace(r"root /var/www/html;", f"root {html};",
                        read("/etc/nginx/sites-available/default"))
         for name, text in (("nginx.conf", conf), ("site.conf", site)):
             with open(f"{self.dir}/{name}", "w", encoding="utf8") as f:
@@ -72,7 +70,10 @@ class StockNginx:
 
 @pytest.fixture
 def nginx(net):
-    return StockNginx(net)
+    # www-data has to get there, and the folders of other test runs are closed to it now and then
+    with tempfile.TemporaryDirectory() as html:
+        os.chmod(html, 0o755)
+        yield StockNginx(net, html)
 
 
 class Load:

@@ -99,7 +99,8 @@ static void setup_host(int i)
 	CHECK(!netcfg_static_addr(x->nc, x->port->ifindex, &a6, 64));
 	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b4, h[!i].port->mac));
 	CHECK(!netcfg_static_neigh(x->nc, x->port->ifindex, &b6, h[!i].port->mac));
-	x->env = (struct stack_env){ on_event, on_hold, on_release, x->region };
+	x->env = (struct stack_env){ .event = on_event, .port_hold = on_hold, .port_release = on_release,
+				     .region = x->region };
 	cfg.netcfg = x->nc;
 	CHECK(!ops->create(&x->st, &x->env, &cfg));
 	CHECK(!ops->add_port(x->st, x->port));

@@ -12,5 +12,6 @@ with open("/proc/self/maps", encoding="utf8") as maps:
     assert ("libnsocket.so" in maps.read()) == (sys.argv[1] == "nstack")
 if sys.argv[2] != "-":
     socket_helper.HOST = socket_helper.HOSTv4 = sys.argv[2]
+    socket_helper.bind_port.__defaults__ = (sys.argv[2],)
 del sys.argv[1:3]
 main()
