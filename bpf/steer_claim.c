@@ -274,6 +274,15 @@ int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	return err ? err : steer_unpin_flow(st, &f);
 }
 
+bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
+			  const struct nst_addr *remote)
+{
+	struct steer_flow f;
+
+	return !flow_of(&f, IPPROTO_TCP, local, remote) && steer_kernel_has(&f) &&
+	       !steer_pin_flow(st, &f, STEER_TO_KERNEL);
+}
+
 struct sweep {
 	struct steer *st;
 	struct steer_flow *flows; /* that the kernel has; sorted by flow_compare */

@@ -80,6 +80,9 @@ int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 /* Pin the kernel's TCP connections on claimed ports to the kernel, so that a change of rules or
  * claims moves none of them. Returns how many there are. */
 int steer_kernel_pin(struct steer *st);
+/* If the kernel has this TCP connection: pin it to the kernel. Has it? */
+bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
+			  const struct nst_addr *remote);
 /* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */
 int steer_pins_sweep(struct steer *st);
 

@@ -89,6 +89,48 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 	return ret < 0 ? -errno : 0;
 }
 
+static int on_found(const struct nlmsghdr *nlh, void *data)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	bool *found = data;
+
+	/* without a connection the kernel answers with its listener */
+	if (nlh->nlmsg_type == SOCK_DIAG_BY_FAMILY && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*m))
+		*found = m->idiag_state != TCP_LISTEN && m->idiag_state != TCP_TIME_WAIT;
+	return MNL_CB_STOP;
+}
+
+bool steer_kernel_has(const struct steer_flow *f)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	char buf[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req;
+	bool found = false;
+	ssize_t n;
+
+	if (!nl)
+		return false;
+	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = f->family;
+	req->sdiag_protocol = IPPROTO_TCP;
+	req->idiag_states = ~0u;
+	req->id.idiag_sport = f->lport;
+	req->id.idiag_dport = f->rport;
+	memcpy(req->id.idiag_src, f->local, sizeof(f->local));
+	memcpy(req->id.idiag_dst, f->remote, sizeof(f->remote));
+	req->id.idiag_cookie[0] = req->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) >= 0) {
+		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		if (n > 0)
+			mnl_cb_run(buf, (size_t)n, 0, 0, on_found, &found);
+	}
+	mnl_socket_close(nl);
+	return found;
+}
+
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
 		       void *arg)
 {

@@ -81,6 +81,8 @@ int steer_kind(struct steer *st, const char *name);
 int steer_map_each(int map_fd, size_t key_size, uint32_t max, void *value,
 		   int (*fn)(void *arg, const void *key, const void *value), void *arg);
 
+/* Has the kernel this very TCP connection, established or on its way there? */
+bool steer_kernel_has(const struct steer_flow *f);
 /* Flows the kernel has: fn for every TCP connection (not loopback) with this local port, 0 = all
  * ports; host byte order. */
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),

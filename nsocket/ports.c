@@ -44,8 +44,8 @@ static int idx(uint8_t proto)
 }
 
 /* Connections that the kernel has on a port are pinned to it by a look before the claim and one after
- * it: so long, packets of those that began in between may come here. */
-#define SETTLE_NS 200000000ull
+ * it. So long, packets of those that no look has seen may come here. */
+#define SETTLE_NS 5000000000ull
 
 /* Processes whose port was asked for: when one ends, its ports are asked for again. */
 static int owners_ep = -1;
@@ -313,8 +313,18 @@ int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct ns
 	return 0;
 }
 
+static bool kernel_has(const struct nst_addr *local, const struct nst_addr *remote)
+{
+	bool has = false;
+
+	for (uint32_t i = 0; i < worker.nports; i++)
+		if (worker.port[i].steer)
+			has |= steer_kernel_pin_one(worker.port[i].steer, local, remote);
+	return has;
+}
+
 /* Without a claim the port is the kernel's, but for our own flows: what still comes was on its way when
- * the claim ended. */
+ * the claim ended. While a claim is young, the kernel is asked. */
 bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote)
 {
@@ -326,7 +336,7 @@ bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *
 		return false;
 	for (; c; c = c->next)
 		if (worker_now() - c->since < SETTLE_NS)
-			return false;
+			return !kernel_has(local, remote);
 	return true;
 }
 

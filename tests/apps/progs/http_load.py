@@ -4,8 +4,8 @@
 
 Each connection asks again and again and checks every body. As RFC 9112 9.3.1 allows for an
 idempotent request, one that finds its idle connection closed before the first byte of an answer is
-sent once more on a new connection. Everything else that goes wrong is a failure. Prints one JSON
-object: requests, retries, connects, failures (a list of texts).
+sent once more on a new connection. Everything else that goes wrong is a failure. Says how far it
+is every 100 requests; its last line is one JSON object: requests, retries, connects, failures (a list of texts).
 """
 import hashlib
 import http.client
@@ -24,6 +24,8 @@ total = {"requests": 0, "retries": 0, "connects": 0, "failures": []}
 def count(name, n=1):
     with lock:
         total[name] += n
+        if name == "requests" and total[name] % 100 == 0:
+            print("at", total[name], flush=True)
 
 
 class Client:
