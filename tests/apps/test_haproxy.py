@@ -69,7 +69,6 @@ def test_proxy(net, family, port):
     proof.user_stack(tcp=100)
 
 
-@pytest.mark.xfail(reason="sockets that are inherited or shared are not adopted yet", strict=False)
 def test_reload_under_load(net):
     """SIGUSR2: the master executes itself and starts a new worker; the old one ends when its
     connections do. haproxy closes keep-alive connections as HTTP says."""
