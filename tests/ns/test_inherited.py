@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that did not make their sockets: systemd's activation, inetd, supervisors, upgrades."""
 import os
+import shutil
 import signal
 import sys
 
@@ -163,3 +164,66 @@ def test_makefile(net, family):
             "f.write('one\\ntwo\\n'); f.flush(); print(f.readline()+f.readline(),end='')\n")
     net.serve([*apps.prog("echo.py"), "tcp", net.saddr(family), PORT], "echo", tcp=[PORT])
     assert net.client.run(net.argv([nstack.PYTHON, "-c", code]), env=net.env()).stdout == "one\ntwo\n"
+
+
+NGINX = """daemon on; master_process on; worker_processes 1; pid {dir}/nginx.pid; user root;
+env LD_PRELOAD; env NSTACK_APP_LOG_PATH; env NSTACK_CONFIG;
+error_log {dir}/error.log info;
+events {{ worker_connections 256; }}
+http {{
+  access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
+  uwsgi_temp_path {dir}; scgi_temp_path {dir};
+  server {{ listen {addr}; location / {{ return 200 "$pid\\n"; }} }}
+}}
+"""
+
+
+def pid_of(path):
+    try:
+        with open(path, encoding="utf8") as f:
+            return int(f.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def parent(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf8") as f:
+        return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
+def test_nginx_upgrade(net):
+    """The new binary inherits the listener of the old one (USR2), serves beside it, and by the stack
+    when the old one has gone (QUIT). Every request is answered."""
+    conf, pidfile = net.workdir + "/nginx.conf", net.workdir + "/nginx.pid"
+    with open(conf, "w", encoding="utf8") as f:
+        f.write(NGINX.format(dir=net.workdir, addr=f"{net.s4}:{PORT}"))
+    net.server.run(net.argv([shutil.which("nginx"), "-c", conf]), env=net.env())
+    masters = set()
+    try:
+        until(lambda: pid_of(pidfile), "nginx")
+        old = pid_of(pidfile)
+        masters.add(old)
+        owned(net)
+
+        def request():
+            return parent(int(apps.curl(net.client, apps.url(net.s4, PORT))))
+        assert request() == old
+        os.kill(old, signal.SIGUSR2)
+        until(lambda: pid_of(pidfile) not in (0, old), "the new nginx")
+        new = pid_of(pidfile)
+        masters.add(new)
+        for _ in range(5):
+            assert request() in (old, new)
+        os.kill(old, signal.SIGQUIT)
+        until(lambda: not os.path.exists(f"/proc/{old}"), "the old nginx to end")
+        masters.discard(old)
+        owned(net)
+        proof = net.proof()
+        for _ in range(5):
+            assert request() == new
+        proof.user_stack(tcp=15)
+    finally:
+        for pid in masters:
+            os.kill(pid, signal.SIGTERM)
+        for pid in masters:
+            until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "nginx to end")
