@@ -83,7 +83,7 @@ NS_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 bool ev_poll_ours(const struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; !ev_wild(fds) && i < n; i++)
-		if (fd_is_ours(fds[i].fd))
+		if (fd_is_ours(fds[i].fd) && !fd_is_kernels(fds[i].fd))
 			return true;
 	return false;
 }

@@ -23,6 +23,7 @@ enum nfile_kind { NF_SOCK, NF_EPOLL };
 struct nfile {
 	int refs;               /* atomic: table entries + running calls */
 	uint8_t kind;           /* enum nfile_kind */
+	uint8_t kernel;         /* atomic: the kernel alone serves it, for good; by nsock_set_mode() */
 	uint32_t flags;         /* atomic: O_NONBLOCK mirrored (status flags belong to the description) */
 	struct cds_list_head watches; /* RCU list of struct watch; writers hold watch_lock */
 	pthread_mutex_t watch_lock;
@@ -69,6 +70,20 @@ static inline bool nfile_has_fd(const struct nfile *f, int fd)
 	/* relaxed: compared only */
 	return (unsigned)fd < NFILE_FDS &&
 	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == f;
+}
+/* For one that is ours: will it be the kernel's for good, so that data need not pass through us? Takes
+ * no reference, which would cost more than all else. */
+static inline bool fd_is_kernels(int fd)
+{
+	const struct nfile *f;
+	bool yes;
+
+	rcu_read_lock();
+	f = rcu_dereference(nfile_table[fd]);
+	/* relaxed: nothing else of it is looked at */
+	yes = f && __atomic_load_n(&f->kernel, __ATOMIC_RELAXED);
+	rcu_read_unlock();
+	return yes;
 }
 /* With a reference taken, or NULL (kernel fd, bad fd). */
 struct nfile *fd_get(int fd);

@@ -146,6 +146,7 @@ void nsock_set_mode(struct nsock *ns, enum sock_mode mode)
 {
 	/* release: pairs sock.mode */
 	__atomic_store_n(&ns->mode, (uint8_t)mode, __ATOMIC_RELEASE);
+	__atomic_store_n(&ns->f.kernel, mode == SK_KERNEL, __ATOMIC_RELAXED);
 	watch_notify(&ns->f, NSOCK_EV_REWATCH);
 }
 

@@ -392,6 +392,18 @@ NS_EXPORT int sockatmark(int fd)
 
 /* --- data ---------------------------------------------------------------------------------------- */
 
+/* What carries data takes the short way where the kernel serves the socket. */
+static inline struct nsock *get_data(int fd)
+{
+	if (__builtin_expect(!fd_is_ours(fd), 1) || fd_is_kernels(fd))
+		return NULL;
+	return get(fd);
+}
+
+#define DATA_OR(fd, mine, theirs) \
+	struct nsock *ns = get_data(fd); \
+	return ns ? put(ns, mine) : (theirs)
+
 /* A call with one buffer. */
 static ssize_t send_buf(struct nsock *ns, int fd, const void *buf, size_t n, int flags)
 {
@@ -489,25 +501,25 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 
 NS_EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
-	OURS_OR(fd, send_buf(ns, fd, buf, n, flags), libc.send(fd, buf, n, flags));
+	DATA_OR(fd, send_buf(ns, fd, buf, n, flags), libc.send(fd, buf, n, flags));
 }
 NS_ALIAS(__send, send);
 
 NS_EXPORT ssize_t write(int fd, const void *buf, size_t n)
 {
-	OURS_OR(fd, send_buf(ns, fd, buf, n, 0), libc.write(fd, buf, n));
+	DATA_OR(fd, send_buf(ns, fd, buf, n, 0), libc.write(fd, buf, n));
 }
 NS_ALIAS(__write, write);
 
 NS_EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags)
 {
-	OURS_OR(fd, recv_buf(ns, fd, buf, n, flags), libc.recv(fd, buf, n, flags));
+	DATA_OR(fd, recv_buf(ns, fd, buf, n, flags), libc.recv(fd, buf, n, flags));
 }
 NS_ALIAS(__recv, recv);
 
 NS_EXPORT ssize_t read(int fd, void *buf, size_t n)
 {
-	OURS_OR(fd, recv_buf(ns, fd, buf, n, 0), libc.read(fd, buf, n));
+	DATA_OR(fd, recv_buf(ns, fd, buf, n, 0), libc.read(fd, buf, n));
 }
 NS_ALIAS(__read, read);
 
@@ -532,7 +544,7 @@ static ssize_t sendto_ours(struct nsock *ns, int fd, const void *buf, size_t n, 
 NS_EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags,
 			 const struct sockaddr *addr, socklen_t len)
 {
-	OURS_OR(fd, sendto_ours(ns, fd, buf, n, flags, addr, len),
+	DATA_OR(fd, sendto_ours(ns, fd, buf, n, flags, addr, len),
 		libc.sendto(fd, buf, n, flags, addr, len));
 }
 
@@ -557,7 +569,7 @@ static ssize_t recvfrom_ours(struct nsock *ns, int fd, void *buf, size_t n, int 
 NS_EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
 			   socklen_t *len)
 {
-	OURS_OR(fd, recvfrom_ours(ns, fd, buf, n, flags, addr, len),
+	DATA_OR(fd, recvfrom_ours(ns, fd, buf, n, flags, addr, len),
 		libc.recvfrom(fd, buf, n, flags, addr, len));
 }
 
@@ -589,13 +601,13 @@ NS_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	if (!fd_is_ours(fd) && user_ok(msg, sizeof(*msg)) && msg->msg_controllen)
 		rights_pass(msg);
-	OURS_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
+	DATA_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_sendmsg(ns, fd, msg, flags) : -EFAULT,
 		libc.sendmsg(fd, msg, flags));
 }
 
 NS_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	OURS_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
+	DATA_OR(fd, user_ok(msg, sizeof(*msg)) ? sock_recvmsg(ns, fd, msg, flags) : -EFAULT,
 		adopt_after(libc.recvmsg(fd, msg, flags), msg));
 }
 
@@ -615,12 +627,12 @@ static ssize_t readv_ours(struct nsock *ns, int fd, const struct iovec *iov, int
 
 NS_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-	OURS_OR(fd, writev_ours(ns, fd, iov, n, 0), libc.writev(fd, iov, n));
+	DATA_OR(fd, writev_ours(ns, fd, iov, n, 0), libc.writev(fd, iov, n));
 }
 
 NS_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	OURS_OR(fd, readv_ours(ns, fd, iov, n, 0), libc.readv(fd, iov, n));
+	DATA_OR(fd, readv_ours(ns, fd, iov, n, 0), libc.readv(fd, iov, n));
 }
 
 /* preadv2() and pwritev2() know one offset that a socket has, -1 for "where it is". The MSG_* flags
@@ -652,7 +664,7 @@ static ssize_t readv_at(struct nsock *ns, int fd, const struct iovec *iov, int n
 
 NS_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
 {
-	OURS_OR(fd, writev_at(ns, fd, iov, n, off, flags), libc.pwritev64v2(fd, iov, n, off, flags));
+	DATA_OR(fd, writev_at(ns, fd, iov, n, off, flags), libc.pwritev64v2(fd, iov, n, off, flags));
 }
 
 NS_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -662,7 +674,7 @@ NS_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 
 NS_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
 {
-	OURS_OR(fd, readv_at(ns, fd, iov, n, off, flags), libc.preadv64v2(fd, iov, n, off, flags));
+	DATA_OR(fd, readv_at(ns, fd, iov, n, off, flags), libc.preadv64v2(fd, iov, n, off, flags));
 }
 
 NS_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
@@ -693,7 +705,7 @@ NS_EXPORT int sendmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags)
 	for (unsigned i = 0; !fd_is_ours(fd) && i < n && i < UIO_MAXIOV && user_ok(&vec[i], sizeof(*vec)); i++)
 		if (vec[i].msg_hdr.msg_controllen)
 			rights_pass(&vec[i].msg_hdr);
-	OURS_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
+	DATA_OR(fd, sendmmsg_ours(ns, fd, vec, n, flags), libc.sendmmsg(fd, vec, n, flags));
 }
 NS_ALIAS(__sendmmsg, sendmmsg);
 
@@ -761,7 +773,7 @@ static int recvmmsg_theirs(int fd, struct mmsghdr *vec, unsigned n, int flags,
 NS_EXPORT int recvmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags,
 		       struct timespec *timeout)
 {
-	OURS_OR(fd, recvmmsg_ours(ns, fd, vec, n, flags, timeout),
+	DATA_OR(fd, recvmmsg_ours(ns, fd, vec, n, flags, timeout),
 		recvmmsg_theirs(fd, vec, n, flags, timeout));
 }
 
