@@ -71,7 +71,8 @@ def test_a_rule(net, tmp_path):
     with orders.open("a") as f:
         f.write(f"{net.c4} 7001 1\n")
     p.wait_output("connected 1")
-    (s,) = kernel_sockets(net.server, remote=f"{net.c4}:7001")
+    # the process answers when the thread that accepts has started the stack
+    (s,) = wait.until(lambda: kernel_sockets(net.server, remote=f"{net.c4}:7001"), "the connection in the list")
     assert s["reason"] == "rule_kernel" and s["state"] == "ESTAB", s
     echo.stop()
 
