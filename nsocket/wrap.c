@@ -402,7 +402,7 @@ static inline struct nsock *get_data(int fd)
 
 #define DATA_OR(fd, mine, theirs) \
 	struct nsock *ns = get_data(fd); \
-	return ns ? put(ns, mine) : (theirs)
+	return ns ? OURS(ns, mine) : (theirs)
 
 /* A call with one buffer. */
 static ssize_t send_buf(struct nsock *ns, int fd, const void *buf, size_t n, int flags)
