@@ -565,7 +565,8 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	if (mode == SK_LOST)
 		return -EISCONN;
 	if (mode == SK_KERNEL || mode == SK_LISTEN || addr->sa_family != ns->family ||
-	    nst_addr_from_sockaddr(&remote, addr, len) || lacks_scope(&remote))
+	    nst_addr_from_sockaddr(&remote, addr, len) || lacks_scope(&remote) ||
+	    (ns->v6only && remote.family == AF_INET))
 		return (int)libc_errno(libc.connect(fd, addr, len));
 	return connect_stream(ns, fd, &remote, addr, len);
 }

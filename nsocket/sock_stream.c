@@ -181,10 +181,12 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 	if (total < 0)
 		return total;
 	want = need = (size_t)total;
+	if (flags & MSG_TRUNC)
+		low = false; /* nothing is stored */
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
 	if (flags & MSG_OOB)
-		return rx_oob(ns, s, iov, n, flags);
+		return low ? -EFAULT : rx_oob(ns, s, iov, n, flags);
 	if (!(flags & MSG_WAITALL) && need > (s->rx_lowat ? s->rx_lowat : 1))
 		need = s->rx_lowat ? s->rx_lowat : 1;
 	if (shm_session_state(s) == SHM_S_CONNECTING && nonblock)
@@ -320,6 +322,8 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 	if (all < 0)
 		return all;
 	total = (size_t)all;
+	if (flags & MSG_FASTOPEN) /* it connects */
+		return shm_session_state(s) == SHM_S_CONNECTING ? -EALREADY : -EISCONN;
 	for (;;) {
 		if (shm_session_state(s) != SHM_S_CONNECTING) {
 			if (!side_enter(ns, s, SHARE_TX))

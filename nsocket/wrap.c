@@ -425,6 +425,32 @@ static ssize_t recv_buf(struct nsock *ns, int fd, void *buf, size_t n, int flags
 	return sock_recvmsg(ns, fd, &msg, flags);
 }
 
+/* Control messages mean nothing to a stream, but those for sockets are checked, as in Linux. */
+static int stream_control(const struct msghdr *msg)
+{
+	const char *at = msg->msg_control;
+	size_t left = at ? msg->msg_controllen : 0;
+	struct cmsghdr c;
+
+	if (left && !user_ok(at, left))
+		return -EFAULT;
+	while (left >= sizeof(c)) {
+		memcpy(&c, at, sizeof(c));
+		if (c.cmsg_len < sizeof(c) || c.cmsg_len > left)
+			return -EINVAL;
+		if (c.cmsg_level == SOL_SOCKET && c.cmsg_type != SO_MARK &&
+		    c.cmsg_type != SO_TIMESTAMPING && c.cmsg_type != SO_TXTIME &&
+		    c.cmsg_type != SO_PRIORITY && c.cmsg_type != SCM_RIGHTS &&
+		    c.cmsg_type != SCM_CREDENTIALS)
+			return -EINVAL;
+		if (CMSG_ALIGN(c.cmsg_len) >= left)
+			break;
+		at += CMSG_ALIGN(c.cmsg_len);
+		left -= CMSG_ALIGN(c.cmsg_len);
+	}
+	return 0;
+}
+
 ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags)
 {
 	int err;
@@ -438,7 +464,8 @@ ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int fla
 	case SK_STREAM:
 		if (msg->msg_iovlen > IOV_MAX)
 			return -EMSGSIZE;
-		return sock_stream_send(ns, msg->msg_iov, msg->msg_iovlen, flags);
+		err = msg->msg_controllen ? stream_control(msg) : 0;
+		return err ? err : sock_stream_send(ns, msg->msg_iov, msg->msg_iovlen, flags);
 	case SK_LOST:
 		nsock_reason(ns, SR_forked);
 		return -ECONNRESET;
@@ -820,7 +847,7 @@ static long splice_ours(int in, int out, size_t n, unsigned flags, bool to_sock,
 		return r <= 0 ? r : done;
 	}
 	/* look first; take only what the pipe took */
-	r = sock_stream_recv(ns, &(struct iovec){ buf, n }, 1, MSG_PEEK | dont);
+	r = sock_stream_recv(ns, &(struct iovec){ buf, n }, 1, MSG_PEEK);
 	w = r > 0 ? libc_errno(libc.write(out, buf, (size_t)r)) : r;
 	if (w > 0)
 		sock_stream_recv(ns, &(struct iovec){ buf, (size_t)w }, 1, MSG_TRUNC);
@@ -828,16 +855,29 @@ static long splice_ours(int in, int out, size_t n, unsigned flags, bool to_sock,
 	return w;
 }
 
+static bool is_pipe(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
 			 unsigned flags)
 {
+	const unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
 	struct nsock *a = get(in), *b = get(out);
+	bool from = a && nsock_mode(a) == SK_STREAM, to = b && nsock_mode(b) == SK_STREAM;
 	long r;
 
-	if (a && nsock_mode(a) == SK_STREAM)
-		r = b || off_in ? -EINVAL : splice_ours(in, out, n, flags, false, a);
-	else if (b && nsock_mode(b) == SK_STREAM)
-		r = a || off_out ? -EINVAL : splice_ours(in, out, n, flags, true, b);
+	if ((from || to) && !n)
+		r = 0;
+	else if ((from || to) && (flags & ~known || !is_pipe(from ? out : in)))
+		r = -EINVAL;
+	else if (from)
+		r = off_in ? -EINVAL : splice_ours(in, out, n, flags, false, a);
+	else if (to)
+		r = off_out ? -EINVAL : splice_ours(in, out, n, flags, true, b);
 	else
 		r = libc_errno(libc.splice(in, off_in, out, off_out, n, flags));
 	if (a)
