@@ -25,7 +25,7 @@ static int pump_fd = -1;
 static uint32_t stub_poll(struct nfile *f)
 {
 	struct pollfd p = { .fd = ((struct stub *)f)->fd,
-			    .events = POLLIN | POLLPRI | POLLOUT | POLLRDHUP };
+			    .events = POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLWRBAND };
 
 	return user && libc.poll(&p, 1, 0) > 0 ? (uint16_t)p.revents : 0;
 }
@@ -114,17 +114,30 @@ NS_EXPORT int close(int fd)
 	return r;
 }
 
+/* fd was duplicated to `to` by libc: the same for the table. */
+static int dup_done(int fd, int to)
+{
+	struct nfile *f = to >= 0 ? fd_get(fd) : NULL, *old = NULL;
+
+	if (to >= 0 && to != fd)
+		old = fd_remove(to);
+	if (f && to != fd)
+		fd_install(to, f);
+	if (f)
+		nfile_put(f);
+	if (old)
+		nfile_put(old);
+	return to;
+}
+
 NS_EXPORT int dup(int fd)
 {
-	struct nfile *f = fd_get(fd);
-	int r = libc.dup(fd);
+	return dup_done(fd, libc.dup(fd));
+}
 
-	if (f) {
-		if (r >= 0)
-			fd_install(r, f);
-		nfile_put(f);
-	}
-	return r;
+NS_EXPORT int dup2(int fd, int to)
+{
+	return dup_done(fd, libc.dup2(fd, to));
 }
 
 static void fork_child(void)

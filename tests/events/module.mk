@@ -10,10 +10,7 @@ endif
 $(foreach t,$(EV_UNIT),$(eval LINK_$(t) = $(EV_OBJS) $(TSAN_RCU_LDFLAGS)))
 $(EV_UNIT:%=$(O)/tests/unit/%): $(EV_OBJS)
 
-PROGRAMS += $(O)/tests/events/ev_diff $(O)/tests/events/ev_stub.so
-$(O)/tests/events/ev_diff: $(O)/tests/events/ev_diff.o
-	@echo "  LINK    $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+PROGRAMS += $(O)/tests/events/ev_stub.so
 $(O)/tests/events/ev_stub.so: $(O)/tests/events/ev_stub.o $(EV_OBJS) $(O)/nsocket/ev_calls.o
 	@echo "  LINK    $@"
 	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^ $(PKG_LIBS)

@@ -164,7 +164,7 @@ struct waiter *waiter_self(void)
 {
 	if (!self) {
 		self = calloc(1, sizeof(*self));
-		self->fd = eventfd(0, EFD_NONBLOCK);
+		self->fd = fd_hide(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 		self->next = __atomic_load_n(&waiters, __ATOMIC_RELAXED);
 		while (!__atomic_compare_exchange_n(&waiters, &self->next, self, true,
 						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
