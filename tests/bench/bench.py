@@ -160,7 +160,7 @@ def bench_loopback(net, q):
                            "-t", "get,set", "-r", 1000, "--csv"]).stdout
     used = p.cpu_seconds() - before
     rates = dict(re.findall(r'^"(\w+)","([\d.]+)"', text, re.M))
-    return {"loopback, server's CPU us per request": used * 1e6 / (2 * n),
+    return {"loopback, server's CPU us per request (lower is better)": used * 1e6 / (2 * n),
             **{f"loopback, 1000 {t}/s, 50 connections": float(rates[t]) / 1000 for t in ("GET", "SET")}}
 
 
