@@ -50,6 +50,9 @@ bool ev_select_ours(int n, const fd_set *rd, const fd_set *wr, const fd_set *ex)
 int ev_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout,
 	      const sigset_t *sigmask);
 
+/* Does a thread of this process wait for f now, in poll() or on a set that has it? A hint. */
+bool ev_waited_on(struct nfile *f);
+
 /* The last reference to f went: it leaves every set, and no nsock_poll(f) runs after return. */
 void ev_file_release(struct nfile *f);
 

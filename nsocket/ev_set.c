@@ -115,6 +115,25 @@ static bool item_notify(struct watch *w, struct nfile *f, uint32_t events)
 	return ev_item_queue(it);
 }
 
+bool ev_waited_on(struct nfile *f)
+{
+	struct ev_set *s;
+	bool yes = false;
+	struct watch *w;
+
+	rcu_read_lock();
+	cds_list_for_each_entry_rcu(w, &f->watches, node) {
+		s = w->notify == item_notify ? caa_container_of(w, struct ev_item, watch)->set : NULL;
+		/* what is no set's item is a poll() under way; sets nest five deep at most */
+		yes = !s || __atomic_load_n(&s->sleeping, __ATOMIC_RELAXED) ||
+		      __atomic_load_n(&s->raw_waiters, __ATOMIC_RELAXED) || ev_waited_on(&s->nf);
+		if (yes)
+			break;
+	}
+	rcu_read_unlock();
+	return yes;
+}
+
 struct ev_item *ev_item_find(struct ev_set *s, struct nfile *f, int fd)
 {
 	struct ev_item *it, *found = NULL;

@@ -20,6 +20,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <nsocket/stdio.h>
+#include <nsocket/yield.h>
 #include <rd/log.h>
 #include <stdlib.h>
 
@@ -63,6 +64,8 @@ static void socket_forget(struct nsock *ns)
 	ns->cmd.bits = 0;
 	ns->port_held = false;
 	ns->kept_fd = -1;
+	ns->gifts = NULL; /* its descriptors are closed by number */
+	ns->yielded = false;
 	ns->way.until = ns->retry_ns = 0;
 	if (ns->remote)
 		return; /* goes on by the parent's stack */
@@ -97,6 +100,7 @@ void fork_child(void)
 	call_rcu_after_fork_child();
 	worker_after_fork_child();
 	ports_after_fork_child();
+	yield_after_fork_child();
 	remote_forget();
 	share_fork_child();
 	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */

@@ -89,7 +89,7 @@ static void socket_replay(const struct nsock *ns, int fd)
 /* --- a TCP connection ---------------------------------------------------------------------------------- */
 
 /* What lies in the rings is the stack's to take; some of it may end the connection. */
-static void rings_drain(void)
+void handover_rings_drain(void)
 {
 	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
 		;
@@ -104,7 +104,7 @@ int handover_session_locked(struct shm_session *s, int shadow)
 	struct repair r = { .fd = shadow, .family = s->family, .img = &img, .rx = &rx, .tx = &tx };
 	int err;
 
-	rings_drain();
+	handover_rings_drain();
 	err = worker.ops->image(worker.st, s, &img);
 	if (err)
 		return err;
@@ -233,7 +233,7 @@ static void dgram_handover(struct nsock *ns, enum sock_reason why)
 			ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);
-		rings_drain();
+		handover_rings_drain();
 		dgrams_deliver(ns);
 		nsock_session_drop_locked(ns, -1);
 	}

@@ -27,6 +27,7 @@
 #include <nsocket/sock.h>
 #include <nsocket/stdio.h>
 #include <nsocket/uring.h>
+#include <nsocket/yield.h>
 #include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <rd/log.h>
@@ -349,6 +350,7 @@ static void helper_service(void)
 		nsock_retry_all();
 	if (share_fd() >= 0)
 		share_run();
+	yield_run();
 	if (ctl)
 		ctl_server_run(ctl);
 }

@@ -51,6 +51,13 @@ static int idx(uint8_t proto)
 static int owners_ep = -1;
 static pid_t owners[16]; /* by slot; 0 = free */
 
+static __thread pid_t last_owner;
+
+pid_t ports_owner(void)
+{
+	return last_owner;
+}
+
 static void owner_watch(pid_t pid)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
@@ -123,8 +130,10 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 		if (!err)
 			continue;
 		claim_undo(proto, a, v6_takes_v4, i);
-		if (err == -EADDRINUSE)
+		if (err == -EADDRINUSE) {
 			owner_watch(owner);
+			last_owner = owner;
+		}
 		ns_log(NS_WAR, NS_M_STEER, "port %u of %s is not ours: %s (process %d)",
 		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner);
 		return err;

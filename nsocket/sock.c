@@ -18,6 +18,7 @@
 #include <nsocket/ev.h>
 #include <nsocket/opt_log.h>
 #include <rd/config.h>
+#include <nsocket/yield.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <stdlib.h>
@@ -58,6 +59,7 @@ static void cmd_close(struct nsock *ns)
 		ports_listener_gone(ns->proto, &ns->held);
 	}
 	nsock_session_drop_locked(ns, ns->linger_s);
+	yield_drop(ns);
 	fd_hide_close(ns->kept_fd);
 	opt_log_put(ns->opts);
 	pthread_mutex_destroy(&ns->lock);
@@ -404,14 +406,15 @@ uint32_t nsock_poll(struct nfile *f)
 		return 0;
 	if (ns->remote)
 		share_listen();
-	if (!nsock_session(ns) && !ns->rejected)
+	if (!nsock_session(ns) &&
+	    (!ns->rejected || __atomic_load_n(&ns->yielded, __ATOMIC_RELAXED)))
 		nsock_activate(ns, -1);
 	s = nsock_session(ns);
 	switch (nsock_mode(ns)) {
 	case SK_NEW:
 		return __atomic_load_n(&ns->err, __ATOMIC_RELAXED) ? STACK_EV_ERR : 0;
 	case SK_LISTEN:
-		return s && fifo_used(&ns->rx) ? STACK_EV_IN : 0;
+		return (s && fifo_used(&ns->rx)) || yield_any(ns) ? STACK_EV_IN : 0;
 	case SK_STREAM:
 		return s ? poll_stream(ns, s) : 0;
 	case SK_DGRAM:
@@ -459,6 +462,18 @@ static int activate_locked(struct nsock *ns)
 	return err;
 }
 
+static int activate(struct nsock *ns)
+{
+	int err;
+
+	worker_lock();
+	err = activate_locked(ns);
+	if (!err)
+		yield_open_locked();
+	worker_unlock();
+	return err;
+}
+
 void nsock_start(struct nsock *ns)
 {
 	char text[NST_ADDRSTRLEN];
@@ -484,9 +499,11 @@ void nsock_start(struct nsock *ns)
 			nsock_set_mode(ns, SK_KERNEL);
 		return;
 	}
-	worker_lock();
-	err = activate_locked(ns);
-	worker_unlock();
+	err = activate(ns);
+	/* at first, and whenever somebody waits: perhaps its owner does not */
+	if (err == -EADDRINUSE && ns->proto == IPPROTO_TCP && (!ns->retry_ns || nsock_in_use(ns)) &&
+	    yield_ask(ns, ports_owner()))
+		err = activate(ns);
 	if (err) {
 		ns->rejected = true;
 		if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
@@ -530,9 +547,34 @@ void nsock_retry_all(void)
 	}
 }
 
+/* An event loop that is busy comes back to its listener soon. */
+#define IN_USE_NS 100000000ull
+
+bool nsock_in_use(struct nsock *ns)
+{
+	if (__atomic_load_n(&ns->nwaits, __ATOMIC_SEQ_CST) || ev_waited_on(&ns->f))
+		return true;
+	return !cds_list_empty(&ns->f.watches) &&
+	       worker_now() - __atomic_load_n(&ns->looked_ns, __ATOMIC_RELAXED) < IN_USE_NS;
+}
+
+/* We gave the port to a process that waited, and wait ourselves now. */
+static void reclaim(struct nsock *ns)
+{
+	if (!__atomic_exchange_n(&ns->yielded, false, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&ns->lock);
+	ns->retry_ns = 0;
+	ns->rejected = false;
+	pthread_mutex_unlock(&ns->lock);
+}
+
 void nsock_activate(struct nsock *ns, int fd)
 {
 	uint8_t mode = nsock_mode(ns);
+
+	if (__atomic_load_n(&ns->yielded, __ATOMIC_RELAXED))
+		reclaim(ns);
 
 	if (ns->proto == IPPROTO_UDP && sock_dgram_may_start(ns))
 		sock_dgram_activate(ns);

@@ -108,6 +108,9 @@ struct nsock {
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
 	uint32_t slot;       /* its place in the link */
+	struct gift *gifts;  /* lock; the head is atomic: connections from another process (yield.c) */
+	uint64_t looked_ns;  /* atomic: when accept() asked last, on a listener that the stack has */
+	bool yielded;        /* atomic: the port went to a process that asked; asked back when waited on */
 	struct share *share; /* parent: children have it too; worker lock */
 	uint32_t want_cmsg;  /* atomic: SOCK_CM_* */
 	int backlog;
@@ -210,6 +213,8 @@ void nsock_session_drop_locked(struct nsock *ns, int linger_s);
 void nsock_wake(struct nsock *ns, uint32_t events);
 /* The stack's events. */
 void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events);
+/* Does this process wait on the listener, or does its event loop look after it? A hint. */
+bool nsock_in_use(struct nsock *ns);
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
  * -EINTR (a handler without SA_RESTART, or a time-out is set). If the thread is cancelled in it, the
  * caller's reference is dropped. */
@@ -256,6 +261,8 @@ void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
 int ports_pin_flows(void); /* all flows; number of pins */
 /* Has a process ended that had a port which we asked for? */
 bool ports_owner_gone(void);
+/* The process that had the port when a claim failed last; in the same thread. */
+pid_t ports_owner(void);
 void ports_after_fork_child(void);
 
 /* --- the rest, by file ------------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
+#include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
 #include <nsocket/handover.h>
 #include <rd/log.h>
@@ -577,13 +578,16 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 static bool accept_both(struct nsock *ns)
 {
 	return nsock_mode(ns) == SK_LISTEN &&
-	       (nsock_session(ns) || __atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED));
+	       (nsock_session(ns) || yield_any(ns) ||
+		__atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED));
 }
 
 static bool accept_ready(void *p)
 {
 	struct nsock *ns = p;
 
+	if (yield_any(ns))
+		return true;
 	return nsock_session(ns) ? fifo_used(&ns->rx) >= sizeof(uint32_t) : !accept_both(ns);
 }
 
@@ -601,7 +605,8 @@ static struct shm_session *accept_take(struct nsock *ns)
 	if (!nsock_session(ns) || fifo_used(&ns->rx) < sizeof(id))
 		return NULL;
 	pthread_mutex_lock(&ns->rx_lock);
-	while (!s && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
+	/* again under the lock: the port may have gone to another process meanwhile (yield.c) */
+	while (!s && nsock_session(ns) && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
 		s = shm_session_get(worker.region, id);
 	pthread_mutex_unlock(&ns->rx_lock);
 	return s;
@@ -741,6 +746,26 @@ static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, sockle
 	return r;
 }
 
+/* One that another process had accepted and passed on; it is the kernel's. -EAGAIN: none. */
+static int accept_gift(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int gift = yield_take(ns), fd;
+
+	if (gift < 0)
+		return -EAGAIN;
+	fd = (int)libc_errno(libc.fcntl(gift, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0));
+	fd_hide_close(gift);
+	if (fd < 0)
+		return fd;
+	if (flags & SOCK_NONBLOCK)
+		libc.fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	if (addr)
+		libc.getpeername(fd, addr, len);
+	sock_reason(SR_forked);
+	sock_fd_reason(fd, SR_forked);
+	return fd;
+}
+
 /* The kernel alone serves it. */
 static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
@@ -763,7 +788,7 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 	bool kernel_first;
 	int r;
 
-	if (nsock_mode(ns) == SK_LISTEN && !ns->s && !ns->rejected)
+	if (nsock_mode(ns) == SK_LISTEN && !ns->s)
 		nsock_activate(ns, fd);
 	if (nsock_mode(ns) == SK_STREAM || nsock_mode(ns) == SK_LOST)
 		return -EINVAL;
@@ -771,6 +796,7 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		return accept_plain(ns, fd, addr, len, flags);
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
+	__atomic_store_n(&ns->looked_ns, worker_now(), __ATOMIC_RELAXED);
 	if (ns->rcvtimeo)
 		deadline = nsock_deadline(ns->rcvtimeo);
 	for (;;) {
@@ -782,6 +808,9 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 			if (r != -EAGAIN)
 				return r;
 		}
+		r = accept_gift(ns, addr, len, flags);
+		if (r != -EAGAIN)
+			return r;
 		if (!accept_queued(ns))
 			worker_drive();
 		if (accept_queued(ns)) {

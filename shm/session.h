@@ -67,6 +67,7 @@ struct shm_session {
 	struct nst_addr local, remote; /* valid by state; constant while CONNECTED (TCP) */
 	uint32_t backlog;     /* listener: bound on ids in rx */
 	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
+	uint32_t handshakes;  /* listener: SYNs that are answered and not acknowledged */
 	uint32_t rx_errors;   /* UDP: error records put into rx, ever; after the record itself */
 	uint32_t rx_drops;    /* UDP: datagrams that found rx full, ever */
 

@@ -100,7 +100,7 @@ static void req_free(struct tcpip *t, struct tcp_req *r)
 	*r->lpprev = r->lnext;
 	if (r->lnext)
 		r->lnext->lpprev = r->lpprev;
-	r->lst->nreq--;
+	r->lst->c->s->handshakes = --r->lst->nreq;
 	ip_dst_put(t, r->dst);
 	tcp_pool_put(&t->tcp->reqs, r);
 }
@@ -202,7 +202,7 @@ static void req_new(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g, 
 	if (r->lnext)
 		r->lnext->lpprev = &r->lnext;
 	l->reqs = r;
-	l->nreq++;
+	l->c->s->handshakes = ++l->nreq;
 	tcp_node_add(t, &r->n, hash);
 	COUNT(t, tcp_syn_queued);
 	tcp_send_synack(t, r);
