@@ -474,6 +474,16 @@ static int activate(struct nsock *ns)
 	return err;
 }
 
+void nsock_retry_later(struct nsock *ns)
+{
+	ns->rejected = true;
+	if (!ns->retry_ns)
+		ns->retry_ns = RETRY_MIN_NS;
+	else if (ns->retry_ns < RETRY_MAX_NS)
+		ns->retry_ns *= 2;
+	worker_retry_at(worker_now() + ns->retry_ns);
+}
+
 void nsock_start(struct nsock *ns)
 {
 	char text[NST_ADDRSTRLEN];
@@ -507,11 +517,7 @@ void nsock_start(struct nsock *ns)
 	if (err) {
 		ns->rejected = true;
 		if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
-			if (!ns->retry_ns)
-				ns->retry_ns = RETRY_MIN_NS;
-			else if (ns->retry_ns < RETRY_MAX_NS)
-				ns->retry_ns *= 2;
-			worker_retry_at(worker_now() + ns->retry_ns);
+			nsock_retry_later(ns);
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */
 		}
@@ -521,6 +527,7 @@ void nsock_start(struct nsock *ns)
 		return;
 	}
 	ns->retry_ns = 0;
+	__atomic_store_n(&ns->looked_ns, worker_now(), __ATOMIC_RELAXED);
 	ns_log(NS_INF, NS_M_NSOCKET, "serving %s %s", ns->proto == IPPROTO_TCP ? "TCP" : "UDP",
 	       nst_addr_str(&ns->local, text));
 	if (ns->proto == IPPROTO_UDP)
@@ -547,15 +554,17 @@ void nsock_retry_all(void)
 	}
 }
 
-/* An event loop that is busy comes back to its listener soon. */
-#define IN_USE_NS 100000000ull
+/* Who just got the port is about to wait; an event loop that is busy comes back to its listener soon. */
+#define ABOUT_TO_WAIT_NS 5000000ull
+#define BUSY_LOOP_NS 100000000ull
 
 bool nsock_in_use(struct nsock *ns)
 {
+	uint64_t ago = worker_now() - __atomic_load_n(&ns->looked_ns, __ATOMIC_RELAXED);
+
 	if (__atomic_load_n(&ns->nwaits, __ATOMIC_SEQ_CST) || ev_waited_on(&ns->f))
 		return true;
-	return !cds_list_empty(&ns->f.watches) &&
-	       worker_now() - __atomic_load_n(&ns->looked_ns, __ATOMIC_RELAXED) < IN_USE_NS;
+	return ago < (cds_list_empty(&ns->f.watches) ? ABOUT_TO_WAIT_NS : BUSY_LOOP_NS);
 }
 
 /* We gave the port to a process that waited, and wait ourselves now. */

@@ -109,7 +109,7 @@ struct nsock {
 	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
 	uint32_t slot;       /* its place in the link */
 	struct gift *gifts;  /* lock; the head is atomic: connections from another process (yield.c) */
-	uint64_t looked_ns;  /* atomic: when accept() asked last, on a listener that the stack has */
+	uint64_t looked_ns;  /* atomic: when a listener got its port, or accept() asked last */
 	bool yielded;        /* atomic: the port went to a process that asked; asked back when waited on */
 	struct share *share; /* parent: children have it too; worker lock */
 	uint32_t want_cmsg;  /* atomic: SOCK_CM_* */
@@ -213,6 +213,8 @@ void nsock_session_drop_locked(struct nsock *ns, int linger_s);
 void nsock_wake(struct nsock *ns, uint32_t events);
 /* The stack's events. */
 void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t events);
+/* Ask for the port again after a while, and when its owner ends. Under ns->lock. */
+void nsock_retry_later(struct nsock *ns);
 /* Does this process wait on the listener, or does its event loop look after it? A hint. */
 bool nsock_in_use(struct nsock *ns);
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),

@@ -282,7 +282,7 @@ static void request(const struct sockaddr_un *from, socklen_t from_len, int list
 	yes = listener_yield(ns, fds, &n);
 	pthread_mutex_unlock(&ns->rx_lock);
 	if (yes) {
-		ns->rejected = true;
+		nsock_retry_later(ns);
 		__atomic_store_n(&ns->yielded, true, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&ns->lock);
