@@ -9,8 +9,8 @@
 #include <linux/capability.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <rd/json.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,5 +382,12 @@ const char *program_of(pid_t pid, char out[32])
 
 bool pid_alive(pid_t pid)
 {
-	return pid > 0 && (!kill(pid, 0) || errno == EPERM);
+	/* kill() would take one for alive that only its parent has not asked about yet */
+	int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	bool alive = fd >= 0 && poll(&p, 1, 0) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return alive;
 }

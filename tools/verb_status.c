@@ -26,7 +26,6 @@ static void put_instances(cJSON *o, struct steer *st)
 		put_u64(item, "pid", (uint64_t)pid);
 		cJSON_AddStringToObject(item, "program", program_of(pid, program));
 		cJSON_AddStringToObject(item, "stack", stack);
-		cJSON_AddBoolToObject(item, "alive", pid_alive(pid));
 		cJSON_AddItemToArray(list, item);
 	}
 }
@@ -139,8 +138,8 @@ static void print_claims(const cJSON *o)
 	cJSON_ArrayForEach(i, cJSON_GetObjectItem(o, "instances")) {
 		unsigned shown = 0, total = 0;
 
-		printf("  instance %-2.0f %s, pid %.0f%s, stack %s\n", num(i, "instance"), str(i, "program"),
-		       num(i, "pid"), flag(i, "alive") ? "" : " (dead; its slot is free)", str(i, "stack"));
+		printf("  instance %-2.0f %s, pid %.0f, stack %s\n", num(i, "instance"), str(i, "program"),
+		       num(i, "pid"), str(i, "stack"));
 		cJSON_ArrayForEach(c, cJSON_GetObjectItem(o, "claims")) {
 			if (num(c, "instance") != num(i, "instance"))
 				continue;

@@ -71,6 +71,12 @@ def claims(ns):
     return out
 
 
+def owners(ns, proto, port):
+    """Pids of the processes that have the port."""
+    return {c["pid"] for d in walk(tool_json(ns, "status")) for c in d.get("claims", [])
+            if (c["proto"], int(c["port"])) == (proto, port)}
+
+
 def verdicts(ns):
     """Verdict counters of the steering program, summed over interfaces: {name: packets}."""
     out = {}

@@ -50,8 +50,7 @@ def test_other_worker_takes_the_port(net, family):
               "both workers to have tried")
     os.kill(first, signal.SIGKILL)
     if net.is_nstack:
-        until(lambda: first not in [p["pid"] for p in nstack.processes(net.server)], "its end")
-        until(lambda: ("tcp", 9200) in nstack.claims(net.server),
+        until(lambda: nstack.owners(net.server, "tcp", 9200) - {first},
               "the port to be claimed again", 5)
     proof = net.proof()
     for _ in range(3):
