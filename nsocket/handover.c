@@ -95,6 +95,18 @@ void handover_rings_drain(void)
 		;
 }
 
+/* Urgent data that is unread, or was read out of turn and is not yet passed by. */
+static void urgent_find(const struct shm_session *s, struct repair *r)
+{
+	uint64_t tail = fifo_tail(r->rx);
+
+	r->urg_at = REPAIR_NO_URG;
+	if (!(s->stack_flags & SHM_SF_URG) || s->urg_pos <= tail || s->urg_pos > fifo_head(r->rx))
+		return;
+	r->urg_at = (uint32_t)(s->urg_pos - 1 - tail);
+	r->urg_had = s->urg_read == s->urg_pos;
+}
+
 /* Under the worker lock; nobody touches the FIFOs. */
 int handover_session_locked(struct shm_session *s, int shadow)
 {
@@ -108,6 +120,7 @@ int handover_session_locked(struct shm_session *s, int shadow)
 	err = worker.ops->image(worker.st, s, &img);
 	if (err)
 		return err;
+	urgent_find(s, &r);
 	img.fin_wanted |= (app & SHM_AF_TX_SHUT) != 0;
 	options_replay(s, shadow);
 	err = repair_begin(&r);

@@ -37,6 +37,14 @@ static int packet_send(const struct nst_addr *to, const struct iovec *v, size_t 
 	return err;
 }
 
+bool inject_able(int family)
+{
+	int fd = fd_hide(libc.socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+
+	fd_hide_close(fd);
+	return fd >= 0;
+}
+
 /* l4 are header and payload, len bytes in all. The kernel fills in IPv4's length and checksum. */
 static int ip_send(const struct nst_addr *from, const struct nst_addr *to, uint8_t proto, uint8_t tos,
 		   uint8_t ttl, const struct iovec l4[2], uint32_t len)
@@ -71,19 +79,22 @@ int inject_tcp(const struct inject_tcp *g)
 	struct tcphdr h = {
 		.source = g->from.port, .dest = g->to.port, .seq = htonl(g->seq),
 		.ack_seq = htonl(g->ack), .ack = 1, .fin = g->fin,
+		.urg = g->urg, .urg_ptr = htons(g->urg),
 		.window = htons(g->wnd > 65535 ? 65535 : (uint16_t)g->wnd),
 	};
-	struct iovec v[2] = { { l4, sizeof(h) } };
+	struct iovec v[2] = { { l4, sizeof(h) }, { (void *)g->data, g->len } };
 	uint32_t len = sizeof(h);
+	uint64_t sum;
 
 	if (g->ts)
 		len += ts_put(l4 + sizeof(h), g->ts_val, g->ts_ecr);
 	h.doff = (uint8_t)(len / 4) & 15;
 	memcpy(l4, &h, sizeof(h));
-	h.check = csum_fold(csum_partial(l4, len, csum_pseudo(&g->from, &g->to, IPPROTO_TCP, len)));
+	sum = csum_partial(l4, len, csum_pseudo(&g->from, &g->to, IPPROTO_TCP, len + g->len));
+	h.check = csum_fold(csum_partial(g->data, g->len, sum));
 	memcpy(l4, &h, sizeof(h));
 	v[0].iov_len = len;
-	return ip_send(&g->from, &g->to, IPPROTO_TCP, 0, HOPS, v, len);
+	return ip_send(&g->from, &g->to, IPPROTO_TCP, 0, HOPS, v, len + g->len);
 }
 
 int inject_udp(const struct nst_addr *from, const struct nst_addr *to, uint8_t tos, uint8_t ttl,

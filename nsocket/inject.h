@@ -12,13 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* May we? */
+bool inject_able(int family);
+
 struct inject_tcp {
 	struct nst_addr from, to; /* with ports */
 	uint32_t seq, ack;
 	uint32_t wnd;             /* as in the header: scaled */
 	uint32_t ts_val, ts_ecr;  /* with ts */
-	bool ts, fin;
+	bool ts, fin, urg;        /* urg: the first byte is urgent */
+	const void *data;
+	uint32_t len;             /* <= INJECT_TCP_MAX */
 };
+#define INJECT_TCP_MAX 32768u
 int inject_tcp(const struct inject_tcp *g);
 
 #define INJECT_UDP_MAX 65507u

@@ -10,6 +10,9 @@
  * The queues may hold more than the socket's buffers allow, so these are raised meanwhile. A receive
  * buffer that the program has not set itself stays large enough for what the peer was allowed to send.
  *
+ * Urgent data can't be put into the queue: the urgent byte and all behind it come as packets, and so
+ * does the peer's FIN.
+ *
  * Threads: whoever has the connection to himself.
  */
 #define _GNU_SOURCE
@@ -20,6 +23,7 @@
 #include <nsocket/libc.h>
 #include <nsocket/worker.h>
 #include <nstack/addr.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -34,7 +38,7 @@
 #define BUF_SLACK (64 << 10)  /* for the kernel's own overhead */
 #define CHUNK (64u << 10)
 #define SEND_WAIT_MS 1000
-#define STATE_WAIT_NS 5000000ull
+#define DELIVER_NS 5000000ull
 
 static int set_int(int fd, int level, int name, int v)
 {
@@ -84,6 +88,14 @@ static bool local_is(const struct repair *r)
 	       a.port == r->img->local.port && nst_addr_same_ip(&a, &r->img->local);
 }
 
+/* Unread bytes that go into the queue; those from an urgent byte on are delivered. */
+static uint32_t queued(const struct repair *r)
+{
+	uint32_t used = fifo_used(r->rx);
+
+	return r->urg_at < used ? r->urg_at : used;
+}
+
 static int establish(const struct repair *r)
 {
 	struct sockaddr_storage ss;
@@ -124,12 +136,13 @@ static int options_set(const struct repair *r)
 
 static int windows_set(const struct repair *r)
 {
+	uint32_t nxt = r->img->rcv_nxt - (fifo_used(r->rx) - queued(r));
 	struct tcp_repair_window w = {
 		.snd_wl1 = r->img->snd_wl1,
 		.snd_wnd = r->img->snd_wnd,
 		.max_window = r->img->max_wnd,
-		.rcv_wnd = r->img->rcv_adv - r->img->rcv_nxt,
-		.rcv_wup = r->img->rcv_nxt,
+		.rcv_wnd = r->img->rcv_adv - nxt,
+		.rcv_wup = nxt,
 	};
 
 	return libc.setsockopt(r->fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &w, sizeof(w)) < 0 ? -errno : 0;
@@ -202,38 +215,71 @@ static int queues_fill(const struct repair *r)
 	int err = set_int(r->fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE);
 
 	if (!err)
-		err = queue_write(r->fd, r->rx, 0, fifo_used(r->rx), 0, 0);
+		err = queue_write(r->fd, r->rx, 0, queued(r), 0, 0);
 	if (!err)
 		err = set_int(r->fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE);
 	return err ? err : send_write(r, 0, r->img->nxt - r->img->una, 0);
 }
 
-/* --- the peer's end ----------------------------------------------------------------------------------- */
+/* --- what comes as packets ------------------------------------------------------------------------------ */
 
-static int state_of(int fd)
+static struct tcp_info info_of(int fd)
 {
 	struct tcp_info ti = { 0 };
 	socklen_t len = sizeof(ti);
 
-	return libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len) < 0 ? 0 : ti.tcpi_state;
+	libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len);
+	return ti;
+}
+
+/* From the peer, behind the first `at` unread bytes. */
+static struct inject_tcp segment(const struct repair *r, uint32_t at)
+{
+	const struct stack_tcp_image *i = r->img;
+
+	return (struct inject_tcp){
+		.from = i->remote, .to = i->local, .ack = i->una,
+		.seq = i->rcv_nxt - (fifo_used(r->rx) - at),
+		.wnd = i->snd_wnd >> i->snd_wscale, .ts = i->ts, .ts_val = i->ts_recent,
+		.ts_ecr = i->ts_val,
+	};
+}
+
+/* The urgent byte, which is the first, and what follows it. */
+static void urgent_deliver(const struct repair *r)
+{
+	uint32_t from = queued(r), at = from, used = fifo_used(r->rx);
+	uint8_t *buf = at < used ? malloc(INJECT_TCP_MAX) : NULL;
+	uint64_t end = worker_now() + DELIVER_NS;
+	struct inject_tcp g;
+	char byte;
+
+	for (; buf && at < used; at += g.len) {
+		g = segment(r, at);
+		g.urg = at == from;
+		g.data = buf;
+		g.len = fifo_peek(r->rx, at, buf, INJECT_TCP_MAX);
+		if (inject_tcp(&g))
+			break;
+	}
+	free(buf);
+	/* the loopback delivers at once, or as soon as it gets to it */
+	while (info_of(r->fd).tcpi_bytes_received < at - from && worker_now() < end)
+		libc.poll(NULL, 0, 1);
+	if (at > from && r->urg_had)
+		libc.recv(r->fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
 }
 
 /* The segment that the peer ended with, once more. */
 static void fin_deliver(const struct repair *r)
 {
-	const struct stack_tcp_image *i = r->img;
-	struct inject_tcp g = {
-		.from = i->remote, .to = i->local, .seq = i->rcv_nxt, .ack = i->una, .fin = true,
-		.wnd = i->snd_wnd >> i->snd_wscale, .ts = i->ts, .ts_val = i->ts_recent,
-		.ts_ecr = i->ts_val,
-	};
-	uint64_t end = worker_now() + STATE_WAIT_NS;
-	int before = state_of(r->fd);
+	struct inject_tcp g = segment(r, fifo_used(r->rx));
+	uint64_t end = worker_now() + DELIVER_NS;
+	int before = info_of(r->fd).tcpi_state;
 
-	if (inject_tcp(&g))
-		return; /* the connection goes on; its end shows when the peer sends again, or never */
-	/* the loopback delivers at once, or as soon as it gets to it */
-	while (state_of(r->fd) == before && worker_now() < end)
+	g.fin = true;
+	inject_tcp(&g);
+	while (info_of(r->fd).tcpi_state == before && worker_now() < end)
 		libc.poll(NULL, 0, 1);
 }
 
@@ -243,6 +289,8 @@ int repair_begin(struct repair *r)
 {
 	int err;
 
+	if ((r->img->fin_rcvd || r->urg_at != REPAIR_NO_URG) && !inject_able(r->img->local.family))
+		return -EPERM;
 	r->reuse = get_int(r->fd, SOL_SOCKET, SO_REUSEADDR);
 	err = set_int(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
 	if (err)
@@ -281,6 +329,7 @@ void repair_end(struct repair *r)
 	set_int(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF);
 	set_int(r->fd, SOL_SOCKET, SO_REUSEADDR, r->reuse);
 	send_write(r, sent, fifo_used(r->tx) - sent, SEND_WAIT_MS);
+	urgent_deliver(r);
 	if (i->fin_rcvd && i->fin_first)
 		fin_deliver(r);
 	if (i->fin_wanted)

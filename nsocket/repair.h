@@ -3,7 +3,7 @@
  *
  * TCP_REPAIR lets a socket become a connection without a packet: sequence numbers, windows, options
  * and the contents of both queues are set by hand. Needs CAP_NET_ADMIN, and CAP_NET_RAW where the peer
- * has ended (its FIN is delivered to the kernel as a packet over the loopback).
+ * has ended or sent urgent data (that is delivered to the kernel as packets over the loopback).
  *
  *	repair_begin()  the kernel has the connection, but says nothing of its own accord
  *	(the caller lets the kernel have the packets)
@@ -15,12 +15,15 @@
 #include <nstack/stack.h>
 #include <shm/fifo.h>
 
+#define REPAIR_NO_URG UINT32_MAX
 struct repair {
 	/* set by the caller */
 	int fd;                            /* a socket in CLOSE; may be bound */
 	int family;                        /* of the socket */
 	const struct stack_tcp_image *img;
 	const struct fifo *rx, *tx;        /* unread; from img->una on */
+	uint32_t urg_at;                   /* what lies in rx before the urgent byte; or REPAIR_NO_URG */
+	bool urg_had;                      /* that byte was read out of turn */
 	/* as the program knows them; restored */
 	int rcvbuf, sndbuf, buf_lock, reuse;
 };

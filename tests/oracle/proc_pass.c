@@ -311,6 +311,91 @@ static void unsent_client(void)
 SCENARIO(unsent_data, "data that was neither sent nor acknowledged goes along", O_BOTH, unsent_server,
 	 unsent_client)
 
+/* --- urgent data ------------------------------------------------------------------------------------------------ */
+
+static void read_urgent(int fd)
+{
+	char buf[16];
+
+	o_bytes("helper: before it", buf, O("helper: recv", recv(fd, buf, sizeof(buf), 0)));
+	O("helper: sockatmark", sockatmark(fd));
+	o_bytes("helper: urgent", buf, O("helper: recv MSG_OOB", recv(fd, buf, 1, MSG_OOB)));
+	O("helper: recv MSG_OOB again", recv(fd, buf, 1, MSG_OOB));
+	o_bytes("helper: behind it", buf, O("helper: recv behind", recv(fd, buf, sizeof(buf), 0)));
+	O("helper: send MSG_OOB", send(fd, "!", 1, MSG_OOB));
+	O("helper: close", close(fd));
+}
+
+static void urgent_server(void)
+{
+	struct helper h = helper(read_urgent);
+	int fd = o_connected(0);
+
+	o_wait(fd, POLLPRI);
+	o_sync(); /* all has been sent */
+	o_wait(fd, POLLIN);
+	pass(h.via[0], fd);
+	O("close", close(fd));
+	helper_wait(&h);
+}
+
+static void urgent_client(void)
+{
+	int fd = o_connected(0);
+	char buf[4];
+
+	O("send", send(fd, "ab", 2, 0));
+	O("send MSG_OOB", send(fd, "X", 1, MSG_OOB));
+	O("send behind", send(fd, "cd", 2, 0));
+	o_sync();
+	o_wait(fd, POLLPRI);
+	o_bytes("urgent", buf, O("recv MSG_OOB", recv(fd, buf, 1, MSG_OOB)));
+	O("end", recv(fd, buf, sizeof(buf), 0));
+	O("close", close(fd));
+}
+SCENARIO(urgent, "unread urgent data goes along, with its mark", O_BOTH, urgent_server, urgent_client)
+
+static void read_inline(int fd)
+{
+	char buf[16];
+
+	o_bytes("helper: before it", buf, O("helper: recv", recv(fd, buf, sizeof(buf), 0)));
+	O("helper: sockatmark", sockatmark(fd));
+	o_bytes("helper: from it on", buf, O("helper: recv at the mark", o_recv_all(fd, buf, 3)));
+	O("helper: sockatmark behind", sockatmark(fd));
+	close(fd);
+}
+
+static void inline_server(void)
+{
+	struct helper h = helper(read_inline);
+	int fd = o_connected(0), one = 1;
+
+	O("SO_OOBINLINE", setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)));
+	o_sync();
+	o_sync();
+	o_wait_bytes(fd, 2);
+	o_wait(fd, POLLPRI);
+	pass(h.via[0], fd);
+	O("close", close(fd));
+	helper_wait(&h);
+}
+
+static void inline_client(void)
+{
+	int fd = o_connected(0);
+	char c;
+
+	o_sync();
+	O("send", send(fd, "ab", 2, 0));
+	O("send MSG_OOB", send(fd, "X", 1, MSG_OOB));
+	O("send behind", send(fd, "cd", 2, 0));
+	o_sync();
+	O("end", recv(fd, &c, 1, 0));
+	O("close", close(fd));
+}
+SCENARIO(urgent_inline, "the same with SO_OOBINLINE", O_BOTH, inline_server, inline_client)
+
 /* --- half-closed ---------------------------------------------------------------------------------------------- */
 
 static void after_end(int fd)
