@@ -107,6 +107,25 @@ static void urgent_find(const struct shm_session *s, struct repair *r)
 	r->urg_had = s->urg_read == s->urg_pos;
 }
 
+/* A connection that has ended: what is unread and how it ended are left. */
+static int ended_handover(struct shm_session *s, struct repair *r)
+{
+	struct stack_tcp_image img = { .local = s->local, .remote = s->remote, .una = 1, .nxt = 1,
+				       .rcv_nxt = 1 + fifo_used(r->rx), .fin_rcvd = true };
+	int err;
+
+	if (shm_session_state(s) != SHM_S_CLOSED || !s->remote.port)
+		return -ENOTCONN;
+	img.rcv_adv = img.rcv_nxt + 1;
+	r->img = &img;
+	r->tx = &(struct fifo){ .sh = &(struct shm_fifo){ 0 }, .size = r->tx->size };
+	r->urg_at = REPAIR_NO_URG;
+	err = repair_begin(r);
+	if (!err)
+		repair_dead(r, -nsock_error(s));
+	return err;
+}
+
 /* Under the worker lock; nobody touches the FIFOs. */
 int handover_session_locked(struct shm_session *s, int shadow)
 {
@@ -119,7 +138,7 @@ int handover_session_locked(struct shm_session *s, int shadow)
 	handover_rings_drain();
 	err = worker.ops->image(worker.st, s, &img);
 	if (err)
-		return err;
+		return err == -ENOTCONN ? ended_handover(s, &r) : err;
 	urgent_find(s, &r);
 	img.fin_wanted |= (app & SHM_AF_TX_SHUT) != 0;
 	options_replay(s, shadow);

@@ -78,7 +78,7 @@ int inject_tcp(const struct inject_tcp *g)
 	uint8_t l4[TCP_MAX] = { 0 };
 	struct tcphdr h = {
 		.source = g->from.port, .dest = g->to.port, .seq = htonl(g->seq),
-		.ack_seq = htonl(g->ack), .ack = 1, .fin = g->fin,
+		.ack_seq = htonl(g->ack), .ack = 1, .fin = g->fin, .rst = g->rst,
 		.urg = g->urg, .urg_ptr = htons(g->urg),
 		.window = htons(g->wnd > 65535 ? 65535 : (uint16_t)g->wnd),
 	};

@@ -20,7 +20,7 @@ struct inject_tcp {
 	uint32_t seq, ack;
 	uint32_t wnd;             /* as in the header: scaled */
 	uint32_t ts_val, ts_ecr;  /* with ts */
-	bool ts, fin, urg;        /* urg: the first byte is urgent */
+	bool ts, fin, rst, urg;   /* urg: the first byte is urgent */
 	const void *data;
 	uint32_t len;             /* <= INJECT_TCP_MAX */
 };

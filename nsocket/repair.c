@@ -31,6 +31,7 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
+#define TCP_CLOSE 7 /* of enum tcp_state; netinet/tcp.h has it, too */
 #define OPT_MSS 2
 #define OPT_WSCALE 3
 #define OPT_SACK_OK 4
@@ -315,6 +316,23 @@ void repair_undo(struct repair *r)
 	libc.connect(r->fd, &sa, sizeof(sa)); /* in repair mode: nothing is sent */
 	set_int(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 	get_int(r->fd, SOL_SOCKET, SO_ERROR); /* of the connection that was not */
+	set_int(r->fd, SOL_SOCKET, SO_REUSEADDR, r->reuse);
+	buffers_restore(r);
+}
+
+/* A reset makes it so without a word to anybody; its error is taken back unless it is wanted. */
+void repair_dead(struct repair *r, int error)
+{
+	struct inject_tcp g = segment(r, fifo_used(r->rx));
+	uint64_t end = worker_now() + DELIVER_NS;
+
+	g.rst = true;
+	inject_tcp(&g);
+	while (info_of(r->fd).tcpi_state != TCP_CLOSE && worker_now() < end)
+		libc.poll(NULL, 0, 1);
+	set_int(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	if (!error)
+		get_int(r->fd, SOL_SOCKET, SO_ERROR);
 	set_int(r->fd, SOL_SOCKET, SO_REUSEADDR, r->reuse);
 	buffers_restore(r);
 }

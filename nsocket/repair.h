@@ -32,5 +32,7 @@ struct repair {
 int repair_begin(struct repair *r);
 void repair_undo(struct repair *r);
 void repair_end(struct repair *r);
+/* Instead: the connection is over, with that error pending (positive, 0 = none). */
+void repair_dead(struct repair *r, int error);
 
 #endif

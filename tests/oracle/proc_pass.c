@@ -570,6 +570,82 @@ static void we_reset_client(void)
 }
 SCENARIO(we_reset_after, "SO_LINGER 0 after the move resets it", O_BOTH, we_reset_server, we_reset_client)
 
+static void see_dead(int fd)
+{
+	char buf[16];
+
+	o_events("helper: events", o_poll(fd, POLLIN | POLLOUT | POLLRDHUP));
+	o_bytes("helper: unread", buf, O("helper: recv", recv(fd, buf, sizeof(buf), 0)));
+	O("helper: recv the error", recv(fd, buf, sizeof(buf), 0));
+	O("helper: recv after it", recv(fd, buf, sizeof(buf), 0));
+	O("helper: send", send(fd, "x", 1, MSG_NOSIGNAL));
+	O("helper: getpeername", getpeername(fd, NULL, NULL));
+	close(fd);
+}
+
+static void reset_before_server(void)
+{
+	struct helper h = helper(see_dead);
+	int fd = o_connected(0);
+
+	o_wait(fd, POLLHUP);
+	pass(h.via[0], fd);
+	O("close", close(fd));
+	helper_wait(&h);
+}
+
+static void reset_before_client(void)
+{
+	int fd = o_connected(0);
+	struct timespec moment = { 0, 20000000 };
+
+	O("send", send(fd, "hi", 2, 0));
+	nanosleep(&moment, NULL); /* acknowledged, or the reset might overtake it */
+	o_reset_close(fd);
+}
+SCENARIO(reset_before, "a connection that the peer has reset is passed", O_BOTH, reset_before_server,
+	 reset_before_client)
+
+static void see_over(int fd)
+{
+	char buf[16];
+
+	o_events("helper: events", o_poll(fd, POLLIN | POLLOUT | POLLRDHUP));
+	o_bytes("helper: unread", buf, O("helper: recv", recv(fd, buf, sizeof(buf), 0)));
+	O("helper: end", recv(fd, buf, sizeof(buf), 0));
+	O("helper: send", send(fd, "x", 1, MSG_NOSIGNAL));
+	O("helper: shutdown", shutdown(fd, SHUT_WR));
+	close(fd);
+}
+
+static void over_server(void)
+{
+	struct helper h = helper(see_over);
+	int fd = o_connected(0);
+
+	o_wait(fd, POLLRDHUP);
+	O("shutdown", shutdown(fd, SHUT_WR));
+	o_sync(); /* the peer has seen it, */
+	o_wait(fd, POLLHUP);
+	pass(h.via[0], fd);
+	O("close", close(fd));
+	helper_wait(&h);
+}
+
+static void over_client(void)
+{
+	int fd = o_connected(0);
+	char c;
+
+	O("send", send(fd, "hi", 2, 0));
+	O("shutdown", shutdown(fd, SHUT_WR));
+	O("end", recv(fd, &c, 1, 0));
+	o_sync();
+	O("close", close(fd));
+}
+SCENARIO(ended_before, "a connection that has ended in both directions is passed, with unread data", O_BOTH,
+	 over_server, over_client)
+
 /* --- many, and again and again ------------------------------------------------------------------------------------ */
 
 #define MANY 20
