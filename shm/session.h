@@ -46,7 +46,7 @@ enum shm_session_state {
 
 struct shm_session {
 	/* Set before the session becomes visible, then constant until it is freed. */
-	uint32_t id;        /* index in the region */
+	uint32_t id;        /* index in its part of the region */
 	uint32_t gen;       /* counts uses of this id */
 	uint8_t family;     /* AF_INET, AF_INET6: that of the socket */
 	uint8_t proto;      /* IPPROTO_TCP, IPPROTO_UDP */
@@ -127,34 +127,62 @@ static inline uint32_t shm_dgram_size(uint32_t payload)
 
 /* --- the region that holds sessions ------------------------------------------------------ */
 
+/* A region has parts, each a memfd of the same size. A stack in its own process has one; a daemon has
+ * one for each program that is attached, which maps that part and no other.
+ *
+ * Who owns the region knows a session by its place: index = part * sessions + id. */
 struct shm_region_config {
-	uint32_t sessions;  /* how many; memory is used only by those that are */
+	uint32_t sessions;  /* how many in a part; memory is used only by those that are */
 	uint32_t rx_size, tx_size; /* bytes of each FIFO, powers of two, 64 KiB to 64 MiB */
+	uint32_t parts;     /* 0: one, which is there from the start; else none is */
 };
 
 /* A process's own view of a region; opaque outside of shm/. */
 struct shm_region;
 
-/* Create a region in a memfd and map it. 0 or -errno. */
+/* Create a region. 0 or -errno. */
 int shm_region_create(struct shm_region **out, const struct shm_region_config *cfg);
+/* A program's view of the part that fd is; fd goes to the region, also if that fails. Its size has to be
+ * what the configuration (parts = 0) says. Its sessions belong to whoever created it. */
+int shm_region_attach(struct shm_region **out, const struct shm_region_config *cfg, int fd);
 void shm_region_close(struct shm_region *r);
-int shm_region_fd(const struct shm_region *r);
+
+/* One more part: its number or -errno (-ENOSPC: all are in use). The memfd can't change its size. */
+int shm_region_part_new(struct shm_region *r);
+/* Its sessions have been freed, or nobody will look at them any more. */
+void shm_region_part_free(struct shm_region *r, uint32_t part);
+int shm_region_part_fd(const struct shm_region *r, uint32_t part);
 
 /* Owner of the region only, under the worker lock: NULL when none is free. The session comes
  * IDLE, FIFOs empty, limits at FIFO size, parent UINT32_MAX, other fields 0. */
-struct shm_session *shm_session_alloc(struct shm_region *r, uint8_t family, uint8_t proto);
+struct shm_session *shm_session_alloc_in(struct shm_region *r, uint32_t part, uint8_t family,
+					 uint8_t proto);
+static inline struct shm_session *shm_session_alloc(struct shm_region *r, uint8_t family,
+						    uint8_t proto)
+{
+	return shm_session_alloc_in(r, 0, family, proto);
+}
 /* Also gives pages beyond the first few back to the system. Double free is refused and counted. */
 void shm_session_free(struct shm_region *r, struct shm_session *s);
-/* NULL if id is out of range or free. */
-struct shm_session *shm_session_get(struct shm_region *r, uint32_t id);
+/* By index. NULL if it is out of range or free. */
+struct shm_session *shm_session_get(struct shm_region *r, uint32_t index);
+/* The one with that id in the part of s. NULL as before. */
+struct shm_session *shm_session_sibling(struct shm_region *r, const struct shm_session *s,
+					uint32_t id);
+/* The first index from this one on that is in use; UINT32_MAX: none. */
+uint32_t shm_session_next(const struct shm_region *r, uint32_t index);
 
+/* From the session's place, whatever its memory says. */
+uint32_t shm_session_index(const struct shm_region *r, const struct shm_session *s);
+uint32_t shm_session_part(const struct shm_region *r, const struct shm_session *s);
+uint32_t shm_session_id(const struct shm_region *r, const struct shm_session *s);
 struct fifo shm_session_rx(const struct shm_region *r, struct shm_session *s);
 struct fifo shm_session_tx(const struct shm_region *r, struct shm_session *s);
 
 struct shm_region_stats {
-	uint32_t sessions, used, high_water;
+	uint32_t sessions, used, high_water; /* of all parts that could be */
 	uint64_t allocs, frees, alloc_failed, double_frees;
-	uint64_t resident_bytes; /* of the region's memfd */
+	uint64_t resident_bytes; /* of the region's memfds */
 };
 void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out);
 

@@ -145,10 +145,9 @@ void tcp_node_del(struct tcpip *t, struct tcp_node *n)
 
 struct tcp_conn *tcp_of(struct tcpip *t, const struct shm_session *s)
 {
-	struct tcp_conn *c = s->id < t->nsessions && t->sock_proto[s->id] == IPPROTO_TCP ?
-		t->sock[s->id] : NULL;
+	uint32_t sid = shm_session_index(t->region, s);
 
-	return c && c->s == s ? c : NULL;
+	return t->sock_proto[sid] == IPPROTO_TCP ? t->sock[sid] : NULL;
 }
 
 struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
@@ -161,7 +160,7 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	}
 	c->n.kind = TCP_K_CONN;
 	c->s = s;
-	c->sid = s->id;
+	c->sid = shm_session_index(t->region, s);
 	c->state = TCP_S_CLOSE;
 	c->o.ttl = -1;
 	c->rx = shm_session_rx(t->region, s);
@@ -176,8 +175,8 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	c->rcv_win = TCP_RCV_WIN;
 	c->o.rcvbuf_set = s->rx_limit < c->rx.size; /* set before the stack knew the session */
 	tcp_timer_init(c);
-	t->sock[s->id] = c;
-	t->sock_proto[s->id] = IPPROTO_TCP;
+	t->sock[c->sid] = c;
+	t->sock_proto[c->sid] = IPPROTO_TCP;
 	return c;
 }
 
@@ -415,21 +414,19 @@ void tcp_exit(struct tcpip *t)
 {
 	struct tcp *tc = t->tcp;
 
-	for (uint32_t id = 0; id < t->nsessions && tc->hash; id++) {
-		struct shm_session *s = t->sock[id] ? shm_session_get(t->region, id) : NULL;
-		struct tcp_conn *c;
+	for (uint32_t id = 0; tc->hash && (id = shm_session_next(t->region, id)) != UINT32_MAX; id++) {
+		struct tcp_conn *c = tcp_of(t, shm_session_get(t->region, id));
 
-		if (!s || !(c = tcp_of(t, s)))
+		if (!c)
 			continue;
 		if (c->lst)
 			tcp_listen_stop(t, c);
 		tcp_conn_abort(t, c, ECONNRESET);
 	}
 	tcp_work(t);
-	for (uint32_t id = 0; id < t->nsessions && tc->hash; id++) {
+	for (uint32_t id = 0; tc->hash && (id = shm_session_next(t->region, id)) != UINT32_MAX; id++)
 		if (t->sock_proto[id] == IPPROTO_TCP)
 			t->sock[id] = NULL;
-	}
 	for (int i = 0; i < TCP_TW_NR_; i++)
 		while (tc->tw_head[i])
 			tcp_tw_free(t, tc->tw_head[i]);

@@ -124,15 +124,14 @@ static void sock_info(struct tcp_conn *c, struct stack_sock_info *o)
 uint32_t tcp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)
 {
 	uint32_t got = 0;
-	uint64_t id = *cursor;
+	uint32_t id = *cursor < UINT32_MAX ? (uint32_t)*cursor : UINT32_MAX;
 
-	for (; id < t->nsessions && got < n; id++) {
-		struct shm_session *s = t->sock[id] ? shm_session_get(t->region, (uint32_t)id) : NULL;
-
-		if (s && t->sock_proto[id] == IPPROTO_TCP)
+	while (got < n && id != UINT32_MAX && (id = shm_session_next(t->region, id)) != UINT32_MAX) {
+		if (t->sock[id] && t->sock_proto[id] == IPPROTO_TCP)
 			sock_info(t->sock[id], &out[got++]);
+		id++;
 	}
-	*cursor = id < t->nsessions ? id : UINT64_MAX;
+	*cursor = id != UINT32_MAX ? id : UINT64_MAX;
 	return got;
 }
 

@@ -185,7 +185,7 @@ struct tcp_conn {
 	uint32_t flags;
 	uint32_t ev;                /* events not yet told */
 	struct shm_session *s;
-	uint32_t sid;               /* s->id, which the program could change */
+	uint32_t sid;               /* index in the region */
 	struct fifo rx, tx;
 	struct ip_dst *dst;
 	uint32_t mtu_gen;           /* dst->mtu_gen that mss was made from */

@@ -116,10 +116,10 @@ void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 		req_free(t, l->reqs);
 	/* nobody will accept those that wait */
 	while (fifo_read(&c->rx, &id, sizeof(id)) == sizeof(id)) {
-		struct shm_session *s = shm_session_get(t->region, id);
+		struct shm_session *s = shm_session_sibling(t->region, c->s, id);
 		struct tcp_conn *child = s ? tcp_of(t, s) : NULL;
 
-		if (!child || s->parent != c->sid || child->flags & TCP_F_CLOSED ||
+		if (!child || s->parent != shm_session_id(t->region, c->s) || child->flags & TCP_F_CLOSED ||
 		    !(child->flags & TCP_F_PASSIVE)) /* ids come from memory that the program writes */
 			continue;
 		COUNT(t, tcp_children_lost);
@@ -226,7 +226,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 	struct shm_session *ls = l->c->s, *s;
 	struct tcp_conn *c;
 
-	s = shm_session_alloc(t->region, ls->family, IPPROTO_TCP);
+	s = shm_session_alloc_in(t->region, shm_session_part(t->region, ls), ls->family, IPPROTO_TCP);
 	if (!s) {
 		COUNT(t, tcp_no_session);
 		return NULL;
@@ -237,7 +237,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 		return NULL;
 	}
 	s->v6only = ls->v6only;
-	s->parent = ls->id;
+	s->parent = shm_session_id(t->region, ls);
 	s->rx_limit = ls->rx_limit;
 	s->tx_limit = ls->tx_limit;
 	s->rx_lowat = ls->rx_lowat;
@@ -247,7 +247,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 
 static void child_publish(struct tcpip *t, struct tcp_listener *l, struct tcp_conn *c)
 {
-	uint32_t id = c->s->id;
+	uint32_t id = shm_session_id(t->region, c->s);
 
 	fifo_write(&l->c->rx, &id, sizeof(id));
 	tcp_ev(t, l->c, STACK_EV_IN);

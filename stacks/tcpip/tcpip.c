@@ -216,9 +216,8 @@ static int tcpip_create(struct stack **out, struct stack_env *env, const void *c
 	tcpip_clock(t);
 	wheel_init(&t->wheel, t->now);
 	shm_region_stats(t->region, &rs);
-	t->nsessions = rs.sessions;
-	t->sock = calloc(t->nsessions ? t->nsessions : 1, sizeof(*t->sock));
-	t->sock_proto = calloc(t->nsessions ? t->nsessions : 1, 1);
+	t->sock = calloc(rs.sessions, sizeof(*t->sock));
+	t->sock_proto = calloc(rs.sessions, 1);
 	t->port_hash = calloc(PORT_BUCKETS, sizeof(*t->port_hash));
 	if (!t->sock || !t->sock_proto || !t->port_hash)
 		goto fail;
@@ -358,26 +357,21 @@ static void op_flush(struct stack *st)
 	ip_flush(t);
 }
 
-static bool session_ok(struct tcpip *t, const struct shm_session *s)
-{
-	return s && s->id < t->nsessions;
-}
-
 static bool is_tcp(struct stack *st, const struct shm_session *s)
 {
 	struct tcpip *t = tcpip_of(st);
 
-	if (!session_ok(t, s) || !t->sock[s->id]) /* never opened: nothing is behind it */
+	uint32_t sid = shm_session_index(t->region, s);
+
+	if (!t->sock[sid]) /* never opened: nothing is behind it */
 		return s->proto == IPPROTO_TCP;
-	return t->sock_proto[s->id] == IPPROTO_TCP;
+	return t->sock_proto[sid] == IPPROTO_TCP;
 }
 
 static int op_open(struct stack *st, struct shm_session *s)
 {
 	struct tcpip *t = tcpip_of(st);
 
-	if (!session_ok(t, s))
-		return -EINVAL;
 	return s->proto == IPPROTO_TCP ? tcp_open(t, s) : udp_open(t, s);
 }
 

@@ -105,8 +105,7 @@ struct port_ref; /* one held local port */
 struct tcpip {
 	struct stack_env *env;
 	struct shm_region *region;
-	uint32_t nsessions;
-	void **sock;            /* by session id: struct tcp_conn or struct udp_sock; NULL = none */
+	void **sock;            /* by index of the session: struct tcp_conn or struct udp_sock; NULL = none */
 	uint8_t *sock_proto;    /* which of them; what the session says the program could change */
 	uint64_t now;           /* ns, of the current poll() or call; never goes back */
 	struct netcfg *nc;

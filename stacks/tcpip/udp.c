@@ -148,16 +148,17 @@ void udp_exit(struct tcpip *t)
 
 int udp_open(struct tcpip *t, struct shm_session *s)
 {
+	uint32_t sid = shm_session_index(t->region, s);
 	struct udp_sock *u;
 
-	if (t->sock[s->id])
+	if (t->sock[sid])
 		return -EEXIST;
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
 	u->t = t;
 	u->s = s;
-	u->sid = s->id;
+	u->sid = sid;
 	u->rx = shm_session_rx(t->region, s);
 	u->tx = shm_session_tx(t->region, s);
 	u->family = s->family;
@@ -169,8 +170,8 @@ int udp_open(struct tcpip *t, struct shm_session *s)
 		u->all_next->all_pprev = &u->all_next;
 	u->all_pprev = &t->udp->all;
 	t->udp->all = u;
-	t->sock[s->id] = u;
-	t->sock_proto[s->id] = IPPROTO_UDP;
+	t->sock[sid] = u;
+	t->sock_proto[sid] = IPPROTO_UDP;
 	shm_session_set_state(s, SHM_S_IDLE);
 	return 0;
 }

@@ -28,7 +28,7 @@ struct udp_opts {
 
 struct udp_sock {
 	struct shm_session *s;
-	uint32_t sid;                /* s->id, which the program could change */
+	uint32_t sid;                /* index in the region */
 	struct fifo rx, tx;
 	struct tcpip *t;
 	/* in exactly one table once it has a port: connected by both addresses, else by port */
@@ -66,8 +66,8 @@ struct udp {
 
 static inline struct udp_sock *udp_of(struct tcpip *t, const struct shm_session *s)
 {
-	struct udp_sock *u = s->id < t->nsessions && t->sock_proto[s->id] == IPPROTO_UDP ?
-		t->sock[s->id] : NULL;
+	uint32_t sid = shm_session_index(t->region, s);
+	struct udp_sock *u = t->sock_proto[sid] == IPPROTO_UDP ? t->sock[sid] : NULL;
 
 	return u && u->s == s ? u : NULL;
 }

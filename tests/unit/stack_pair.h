@@ -82,7 +82,7 @@ static struct nst_addr ip(const char *s, uint16_t port)
 static void setup_host(int i)
 {
 	static const uint8_t secret[2][16] = { "first secret...", "second secret.." };
-	struct shm_region_config rc = { IDS, fifo_bytes, fifo_bytes };
+	struct shm_region_config rc = { .sessions = IDS, .rx_size = fifo_bytes, .tx_size = fifo_bytes };
 	struct nst_addr a4 = ip(i ? "198.18.0.2" : "198.18.0.1", 0),
 			a6 = ip(i ? "2001:db8::2" : "2001:db8::1", 0),
 			b4 = ip(i ? "198.18.0.1" : "198.18.0.2", 0),
