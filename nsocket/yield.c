@@ -5,8 +5,9 @@
  * port of its sends the listener's descriptor; that it has one proves that the listener is its own,
  * too, whatever user it is: the owner compares the kernel's cookies. An owner with a thread blocked
  * on the listener, or watching it, keeps it. Else it gives up the claim; established flows are pinned
- * and stay, handshakes under way are waited for. Connections in its accept queue move to the kernel (handover.c) and go to the
- * one who asked, as descriptors; where they can't move, the owner keeps the port.
+ * and stay, handshakes under way are waited for. Connections in its accept queue move to the kernel
+ * (handover.c) and go to the one who asked, as descriptors; where they can't move, the owner keeps the
+ * port.
  *
  * The owner asks back when it waits on the listener again.
  *
@@ -275,8 +276,10 @@ static void request(const struct sockaddr_un *from, socklen_t from_len, int list
 	uint32_t n = 0;
 	bool yes;
 
-	if (!ns)
+	if (!ns) { /* they share the port (SO_REUSEPORT), not the listener */
+		send_fds(yield_fd, from, from_len, false, NULL, 0);
 		return;
+	}
 	pthread_mutex_lock(&ns->lock);
 	pthread_mutex_lock(&ns->rx_lock);
 	yes = listener_yield(ns, fds, &n);

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for tests that need root and network namespaces. See docs/testing.md."""
 import atexit
-import json
 import os
 import signal
 import sys
@@ -9,7 +8,8 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import netns, nstack, wait  # noqa: E402
+from lib import netns, nstack  # noqa: E402
+from lib.net import Net  # noqa: E402
 
 
 def pytest_configure(config):
@@ -40,93 +40,6 @@ def pytest_runtest_makereport(item, call):
     net = getattr(item, "funcargs", {}).get("net")
     if rep.when == "call" and rep.failed and net:
         rep.sections.append(("network", net.diagnostics()))
-
-
-class Net(netns.Pair):
-    """The pair of namespaces and how servers start in them in the current mode."""
-
-    def __init__(self, workdir, mode, **kw):
-        self.mode, self.workdir, self._configs = mode, workdir, 0
-        super().__init__(workdir, **kw)
-
-    @property
-    def is_nstack(self):
-        return self.mode != "kernel"
-
-    def config(self, **keys):
-        """A configuration file; returns its path."""
-        self._configs += 1
-        path = os.path.join(self.workdir, f"nstack-{self._configs}.json")
-        with open(path, "w", encoding="utf8") as f:
-            json.dump(keys, f)
-        return path
-
-    def argv(self, cmd, config=None):
-        """cmd as it starts in this mode; config is a dict of keys or a file name."""
-        if not self.is_nstack:
-            return list(cmd)
-        if isinstance(config, dict):
-            config = self.config(**config)
-        return nstack.run_argv(cmd, config)
-
-    def serve(self, cmd, name, tcp=(), udp=(), side=None, config=None, plain=False, owned=True,
-              **kw):
-        """Start a server and wait until it serves tcp/udp ports (under nstack: owns them)."""
-        ns = side or self.server
-        kw["env"] = {**self.env(), **kw.get("env", {})}
-        p = ns.spawn(cmd if plain else self.argv(cmd, config), name, **kw)
-        self.wait_served(p, tcp, udp, ns, owned=owned and self.is_nstack and not plain)
-        return p
-
-    def wait_served(self, p, tcp=(), udp=(), ns=None, owned=True):
-        ns = ns or self.server
-
-        def bound():
-            p.must_run()
-            return all(ns.listening(x) for x in tcp) and all(ns.bound_udp(x) for x in udp)
-        wait.until(bound, f"{p.name} to listen on {[*tcp, *udp]}")
-        if owned:
-            want = {("tcp", x) for x in tcp} | {("udp", x) for x in udp}
-
-            def have():
-                p.must_run()
-                return want <= nstack.claims(ns)
-            wait.until(have, f"{p.name} to own {sorted(want)}")
-
-    def env(self):
-        """Environment of a program under nstack: logs go to the test's folder."""
-        env = {"NSTACK_APP_LOG_PATH": self.workdir}
-        if nstack.SAN:
-            env.update(nstack.sanitizer_env(self.workdir))
-        return env
-
-    def proof(self, side=None):
-        return nstack.Proof(side or self.server, self.mode)
-
-    def tool(self, *args, side=None, **kw):
-        return nstack.tool(side or self.server, *args, **kw)
-
-    def diagnostics(self):
-        parts = [nstack.diagnostics(self.server)] if self.is_nstack else []
-        for ns in (self.server, self.client):
-            for p in ns.procs:
-                parts.append(f"--- {p.name}: {' '.join(p.argv[4:])} "
-                             f"({'runs' if p.running() else p.popen.returncode})\n"
-                             + p.stdout()[-1500:] + p.stderr()[-2500:])
-        for name in sorted(os.listdir(self.workdir)):
-            if name.startswith("app_") and ".log" in name:
-                with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
-                    parts.append(f"--- {name}\n{f.read()[-2500:]}")
-        return "\n".join(parts)
-
-    def logs(self):
-        """Everything that processes under nstack logged, and what `nstack run` said."""
-        text = ""
-        for name in sorted(os.listdir(self.workdir)):
-            if (name.startswith("app_") and ".log" in name) or name.endswith(".err"):
-                with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
-                    text += f.read()
-        return text
 
 
 @pytest.fixture(params=nstack.MODES)

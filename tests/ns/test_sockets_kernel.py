@@ -83,6 +83,6 @@ def test_a_port_of_another_process(net):
     net.serve([nstack.PYTHON, "-c", prog], "first", tcp=[7000])
     second = net.server.spawn(net.argv([nstack.PYTHON, "-c", prog]), "second", env=net.env())
     second.wait_output("up")
-    wait.until(lambda: kernel_sockets(net.server, pid=second.pid, state="LISTEN"), "the second's listener")
-    (s,) = kernel_sockets(net.server, pid=second.pid)
-    assert s["reason"] == "port_owned_by_other" and s["local"] == "0.0.0.0:7000", s
+    # not before it has asked whether the first one waits
+    (s,) = wait.until(lambda: kernel_sockets(net.server, pid=second.pid, reason="port_owned_by_other"), "the reason")
+    assert s["state"] == "LISTEN" and s["local"] == "0.0.0.0:7000", s

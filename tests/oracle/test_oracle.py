@@ -10,9 +10,9 @@ import os
 import pytest
 
 import compatibility
-import conftest
 import oracle
 from lib import nstack
+from lib.net import Net
 
 #: groups whose scenarios stay inside the machine: no packet comes to the stack
 LOCAL = set()
@@ -32,7 +32,7 @@ def nets(tmp_path, mode):
     try:
         for i, under in enumerate(oracle.PLAYS):
             os.mkdir(tmp_path / str(i))
-            n = conftest.Net(str(tmp_path / str(i)), mode)
+            n = Net(str(tmp_path / str(i)), mode)
             made.append(n)
             for ns in (n.server, n.client):
                 ns.run(["sysctl", "-q", *NO_ICMP_LIMIT])
