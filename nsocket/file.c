@@ -188,6 +188,18 @@ bool fd_remove_if(int fd, struct nfile *f)
 	return true;
 }
 
+void fd_recount(void)
+{
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1))
+		if (!fd_is_protected(fd))
+			nfile_table[fd]->refs = nfile_table[fd]->fds = 0;
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1))
+		if (!fd_is_protected(fd)) {
+			nfile_table[fd]->refs++;
+			nfile_table[fd]->fds++;
+		}
+}
+
 int fd_next(int fd)
 {
 	int max = __atomic_load_n(&fd_max, __ATOMIC_ACQUIRE);

@@ -122,6 +122,10 @@ int fd_next(int fd);
  * at all while the process has a single thread (then fn runs at once). */
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 
+/* In the child of a fork, whose only thread is in no call of ours: no reference counts but those of the
+ * table. */
+void fd_recount(void);
+
 /* --- sockets, as the event side sees them ------------------------------------------------- */
 
 /* Readiness of the user-stack half now, as EPOLL bits (ERR, HUP, RDHUP included, unmasked);

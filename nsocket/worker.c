@@ -84,6 +84,7 @@ static __thread unsigned burst_left;   /* calls that need not send at once */
 static __thread uint64_t burst_until;
 static __thread struct waiter *self_waiter;
 static __thread uint32_t handlers_run;  /* handlers of the program, in this thread */
+static __thread uint32_t handlers_in;   /* that are not over; one that jumps away stays counted */
 static __thread struct worker_call call; /* handlers_run when it began; of the first one since */
 static pthread_key_t waiter_key;
 static pthread_once_t waiter_once = PTHREAD_ONCE_INIT;
@@ -194,14 +195,21 @@ struct worker_call worker_call_save(void)
 {
 	struct waiter *w = self_waiter;
 
+	handlers_in++;
 	call.sleeps = w && __atomic_load_n(&w->state, __ATOMIC_RELAXED) != AWAKE;
 	return call;
+}
+
+bool worker_in_handler(void)
+{
+	return handlers_in > 0;
 }
 
 void worker_call_restore(const struct worker_call *c, bool restarts)
 {
 	int err = errno;
 
+	handlers_in--;
 	call = *c;
 	if (handlers_run++ == call.began)
 		call.restarts = restarts;

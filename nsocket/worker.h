@@ -56,6 +56,8 @@ struct worker_call {
 };
 struct worker_call worker_call_save(void);
 void worker_call_restore(const struct worker_call *c, bool restarts);
+/* May the calling thread be in a handler, and so perhaps in a call of ours below it? */
+bool worker_in_handler(void);
 
 /* One bounded round of driving if the lock is free; cheap. Nothing during a burst. */
 void worker_drive(void);

@@ -454,3 +454,88 @@ static void close_full_server(void)
 }
 SCENARIO(close_and_exit_with_unsent_data, "the same after close()", O_BOTH, close_full_server,
 	 exit_full_client)
+
+/* --- threads ------------------------------------------------------------------------------------- */
+
+struct reader {
+	int fd;
+	pid_t tid; /* atomic; 0 = not there yet */
+};
+
+static void *reads_once(void *arg)
+{
+	struct reader *r = arg;
+	char buf[4];
+
+	__atomic_store_n(&r->tid, gettid(), __ATOMIC_SEQ_CST);
+	o_bytes("the thread reads", buf, o_recv_all(r->fd, buf, 4));
+	return NULL;
+}
+
+/* Does the thread sleep, in recv()? */
+static bool reader_sleeps(void *arg)
+{
+	struct reader *r = arg;
+	char path[64], line[256] = "", *p;
+	pid_t tid = __atomic_load_n(&r->tid, __ATOMIC_SEQ_CST);
+	FILE *f;
+
+	if (!tid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f || !fgets(line, sizeof(line), f))
+		o_fail("%s", path);
+	fclose(f);
+	p = strrchr(line, ')');
+	return p && p[2] == 'S';
+}
+
+struct heir {
+	int fd, pipe[2];
+};
+
+static void closes_and_stays(void *arg)
+{
+	struct heir *h = arg;
+	char c;
+
+	O("child: close", close(h->fd));
+	close(h->pipe[1]);
+	(void)!read(h->pipe[0], &c, 1);
+}
+
+static void blocked_reader_server(void)
+{
+	struct heir h = {.fd = o_connected(0)};
+	struct reader r = {.fd = h.fd};
+	pthread_t t;
+	pid_t pid;
+
+	if (pipe(h.pipe) || pthread_create(&t, NULL, reads_once, &r))
+		o_fail("pipe, pthread_create");
+	o_bool("the thread waits", o_until(reader_sleeps, &r));
+	pid = o_spawn(closes_and_stays, &h);
+	close(h.pipe[0]);
+	o_sync();
+	pthread_join(t, NULL);
+	O("close", close(h.fd));
+	o_sync(); /* the end was seen while the child lives */
+	close(h.pipe[1]);
+	wait_for("child", pid);
+}
+
+static void blocked_reader_client(void)
+{
+	int fd = o_connected(0);
+	char c;
+
+	o_sync();
+	o_send_all(fd, "one.", 4);
+	o_events("the end comes", o_wait(fd, POLLIN));
+	O("recv", recv(fd, &c, 1, MSG_DONTWAIT));
+	close(fd);
+	o_sync();
+}
+SCENARIO(fork_beside_a_reader, "fork while another thread blocks in recv(): the child's close() counts", O_BOTH,
+	 blocked_reader_server, blocked_reader_client)
