@@ -21,6 +21,7 @@
 #include <linux/if_link.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <nstack/fd_host.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,14 +47,14 @@ int steer_lock(unsigned ifindex)
 		return -errno;
 	/* the file stays: removing it would split those who wait from those who come */
 	snprintf(path, sizeof(path), LOCK_DIR "/steer-%lu-%u.lock", (unsigned long)ns.st_ino, ifindex);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = nst_fd_own(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 	if (fd < 0)
 		return -errno;
 	while (flock(fd, LOCK_EX)) {
 		if (errno != EINTR) {
 			int err = -errno;
 
-			close(fd);
+			nst_fd_close(fd);
 			return err;
 		}
 	}
@@ -67,7 +68,7 @@ void steer_unlock(int fd)
 	/* closing alone would not let go of the lock while a child that was forked meanwhile has
 	 * its copy of the descriptor */
 	flock(fd, LOCK_UN);
-	close(fd);
+	nst_fd_close(fd);
 }
 
 /* --- the libraries' chatter ---------------------------------------------------------------- */

@@ -28,7 +28,7 @@ static int claim_conflict(struct steer *st, uint32_t holder, pid_t *owner)
 	if (steer_instance_reap(st, holder))
 		return -EAGAIN;
 	if (owner)
-		*owner = (pid_t)st->instances[holder].pid;
+		*owner = steer_instance_pid_here(&st->instances[holder]);
 	return -EADDRINUSE;
 }
 
@@ -278,9 +278,10 @@ bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
 			  const struct nst_addr *remote)
 {
 	struct steer_flow f;
+	int has = flow_of(&f, IPPROTO_TCP, local, remote) ? 0 : steer_kernel_has(&f);
 
-	return !flow_of(&f, IPPROTO_TCP, local, remote) && steer_kernel_has(&f) &&
-	       !steer_pin_flow(st, &f, STEER_TO_KERNEL);
+	/* where it can't be asked, too: the next packet asks again */
+	return has < 0 || (has && !steer_pin_flow(st, &f, STEER_TO_KERNEL));
 }
 
 struct sweep {
@@ -320,7 +321,8 @@ static int sweep_pin(void *arg, const void *key, const void *value)
 	if (*(const uint32_t *)value != STEER_TO_KERNEL || f->proto != STEER_P_TCP ||
 	    (s->n && bsearch(f, s->flows, s->n, sizeof(*f), flow_compare)))
 		return 0;
-	if (!steer_unpin_flow(s->st, f))
+	/* It may have begun since the list was made, or the list lacks it: a dump is none of a moment. */
+	if (!steer_kernel_has(f) && !steer_unpin_flow(s->st, f))
 		s->removed++;
 	return 0;
 }

@@ -62,7 +62,7 @@ int steer_xsk_clear(struct steer *st, uint32_t queue);
 
 /* Claim (proto, addr) for the own instance. An all-zero address: every local address of that
  * family (AF_INET6 with both: v4 too). -EADDRINUSE: another living instance has it; *owner is
- * its pid. Connections of the kernel that exist on that port are pinned to the kernel first. */
+ * its pid, 0 if that is of another pid namespace. Connections of the kernel that exist on that port are pinned to the kernel first. */
 int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
 		pid_t *owner);
 /* The same for a port that the caller has just taken for itself (a client's own local port): no
@@ -80,7 +80,7 @@ int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 /* Pin the kernel's TCP connections on claimed ports to the kernel, so that a change of rules or
  * claims moves none of them. Returns how many there are. */
 int steer_kernel_pin(struct steer *st);
-/* If the kernel has this TCP connection: pin it to the kernel. Has it? */
+/* If the kernel has this TCP connection: pin it to the kernel. Has it, as far as we know? */
 bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
 			  const struct nst_addr *remote);
 /* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */

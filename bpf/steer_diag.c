@@ -89,10 +89,28 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 	return ret < 0 ? -errno : 0;
 }
 
+/* A socket to ask by, or NULL and errno. Opened here and not by libmnl, so that the program does not
+ * meet the number. */
+static struct mnl_socket *diag_open(void)
+{
+	int fd = nst_fd_own(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+	struct mnl_socket *nl = fd < 0 ? NULL : mnl_socket_fdopen(fd);
+
+	if (!nl)
+		nst_fd_close(fd);
+	return nl;
+}
+
+static void diag_close(struct mnl_socket *nl)
+{
+	nst_fd_disown(mnl_socket_get_fd(nl));
+	mnl_socket_close(nl);
+}
+
 static int on_found(const struct nlmsghdr *nlh, void *data)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
-	bool *found = data;
+	int *found = data;
 
 	/* without a connection the kernel answers with its listener */
 	if (nlh->nlmsg_type == SOCK_DIAG_BY_FAMILY && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*m))
@@ -100,17 +118,17 @@ static int on_found(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_STOP;
 }
 
-bool steer_kernel_has(const struct steer_flow *f)
+int steer_kernel_has(const struct steer_flow *f)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	struct mnl_socket *nl = diag_open();
 	char buf[MNL_SOCKET_BUFFER_SIZE];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct inet_diag_req_v2 *req;
-	bool found = false;
+	int found = 0;
 	ssize_t n;
 
-	if (!nl)
-		return false;
+	if (!nl) /* without such sockets nothing can ever be asked */
+		return errno == EPROTONOSUPPORT ? 0 : -errno;
 	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
 	nlh->nlmsg_flags = NLM_F_REQUEST;
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
@@ -122,28 +140,26 @@ bool steer_kernel_has(const struct steer_flow *f)
 	memcpy(req->id.idiag_src, f->local, sizeof(f->local));
 	memcpy(req->id.idiag_dst, f->remote, sizeof(f->remote));
 	req->id.idiag_cookie[0] = req->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) >= 0) {
+	n = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len);
+	if (n >= 0)
 		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-		if (n > 0)
-			mnl_cb_run(buf, (size_t)n, 0, 0, on_found, &found);
-	}
-	mnl_socket_close(nl);
+	if (n < 0)
+		found = -errno;
+	else /* an answer that is an error: there is no such connection */
+		mnl_cb_run(buf, (size_t)n, 0, 0, on_found, &found);
+	diag_close(nl);
 	return found;
 }
 
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
 		       void *arg)
 {
-	/* opened here and not by libmnl, so that the program does not meet the number */
-	int fd = nst_fd_own(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)), err;
-	struct mnl_socket *nl = fd < 0 ? NULL : mnl_socket_fdopen(fd);
+	struct mnl_socket *nl = diag_open();
 	struct dump d = { fn, arg, 0 };
+	int err;
 
-	if (!nl) {
-		err = -errno;
-		nst_fd_close(fd);
-		return err;
-	}
+	if (!nl)
+		return -errno;
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		err = -errno;
 	} else {
@@ -151,8 +167,7 @@ int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_fl
 		if (!err)
 			err = dump_family(nl, AF_INET6, port, &d);
 	}
-	nst_fd_disown(fd);
-	mnl_socket_close(nl);
+	diag_close(nl);
 	/* a kernel without inet_diag: nothing can be asked, so nothing is pinned */
 	return err == -ENOENT || err == -EPROTONOSUPPORT ? 0 : err;
 }

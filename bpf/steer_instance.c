@@ -11,6 +11,9 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <nstack/fd_host.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -24,30 +27,33 @@ static uint64_t pid_ns(void)
 	return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
 }
 
-/* Start time of a process in clock ticks since boot; 0 = there is no such process, or it is a
- * zombie, which serves nobody. */
-static uint64_t start_time(pid_t pid)
+/* Start time of a process in clock ticks since boot; 0 = it is a zombie, which serves nobody. 0, or
+ * -errno: it can't be looked at. */
+static int start_time(pid_t pid, uint64_t *out)
 {
 	char path[64], line[1024], *p, state;
 	unsigned long long start;
 	long threads;
-	FILE *f;
-	size_t n;
+	ssize_t n;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	n = fread(line, 1, sizeof(line) - 1, f);
-	fclose(f);
+	fd = nst_fd_own(open(path, O_RDONLY | O_CLOEXEC));
+	if (fd < 0)
+		return -errno;
+	n = read(fd, line, sizeof(line) - 1);
+	nst_fd_close(fd);
+	if (n < 0)
+		return -errno;
 	line[n] = 0;
 	/* "pid (any name) state ppid ...": the name may hold anything */
 	p = strrchr(line, ')');
 	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
 			 "%ld %*d %llu", &state, &threads, &start) != 3)
-		return 0;
+		return -EIO;
 	/* a first thread that ended while others go on looks like a zombie, but is none */
-	return state == 'X' || (state == 'Z' && threads <= 1) ? 0 : start;
+	*out = state == 'X' || (state == 'Z' && threads <= 1) ? 0 : start;
+	return 0;
 }
 
 /* Bytes that the kernel draws anew at each exec; the same in a forked child, whose pid differs. */
@@ -63,6 +69,8 @@ static uint64_t own_image(void)
 
 bool steer_instance_alive(const struct steer_instance *in)
 {
+	uint64_t start;
+
 	/* acquire: pairs steer.slot */
 	if (!__atomic_load_n(&in->pid, __ATOMIC_ACQUIRE))
 		return false;
@@ -72,7 +80,15 @@ bool steer_instance_alive(const struct steer_instance *in)
 	/* our own slot of before an exec serves nobody; others see that when we end */
 	if ((pid_t)in->pid == getpid() && in->image != own_image())
 		return false;
-	return start_time((pid_t)in->pid) == in->start_time;
+	if (kill((pid_t)in->pid, 0) && errno == ESRCH)
+		return false;
+	/* no descriptor left, no /proc: who does not look takes nobody's ports */
+	return start_time((pid_t)in->pid, &start) || start == in->start_time;
+}
+
+pid_t steer_instance_pid_here(const struct steer_instance *in)
+{
+	return in->pid_ns == pid_ns() ? (pid_t)in->pid : 0;
 }
 
 int steer_kind(struct steer *st, const char *name)
@@ -191,10 +207,14 @@ bool steer_instance_reap(struct steer *st, unsigned instance)
 
 static int take_locked(struct steer *st, const char *stack)
 {
-	int kind = steer_kind(st, stack);
+	int kind = steer_kind(st, stack), err;
+	uint64_t namespace = pid_ns(), start = 0;
 
 	if (kind < 0)
 		return kind;
+	err = start_time(getpid(), &start);
+	if (err && namespace) /* others will look, and must find the same */
+		return err;
 	for (unsigned i = 1; i < STEER_INSTANCES; i++) {
 		struct steer_instance *in = &st->instances[i];
 
@@ -203,9 +223,9 @@ static int take_locked(struct steer *st, const char *stack)
 		/* also when pid is 0: a crash may have come before the last step of a cleaning */
 		steer_instance_clean(st, i);
 		in->kind = (uint32_t)kind;
-		in->pid_ns = pid_ns();
+		in->pid_ns = namespace;
 		in->image = own_image();
-		in->start_time = start_time(getpid());
+		in->start_time = start;
 		snprintf(in->stack, sizeof(in->stack), "%s", stack);
 		/* release: pairs steer.slot - who sees the pid sees whose it is */
 		__atomic_store_n(&in->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);

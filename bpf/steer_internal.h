@@ -70,6 +70,8 @@ void steer_pins_remove(unsigned ifindex);
 
 /* Slots. */
 bool steer_instance_alive(const struct steer_instance *in);
+/* Its process as this one would name it; 0: it is in another pid namespace. */
+pid_t steer_instance_pid_here(const struct steer_instance *in);
 /* Remove all that a slot has; its XSKs, claims, pins, addresses. Under the lock. */
 void steer_instance_clean(struct steer *st, unsigned instance);
 /* Take the lock and clean the slot if its process is gone. Is it free now? */
@@ -81,8 +83,9 @@ int steer_kind(struct steer *st, const char *name);
 int steer_map_each(int map_fd, size_t key_size, uint32_t max, void *value,
 		   int (*fn)(void *arg, const void *key, const void *value), void *arg);
 
-/* Has the kernel this very TCP connection, established or on its way there? */
-bool steer_kernel_has(const struct steer_flow *f);
+/* Has the kernel this very TCP connection, established or on its way there? 1, 0, or -errno: it could
+ * not be asked. */
+int steer_kernel_has(const struct steer_flow *f);
 /* Flows the kernel has: fn for every TCP connection (not loopback) with this local port, 0 = all
  * ports; host byte order. */
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),

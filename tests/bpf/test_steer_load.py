@@ -45,8 +45,8 @@ def until(cond, what, timeout=10):
 class Session:
     """A process that holds a handle on the tables, as a program with a stack does."""
 
-    def __init__(self, link, iface="v0"):
-        self.p = subprocess.Popen(link.argv("a", TOOL, "session", iface), stdin=subprocess.PIPE,
+    def __init__(self, link, iface="v0", before=()):
+        self.p = subprocess.Popen(link.argv("a", *before, TOOL, "session", iface), stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         self.ready = self._answer()
 
@@ -125,8 +125,8 @@ class Link:
         assert code == 0, text
         return {k: int(v) for k, v in (f.split("=") for f in text.split())}
 
-    def session(self):
-        s = Session(self)
+    def session(self, *before):
+        s = Session(self, before=before)
         self.children.append(s.p)
         return s
 
@@ -406,3 +406,60 @@ def test_slot_of_before_exec(loaded):
     """exec closes the sockets but keeps pid and start time: the new image takes over."""
     r = loaded.run("a", TOOL, "session", "v0", input="take tcpip\nclaim tcp 0.0.0.0 80\nexec\n")
     assert r.stdout.splitlines() == ["0 ready", "1 ", "0 0", "0 ready", "1 ", "0 0", "0 end"]
+
+
+CONNECTS = """
+import socket, sys
+n = int(sys.argv[1])
+lst = socket.create_server(("198.18.0.1", 7000), backlog=64, reuse_port=False)
+sys.stdout.write("ready\\n"); sys.stdout.flush()
+kept = []
+for _ in range(n):
+    c = lst.accept()[0]
+    kept.append(c)
+    sys.stdout.write("%d\\n" % c.getpeername()[1]); sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+def test_sweep_beside_new_pins(loaded):
+    """A sweep that is under way leaves the pins alone of connections that began meanwhile."""
+    link, n = loaded, 400
+    sweeper, pinner = link.session(), link.session()
+    server = link.start("a", "/usr/bin/python3", "-c", CONNECTS, n, stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE)
+    assert server.stdout.readline() == "ready\n"
+    sweeps = subprocess.Popen(["sh", "-c", "while echo sweep; do :; done"], stdout=sweeper.p.stdin)
+    drain = subprocess.Popen(["cat"], stdin=sweeper.p.stdout, stdout=subprocess.DEVNULL)
+    link.children += [sweeps, drain]
+    client = link.start("b", "/usr/bin/python3", "-c",
+                        "import socket, sys\n"
+                        f"s = [socket.create_connection(('198.18.0.1', 7000)) for _ in range({n})]\n"
+                        "sys.stdin.read()", stdin=subprocess.PIPE)
+    for _ in range(n):
+        port = int(server.stdout.readline())
+        assert pinner(f"pin tcp 198.18.0.1 7000 198.18.0.2 {port} 0")[0] == 0
+    sweeps.kill()
+    assert len(pinner("pins")[1].split()) == n
+    client.stdin.close()
+    client.wait()
+    server.stdin.close()
+    server.wait()
+    until(lambda: pinner("sweep")[0] >= 0 and pinner("pins") == (0, ""), "sweep of all")
+
+
+def test_the_living_are_not_cleaned(loaded):
+    """A process that runs out of descriptors can't look whether another one lives: that one keeps what
+    it has."""
+    s = loaded.session()
+    assert s("take tcpip") == (1, "")
+    assert s("claim tcp :: 80")[0] == 0
+    took = 0
+    for n in range(8, 40):
+        poor = loaded.session("prlimit", f"--nofile={n}")
+        if poor.ready == (0, "ready"):
+            took += poor("take tcpip")[0] == 2
+            assert poor("claim tcp :: 80")[0] < 0, f"with {n} descriptors"
+        poor.close()
+        assert s("claims")[1].endswith(f"/{s.p.pid}"), f"with {n} descriptors"
+    assert took > 5
