@@ -98,8 +98,11 @@ void handover_rings_drain(void)
 /* Urgent data that is unread, or was read out of turn and is not yet passed by. */
 static void urgent_find(const struct shm_session *s, struct repair *r)
 {
-	uint64_t tail = fifo_tail(r->rx);
+	uint64_t tail;
 
+	if (s->urg_skip > fifo_tail(r->rx))
+		fifo_consume(r->rx, (uint32_t)(s->urg_skip - fifo_tail(r->rx)));
+	tail = fifo_tail(r->rx);
 	r->urg_at = REPAIR_NO_URG;
 	if (!(s->stack_flags & SHM_SF_URG) || s->urg_pos <= tail || s->urg_pos > fifo_head(r->rx))
 		return;

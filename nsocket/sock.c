@@ -240,6 +240,7 @@ void nsock_session_attach_locked(struct nsock *ns, struct shm_session *s)
 	s->user = (uintptr_t)ns;
 	if (ns->rcvlowat)
 		s->rx_lowat = ns->rcvlowat;
+	s->urg_inline |= ns->oobinline;
 	__atomic_store_n(&ns->why, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&ns->s, s, __ATOMIC_SEQ_CST);
 }
@@ -377,6 +378,8 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 		ev |= STACK_EV_ERR;
 	if (state == SHM_S_CONNECTING)
 		return ev;
+	if (sock_urg_any(s) && sock_urg_pri(ns, s))
+		ev |= STACK_EV_PRI;
 	if (state == SHM_S_CLOSED)
 		return ev | STACK_EV_HUP | STACK_EV_RDHUP | STACK_EV_IN | STACK_EV_OUT;
 	used = sock_urg_any(s) ? sock_urg_readable(ns, s) : fifo_used(&ns->rx);
@@ -386,8 +389,6 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 		ev |= STACK_EV_IN;
 	if (rx_end && tx_end)
 		ev |= STACK_EV_HUP;
-	if (sock_urg_any(s) && sock_urg_pri(ns, s))
-		ev |= STACK_EV_PRI;
 	limit = s->tx_limit;
 	if (tx_end || fifo_used(&ns->tx) < limit - limit / 3)
 		return ev | STACK_EV_OUT;

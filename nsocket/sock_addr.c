@@ -649,6 +649,7 @@ static struct nsock *accept_nsock(struct nsock *ns, struct shm_session *s, int f
 	c->sndtimeo = ns->sndtimeo;
 	c->linger_s = ns->linger_s;
 	c->rcvlowat = ns->rcvlowat;
+	c->oobinline = ns->oobinline;
 	c->want_cmsg = __atomic_load_n(&ns->want_cmsg, __ATOMIC_RELAXED);
 	c->v6only = ns->v6only;
 	c->opts = accept_opts(ns);

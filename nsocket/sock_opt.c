@@ -240,6 +240,8 @@ static void opt_socket(struct nsock *ns, int fd, int name, int v, const void *va
 		break;
 	case SO_OOBINLINE:
 		ns->oobinline = v;
+		if (ns->s)
+			ns->s->urg_inline = ns->oobinline;
 		break;
 	case SO_RCVLOWAT:
 		ns->rcvlowat = v < 0 ? INT32_MAX : v ? (uint32_t)v : 1;

@@ -204,7 +204,7 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 			return -EFAULT;
 		}
 		end = __builtin_expect(sock_urg_any(s), 0) && !sock_urg_window(ns, s, done, &w);
-		got = end ? 0 : rx_copy(ns, iov, n, done, flags, &w);
+		got = end || !want ? 0 : rx_copy(ns, iov, n, done, flags, &w);
 		rx_mark = s->urg_pos;
 		side_leave(ns, SHARE_RX);
 		done += got;

@@ -63,7 +63,10 @@ struct shm_session {
 	uint32_t mss;         /* TCP: bytes per segment */
 	uint64_t rx_update_at; /* reader: call rx_freed when rx.tail reaches this (window update) */
 	uint64_t urg_pos;     /* stream position just behind the last urgent byte */
-	uint64_t urg_skip;    /* the same of an older one that the reader is to leave out */
+	uint64_t urg_skip;    /* the reader is to leave out all before it: older urgent bytes */
+	uint64_t urg_seen;    /* urg_pos whose byte has come, perhaps before what lies in front of it;
+				 release: pairs session.urg_byte */
+	uint8_t urg_byte;     /* that byte */
 	struct nst_addr local, remote; /* valid by state; constant while CONNECTED (TCP) */
 	uint32_t backlog;     /* listener: bound on ids in rx */
 	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
@@ -77,6 +80,7 @@ struct shm_session {
 	uint32_t tx_nospace;  /* 1: a writer found no space; the stack sets it to 0 and reports OUT once
 				 fifo_used(tx) <= 2/3 of tx_limit */
 	uint32_t rx_lowat;    /* SO_RCVLOWAT */
+	uint32_t urg_inline;  /* SO_OOBINLINE */
 	uint32_t rx_errors_taken; /* UDP: of rx_errors, how many the reader is done with */
 	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
 	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */

@@ -348,23 +348,26 @@ static void fin_received(struct tcpip *t, struct tcp_conn *c)
 	}
 }
 
-static void input_urgent(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
+/* Is there a newer urgent byte than the last one? */
+static void urgent_mark(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
 {
 	uint64_t head = fifo_head(&c->rx), tail, pos;
 	struct shm_session *s = c->s;
 
-	if (!(g->flags & TCP_URG) || !g->urg || c->flags & TCP_F_CLOSED ||
-	    seq_le(g->seq + g->urg, c->rcv_nxt)) /* that byte came before */
+	if (!g->urg || seq_le(g->seq + g->urg, c->rcv_nxt)) /* that byte came before */
 		return;
 	/* as Linux does by default: the pointer is one behind the urgent byte (BSD) */
 	pos = head + (g->seq + g->urg - c->rcv_nxt);
 	if (s->stack_flags & SHM_SF_URG) {
 		/* acquire: pairs fifo.consume - how far the reader is */
 		tail = __atomic_load_n(&c->rx.sh->tail, __ATOMIC_ACQUIRE);
+		if (tail < s->urg_skip)
+			tail = s->urg_skip;
 		if (s->urg_pos > tail && pos <= s->urg_pos)
 			return;
 		/* the reader stands at the old mark, and there is more: as Linux, it won't see it */
-		if (s->urg_pos == tail + 1 && head != tail)
+		if (s->urg_pos == tail + 1 && head != tail &&
+		    !__atomic_load_n(&s->urg_inline, __ATOMIC_RELAXED)) /* relaxed: an option */
 			__atomic_store_n(&s->urg_skip, s->urg_pos, __ATOMIC_RELAXED);
 	}
 	COUNT(t, tcp_urgent_in);
@@ -372,6 +375,26 @@ static void input_urgent(struct tcpip *t, struct tcp_conn *c, const struct tcp_s
 	/* release: pairs sock.urgent */
 	__atomic_fetch_or(&s->stack_flags, SHM_SF_URG, __ATOMIC_RELEASE);
 	c->flags |= TCP_F_URG_IN;
+	tcp_ev(t, c, STACK_EV_PRI);
+}
+
+/* MSG_OOB has the byte as soon as it comes, though it be out of order or the segment be refused. */
+static void input_urgent(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)
+{
+	struct shm_session *s = c->s;
+	uint32_t at;
+
+	if (c->flags & (TCP_F_CLOSED | TCP_F_FIN_RCVD))
+		return;
+	if (g->flags & TCP_URG)
+		urgent_mark(t, c, g);
+	if (!(c->flags & TCP_F_URG_IN))
+		return;
+	at = c->rcv_nxt + (uint32_t)(s->urg_pos - 1 - fifo_head(&c->rx)) - g->seq;
+	if (at >= g->len || ip_pkt_copy(g->p, g->off + at, &s->urg_byte, 1) != 1)
+		return;
+	__atomic_store_n(&s->urg_seen, s->urg_pos, __ATOMIC_RELEASE); /* pairs session.urg_byte */
+	c->flags &= ~TCP_F_URG_IN;
 	tcp_ev(t, c, STACK_EV_PRI);
 }
 
@@ -404,9 +427,9 @@ void tcp_conn_input(struct tcpip *t, struct tcp_conn *c, struct tcp_seg *g)
 	fin_out = c->flags & TCP_F_FIN_SENT && seq_gt(c->una, c->fin_seq);
 	if (fin_out && !fin_acked(t, c))
 		return;
+	input_urgent(t, c, g);
 	if (data_after_close(t, c, g))
 		return;
-	input_urgent(t, c, g);
 	if (c->flags & TCP_F_FIN_RCVD) { /* nothing may follow it */
 		if (g->len || g->flags & TCP_FIN)
 			tcp_do(t, c, TCP_DO_ACK);

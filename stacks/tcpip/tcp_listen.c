@@ -241,6 +241,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 	s->rx_limit = ls->rx_limit;
 	s->tx_limit = ls->tx_limit;
 	s->rx_lowat = ls->rx_lowat;
+	s->urg_inline = ls->urg_inline;
 	c->o = l->c->o;
 	return c;
 }

@@ -300,10 +300,6 @@ static void recv_in_order(struct tcpip *t, struct tcp_conn *c, const struct tcp_
 	all = next - c->rcv_nxt;
 	fifo_publish(&c->rx, all);
 	c->rcv_nxt = next;
-	if (c->flags & TCP_F_URG_IN && fifo_head(&c->rx) >= c->s->urg_pos) {
-		c->flags &= ~TCP_F_URG_IN;
-		tcp_ev(t, c, STACK_EV_PRI);
-	}
 	c->bytes_received += all;
 	COUNT_ADD(t, tcp_bytes_in, all);
 	if (t->now - c->last_data_rcv > c->rto && c->last_data_rcv)

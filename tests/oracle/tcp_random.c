@@ -34,17 +34,20 @@ static bool peer_is_gone(void *arg)
 
 static void look(struct dice *d, int fd)
 {
-	int n = -1;
+	int n = -1, mark = -1;
 
-	o_events(at(d, "events"), o_poll(fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP));
+	o_events(at(d, "events"), o_poll(fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDBAND |
+					 POLLWRBAND | POLLRDNORM | POLLWRNORM));
 	o_ret(at(d, "FIONREAD"), ioctl(fd, FIONREAD, &n));
 	o_say(at(d, "bytes to read"), "%d", n);
+	o_ret(at(d, "SIOCATMARK"), ioctl(fd, SIOCATMARK, &mark));
+	o_say(at(d, "at the mark"), "%d", mark);
 }
 
 static void do_send(struct dice *d, int fd, int *in_flight)
 {
 	static const int sizes[] = {0, 1, 10, 1000, 5000};
-	static const int flag[] = {0, 0, MSG_DONTWAIT, 0};
+	static const int flag[] = {0, 0, MSG_DONTWAIT, MSG_OOB};
 	static char buf[5000];
 	int n = sizes[roll(d, 5)], f = flag[roll(d, 4)];
 	bool vectored = roll(d, 4) == 0;
@@ -70,10 +73,10 @@ static void do_send(struct dice *d, int fd, int *in_flight)
 static void do_recv(struct dice *d, int fd)
 {
 	static const int sizes[] = {0, 1, 7, 1000, 8192};
-	static const int flag[] = {0, 0, 0, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_PEEK | MSG_TRUNC, 0,
-				   0};
+	static const int flag[] = {0, 0, 0, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_PEEK | MSG_TRUNC,
+				   MSG_OOB, MSG_OOB | MSG_PEEK, MSG_OOB | MSG_TRUNC};
 	char buf[8192] = "";
-	int n = sizes[roll(d, 5)], f = flag[roll(d, 9)];
+	int n = sizes[roll(d, 5)], f = flag[roll(d, 10)];
 	bool vectored = roll(d, 4) == 0;
 	struct iovec iov[2] = {{buf, n / 2}, {buf + n / 2, n - n / 2}};
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
@@ -97,7 +100,7 @@ static void do_other(struct dice *d, int fd)
 {
 	struct sockaddr_storage a;
 	socklen_t len = sizeof(a);
-	int v = -1, kind = (int)roll(d, 7);
+	int v = -1, kind = (int)roll(d, 6);
 	socklen_t vlen = sizeof(v);
 
 	errno = 0;
@@ -110,21 +113,18 @@ static void do_other(struct dice *d, int fd)
 		o_ret(at(d, "getpeername"), getpeername(fd, (void *)&a, &len));
 		break;
 	case 2:
-		o_ret(at(d, "SIOCATMARK"), ioctl(fd, SIOCATMARK, &v));
-		o_say(at(d, "at mark"), "%d", v);
+		v = (int)roll(d, 2);
+		o_ret(at(d, "SO_OOBINLINE %d", v),
+		      setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &v, sizeof(v)));
 		break;
 	case 3:
-		v = (int)roll(d, 2);
-		o_ret(at(d, "SO_OOBINLINE %d", v), setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &v, sizeof(v)));
-		break;
-	case 4:
 		o_say(at(d, "TCP state"), "%d", tcp_state(fd));
 		break;
-	case 5:
+	case 4:
 		o_ret(at(d, "SIOCOUTQ"), ioctl(fd, SIOCOUTQ, &v));
 		o_say(at(d, "unsent or unacknowledged"), "%d", v);
 		break;
-	case 6:
+	case 5:
 		len = o_server_addr(&a, o_port(0));
 		o_ret(at(d, "connect again"), connect(fd, (void *)&a, len));
 		break;

@@ -245,6 +245,88 @@ static void two_client(void)
 }
 SCENARIO(two, "a newer mark replaces an older one", O_BOTH, two_server, two_client)
 
+static bool all_acknowledged(void *arg)
+{
+	int left = -1;
+
+	return !ioctl(*(int *)arg, TIOCOUTQ, &left) && !left;
+}
+
+/* One urgent byte after the other while the reader stands at the mark: it leaves out all but the last. */
+static void marks_server(void)
+{
+	int fd = o_connected(0);
+
+	for (int i = 0; i < 3; i++) {
+		O(i == 0 ? "send first" : i == 1 ? "send second" : "send third",
+		  send(fd, "123" + i, 1, MSG_OOB));
+		o_until(all_acknowledged, &fd);
+		o_sync();
+		o_sync();
+	}
+	o_reset_close(fd);
+	o_sync();
+}
+
+static void marks_client(void)
+{
+	int fd = o_connected(0);
+
+	for (int i = 0; i < 3; i++) {
+		o_sync();
+		o_wait(fd, POLLPRI);
+		t_recv(i == 0 ? "peek first" : i == 1 ? "peek second" : "peek third", fd, 1,
+		       MSG_OOB | MSG_PEEK);
+		inq(i == 0 ? "FIONREAD" : i == 1 ? "FIONREAD second" : "FIONREAD third", fd);
+		atmark(i == 0 ? "at first" : i == 1 ? "at second" : "at third", fd);
+		if (i == 1) {
+			/* what was left out stays so, though all is to be in line now */
+			t_set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+			t_recv("in line", fd, 10, MSG_PEEK);
+			t_set(fd, SOL_SOCKET, SO_OOBINLINE, 0);
+		}
+		o_sync();
+	}
+	t_recv("nothing asked", fd, 0, 0);
+	atmark("at third still", fd);
+	o_sync();
+	o_wait(fd, POLLHUP);
+	t_poll("poll after the reset", fd);
+	t_recv("the byte after the reset", fd, 1, MSG_OOB);
+	t_poll("poll then", fd);
+	close(fd);
+}
+SCENARIO(marks, "marks one after the other, and a reset", O_BOTH, marks_server, marks_client)
+
+static void inherit_server(void)
+{
+	int l = o_listener(0), fd;
+
+	t_set(l, SOL_SOCKET, SO_OOBINLINE, 1);
+	o_sync();
+	fd = accept(l, NULL, NULL);
+	o_say("SO_OOBINLINE", "%d", t_get(fd, SOL_SOCKET, SO_OOBINLINE));
+	o_sync();
+	o_wait(fd, POLLPRI);
+	t_recv("MSG_OOB", fd, 1, MSG_OOB);
+	t_recv("data", fd, 2, 0);
+	t_recv("in line", fd, 10, 0);
+	close(fd);
+	close(l);
+}
+
+static void inherit_client(void)
+{
+	int fd = t_socket();
+
+	o_sync();
+	t_connect_server(fd, 0);
+	O("send", send(fd, "ab!", 3, MSG_OOB));
+	o_sync();
+	close(fd);
+}
+SCENARIO(inherit, "SO_OOBINLINE of a listener", O_BOTH, inherit_server, inherit_client)
+
 static void message_client(void)
 {
 	char buf[20], ctl[64];
