@@ -164,6 +164,19 @@ static bool too_big(const struct nsock *ns, const struct shm_dgram *d, const str
 	       sock_dgram_pmtudisc(ns, &w->to) == IP_PMTUDISC_DO;
 }
 
+/* The kernel looks at a pending error when it takes memory for a datagram that it found nothing wrong
+ * with; those that ICMP told the stack it does not know. */
+static int pending_error(struct nsock *ns, const struct msghdr *msg, int flags)
+{
+	struct shm_session *s = nsock_session(ns);
+	struct nst_addr to;
+
+	if (!s || !__atomic_load_n(&s->error, __ATOMIC_RELAXED) || !destination(ns, msg, &to) ||
+	    payload(msg) > UDP_MAX || (flags & MSG_OOB && to.family == AF_INET))
+		return 0;
+	return nsock_error(s);
+}
+
 /* 0: the stack can certainly send it (d is filled). -EMSGSIZE. Else 1: the kernel's. */
 static int for_stack(struct nsock *ns, int fd, const struct msghdr *msg, int flags,
 		     struct shm_dgram *d)
@@ -201,7 +214,10 @@ ssize_t sock_dgram_send(struct nsock *ns, int fd, const struct msghdr *msg, int 
 		return r;
 	if (r == 0)
 		s = nsock_session(ns);
-	return s ? send_user(ns, s, msg, &d, flags) : send_kernel(ns, fd, msg, flags);
+	if (s)
+		return send_user(ns, s, msg, &d, flags);
+	r = pending_error(ns, msg, flags);
+	return r ? r : send_kernel(ns, fd, msg, flags);
 }
 
 /* --- records --------------------------------------------------------------------------------------- */
@@ -435,6 +451,10 @@ static ssize_t recv_once(struct nsock *ns, int fd, struct msghdr *msg, int flags
 	struct shm_session *s = nsock_session(ns);
 	bool kernel_first = __atomic_add_fetch(&ns->turn, 1, __ATOMIC_RELAXED) % KERNEL_TURN == 0;
 	ssize_t r = -EAGAIN;
+
+	/* a pending error comes before data */
+	if (s && __atomic_load_n(&s->error, __ATOMIC_RELAXED))
+		kernel_first = false;
 
 	if (kernel_first)
 		r = libc_errno(libc.recvmsg(fd, msg, flags | MSG_DONTWAIT));

@@ -674,7 +674,9 @@ static bool ioctl_dgram(struct nsock *ns, int fd, unsigned long req, int *v)
 		*v = sock_dgram_next(ns, fd);
 		return true;
 	case TIOCOUTQ:
-		*v = (int)fifo_used(&ns->tx);
+		if (libc.ioctl(fd, req, (long)v) < 0) /* what it holds back: MSG_MORE, UDP_CORK */
+			*v = 0;
+		*v += (int)fifo_used(&ns->tx);
 		return true;
 	}
 	return false;

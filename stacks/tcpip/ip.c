@@ -784,7 +784,8 @@ int ip_out_begin_reply(struct tcpip *t, const struct ip_pkt *p, struct ip_out *o
 	}
 	o->pseudo = csum_pseudo(&p->src, &p->dst, 0, 0);
 	o->l4 = l3 + o->l3_len;
-	o->room = (o->f.room < 1280 ? o->f.room : 1280) - 14 - o->l3_len;
+	/* what every path takes (RFC 8200, 5): an ICMPv6 error quotes up to it */
+	o->room = (o->f.room < 14 + 1280 ? o->f.room : 14 + 1280) - 14 - o->l3_len;
 	return 0;
 }
 
