@@ -78,7 +78,10 @@ void nfile_free_rcu(struct nfile *f)
 	file_call_rcu(&f->rcu, nfile_free_cb);
 }
 
-static pthread_once_t call_rcu_once = PTHREAD_ONCE_INIT;
+static bool call_rcu_started;
+/* Not pthread_once(): a fork in the middle of it would leave the child to wait for a thread that it does
+ * not have. */
+static pthread_mutex_t call_rcu_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* The program's signal handlers must not run in a thread that the program does not know. */
 static void call_rcu_thread_start(void)
@@ -87,8 +90,18 @@ static void call_rcu_thread_start(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	get_default_call_rcu_data();
+	pthread_mutex_lock(&call_rcu_lock);
+	if (!call_rcu_started)
+		get_default_call_rcu_data();
+	/* release: pairs with file_call_rcu() */
+	__atomic_store_n(&call_rcu_started, true, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&call_rcu_lock);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void file_fork_child(void)
+{
+	pthread_mutex_init(&call_rcu_lock, NULL);
 }
 
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
@@ -97,7 +110,9 @@ void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
 		fn(head);
 		return;
 	}
-	pthread_once(&call_rcu_once, call_rcu_thread_start);
+	/* acquire: the thread is there */
+	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_ACQUIRE))
+		call_rcu_thread_start();
 	call_rcu(head, fn);
 }
 

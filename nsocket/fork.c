@@ -98,6 +98,7 @@ void fork_child(void)
 
 	urcu_bp_after_fork_child();
 	call_rcu_after_fork_child();
+	file_fork_child();
 	/* Calls of the parent's other threads had references that nobody gives back here: what the child
 	 * closes would stay open. A handler that forks may have one of its own below it. */
 	if (!worker_in_handler())

@@ -42,6 +42,7 @@ struct pair {
 static struct pair pairs[PAIRS];
 static int hal = -1;
 static bool over; /* atomic */
+static bool quiet; /* atomic: nobody rings any more, so waiters may end */
 
 static uint32_t straw_poll(struct stack *st, uint64_t now)
 {
@@ -49,7 +50,6 @@ static uint32_t straw_poll(struct stack *st, uint64_t now)
 	uint32_t work = 0;
 
 	(void)!read(hal, &n, sizeof(n));
-	rcu_read_lock(); /* a waiter may see what arrived, and end, before it is rung */
 	for (int i = 0; i < PAIRS; i++) {
 		uint32_t sent = __atomic_load_n(&pairs[i].sent, __ATOMIC_ACQUIRE);
 
@@ -59,7 +59,6 @@ static uint32_t straw_poll(struct stack *st, uint64_t now)
 		waiter_ring(__atomic_load_n(&pairs[i].w, __ATOMIC_ACQUIRE));
 		work++;
 	}
-	rcu_read_unlock();
 	return work;
 }
 
@@ -109,6 +108,8 @@ static void *waiter_main(void *arg)
 		worker_post(&p->cmd, 1);
 		__atomic_store_n(&p->done, p->taken, __ATOMIC_RELEASE);
 	}
+	while (!__atomic_load_n(&quiet, __ATOMIC_ACQUIRE))
+		usleep(100);
 	return NULL;
 }
 
@@ -197,17 +198,16 @@ int main(void)
 	}
 	CHECK(!pthread_create(&canceller, NULL, canceller_main, NULL));
 	sleep(SECONDS);
-	rcu_read_lock();
 	__atomic_store_n(&over, true, __ATOMIC_SEQ_CST);
 	for (int i = 0; i < PAIRS; i++)
 		waiter_ring(__atomic_load_n(&pairs[i].w, __ATOMIC_ACQUIRE));
-	rcu_read_unlock();
-	for (int i = 0; i < PAIRS; i++) {
-		pthread_join(t[2 * i], NULL);
+	for (int i = 0; i < PAIRS; i++)
 		pthread_join(t[2 * i + 1], NULL);
-	}
 	pthread_join(canceller, NULL);
 	worker_helper_stop();
+	__atomic_store_n(&quiet, true, __ATOMIC_RELEASE);
+	for (int i = 0; i < PAIRS; i++)
+		pthread_join(t[2 * i], NULL);
 	worker_lock();
 	for (int i = 0; i < PAIRS; i++) {
 		CHECK(pairs[i].taken > 0);
