@@ -11,6 +11,7 @@
 #include "nsocket/ev_internal.h"
 #include "nsocket/libc.h"
 
+#include <nsocket/cleanup.h>
 #include <stdlib.h>
 
 /* Declared by the C library's headers only where fortification is on. */
@@ -53,6 +54,7 @@ NS_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int n, int timeout)
 
 	if (!fd_is_ours(epfd) || ev_epoll_plain(epfd, timeout != 0))
 		return libc.epoll_wait(epfd, ev, n, timeout);
+	cancel_point();
 	return (int)libc_result(ev_epoll_wait(epfd, ev, n, from_ms(timeout, &t), NULL));
 }
 
@@ -63,6 +65,7 @@ NS_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int n, int timeout,
 
 	if (!fd_is_ours(epfd) || ev_epoll_plain(epfd, timeout != 0))
 		return libc.epoll_pwait(epfd, ev, n, timeout, mask);
+	cancel_point();
 	return (int)libc_result(ev_epoll_wait(epfd, ev, n, from_ms(timeout, &t), mask));
 }
 
@@ -71,6 +74,7 @@ NS_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 {
 	if (!fd_is_ours(epfd))
 		return libc.epoll_pwait2(epfd, ev, n, timeout, mask);
+	cancel_point();
 	return (int)libc_result(ev_epoll_wait(epfd, ev, n, timeout, mask));
 }
 
@@ -94,6 +98,7 @@ NS_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 
 	if (!ev_poll_ours(fds, n))
 		return libc.poll(fds, n, timeout);
+	cancel_point();
 	return (int)libc_result(ev_poll(fds, n, from_ms(timeout, &t), NULL));
 }
 NS_ALIAS(__poll, poll);
@@ -103,6 +108,7 @@ NS_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 {
 	if (!ev_poll_ours(fds, n))
 		return libc.ppoll(fds, n, timeout, mask);
+	cancel_point();
 	return (int)libc_result(ev_poll(fds, n, timeout, mask));
 }
 
@@ -132,6 +138,7 @@ NS_EXPORT int select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timeval *
 
 	if (!ev_select_ours(n, rd, wr, ex))
 		return libc.select(n, rd, wr, ex, timeout);
+	cancel_point();
 	if (!timeout)
 		return (int)libc_result(ev_select(n, rd, wr, ex, NULL, NULL));
 	if (ev_wild(timeout))
@@ -157,6 +164,7 @@ NS_EXPORT int pselect(int n, fd_set *rd, fd_set *wr, fd_set *ex, const struct ti
 
 	if (!ev_select_ours(n, rd, wr, ex))
 		return libc.pselect(n, rd, wr, ex, timeout, mask);
+	cancel_point();
 	if (timeout && ev_wild(timeout))
 		return (int)libc_result(-EFAULT);
 	if (timeout)

@@ -327,6 +327,10 @@ void sock_cmsg_error(struct nsock *ns, struct msghdr *msg, const struct shm_dgra
 bool sock_cmsg_send(const struct nsock *ns, const struct msghdr *msg, const struct nst_addr *to,
 		    struct shm_dgram *d);
 ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n);
+/* Wait for room in a stream: bytes that fit; 0 = it has moved to the kernel; or -errno. */
+ssize_t sock_stream_room(struct nsock *ns);
+/* Between a pipe and a stream; the other one is the pipe. */
+ssize_t sock_splice(struct nsock *ns, int in, int out, size_t n, unsigned flags, bool to_sock);
 /* Keep an option for sessions to come and tell the one that is there. Under ns->lock. */
 void sock_opt_keep(struct nsock *ns, int opt, int v);
 /* Local port to use for a socket that is not bound: binds the shadow. */

@@ -373,9 +373,50 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 	}
 }
 
-/* --- sendfile: from a file into the FIFO ------------------------------------------------------------ */
+/* --- from files and pipes --------------------------------------------------------------------------- */
 
 #define SENDFILE_CHUNK (256u << 10)
+
+/* Wait until something fits: bytes; 0 = error, end, or it moved to the kernel; or -errno. */
+static ssize_t tx_wait(struct nsock *ns, struct shm_session *s, bool nonblock, uint64_t *deadline,
+		       bool restart)
+{
+	bool driven = false;
+	int r;
+
+	while (nsock_session(ns) == s && !tx_over(s) && !__atomic_load_n(&s->error, __ATOMIC_ACQUIRE)) {
+		if (shm_session_state(s) != SHM_S_CONNECTING && tx_space(ns, s))
+			return tx_space(ns, s);
+		/* full: say so, then look again (sock.space) */
+		__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+		nst_full_barrier();
+		if (!driven) {
+			driven = true;
+			worker_drive(); /* acknowledgements may lie in the ring */
+			continue;
+		}
+		if (nonblock)
+			return -EAGAIN;
+		if (!*deadline)
+			*deadline = nsock_deadline(ns->sndtimeo);
+		r = nsock_wait(ns, -1, 0, *deadline, tx_ready, restart);
+		if (r <= 0)
+			return r ? r : -EAGAIN;
+	}
+	return 0;
+}
+
+ssize_t sock_stream_room(struct nsock *ns)
+{
+	struct shm_session *s = nsock_session(ns);
+	uint64_t deadline = 0;
+	ssize_t r;
+
+	if (!s)
+		return 0;
+	r = tx_wait(ns, s, nsock_nonblock(ns), &deadline, true);
+	return r || nsock_session(ns) != s ? r : tx_fail(s, 0);
+}
 
 /* Read from the file straight into the FIFO's free space. Under tx_lock. Bytes, 0 = end, -errno. */
 static ssize_t file_fill(struct nsock *ns, struct shm_session *s, int in, off64_t *off, size_t n)
@@ -405,7 +446,6 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 {
 	struct shm_session *s = nsock_session(ns);
 	uint64_t deadline = 0;
-	bool driven = false;
 	size_t done = 0;
 	ssize_t r;
 
@@ -413,26 +453,12 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 		return libc_errno(libc.sendfile64(out, in, off, n));
 	if (fd_is_ours(in))
 		return -EINVAL;
+	if (!off && lseek(in, 0, SEEK_CUR) < 0) /* what was read could not be put back */
+		return errno == ESPIPE ? -EINVAL : -errno;
 	while (done < n) {
-		if (shm_session_state(s) == SHM_S_CONNECTING || !tx_space(ns, s)) {
-			__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-			nst_full_barrier();
-			if (!driven) {
-				driven = true;
-				worker_drive();
-				continue;
-			}
-			if (tx_space(ns, s) && shm_session_state(s) != SHM_S_CONNECTING)
-				goto fill;
-			if (nsock_nonblock(ns))
-				return done ? (ssize_t)done : -EAGAIN;
-			if (!deadline)
-				deadline = nsock_deadline(ns->sndtimeo);
-			r = nsock_wait(ns, -1, 0, deadline, tx_ready, !done);
-			if (r <= 0)
-				return done ? (ssize_t)done : r ? r : -EAGAIN;
-		}
-fill:
+		r = tx_wait(ns, s, nsock_nonblock(ns), &deadline, !done);
+		if (r < 0)
+			return done ? (ssize_t)done : r;
 		if (!side_enter(ns, s, SHARE_TX)) {
 			r = libc_errno(libc.sendfile64(out, in, off, n - done));
 			return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
@@ -448,7 +474,6 @@ fill:
 		if (r <= 0)
 			return done ? (ssize_t)done : r;
 		done += (size_t)r;
-		driven = false;
 		nsock_post(ns, SOCK_CMD_TX);
 	}
 	return (ssize_t)done;

@@ -4,8 +4,8 @@
  * libuv, glib and others reach some calls by syscall(), because libc had no function for them once.
  * A call that concerns a descriptor of ours, or that makes or ends one, goes to the wrapper; the
  * tables in calls.h say which and by which arguments. Everything else is passed on to libc's
- * syscall() with all six arguments, and so is no cancellation point, which libc's function of the
- * same name might be.
+ * syscall() with all six arguments. None of it is a cancellation point, which the function of the
+ * same name may be.
  *
  * The kernel's form of a call differs from libc's in places: a signal mask is eight bytes and comes
  * with its size, ppoll and pselect6 write back what is left of the time, setuid concerns the
@@ -19,6 +19,7 @@
 #include "nsocket/libc.h"
 
 #include <linux/sched.h>
+#include <nsocket/cleanup.h>
 #include <nsocket/ev.h>
 #include <nsocket/file.h>
 #include <nsocket/init.h>
@@ -304,6 +305,8 @@ static inline bool concerns_us(unsigned fds, long a, long b, long c)
 NS_EXPORT long syscall(long nr, ...)
 {
 	const struct route *r;
+	struct cancel_off off;
+	long result;
 	ARGUMENTS(nr);
 
 	if ((unsigned long)nr >= sizeof(routes) / sizeof(routes[0]))
@@ -311,7 +314,10 @@ NS_EXPORT long syscall(long nr, ...)
 	r = &routes[nr];
 	if (!r->fn || !concerns_us(r->fds, a, b, c))
 		return libc.syscall(nr, a, b, c, d, e, f);
-	return r->fn(a, b, c, d, e, f);
+	cancel_off(&off);
+	result = r->fn(a, b, c, d, e, f);
+	cancel_on(&off);
+	return result;
 }
 
 /* The library's own system calls (the linker's --wrap). */

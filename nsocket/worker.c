@@ -76,7 +76,7 @@ static uint64_t leader_until;    /* atomic: when the leader wakes by itself */
 static struct waiter helper_waiter = { .efd = -1 };
 static uint32_t helper_deep;     /* atomic: the helper sleeps without a tick */
 static bool helper_stop;         /* atomic */
-static bool cancels;             /* atomic: the program cancels threads */
+bool cancel_used;                /* see cleanup.h */
 static bool cancel_held;         /* worker lock: its holder's cancel state is in cancel_old */
 static int cancel_old;           /* worker lock */
 
@@ -262,7 +262,7 @@ static void deadline_update(void)
  * never cancel a thread do not pay for that. */
 static void cancel_hold(void)
 {
-	if (__builtin_expect(__atomic_load_n(&cancels, __ATOMIC_RELAXED), 0)) {
+	if (__builtin_expect(__atomic_load_n(&cancel_used, __ATOMIC_RELAXED), 0)) {
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_old);
 		cancel_held = true;
 	}
@@ -270,8 +270,8 @@ static void cancel_hold(void)
 
 NS_EXPORT int pthread_cancel(pthread_t thread)
 {
-	if (!__atomic_load_n(&cancels, __ATOMIC_RELAXED)) {
-		__atomic_store_n(&cancels, true, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&cancel_used, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&cancel_used, true, __ATOMIC_SEQ_CST);
 		/* whoever took the lock before may not have seen it */
 		worker_lock();
 		worker_unlock();

@@ -15,6 +15,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <nsocket/adopt.h>
+#include <nsocket/cleanup.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <stdarg.h>
@@ -23,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The socket behind fd with a reference, or NULL: libc's business. */
@@ -45,6 +47,15 @@ static inline struct nsock *get(int fd)
 	return (struct nsock *)f;
 }
 
+/* The same for a call that is a cancellation point. */
+static inline struct nsock *get_waiting(int fd)
+{
+	if (__builtin_expect(!fd_is_ours(fd), 1))
+		return NULL;
+	cancel_point();
+	return get(fd);
+}
+
 /* The end of a call on it, with its result. As with the kernel, errno stays what it was before the
  * call unless it failed. */
 static long put(struct nsock *ns, long r, int err)
@@ -57,6 +68,9 @@ static long put(struct nsock *ns, long r, int err)
 #define OURS(ns, call) ({ int err_ = errno; put(ns, call, err_); })
 #define OURS_OR(fd, mine, theirs) \
 	struct nsock *ns = get(fd); \
+	return ns ? OURS(ns, mine) : (theirs)
+#define WAITING_OR(fd, mine, theirs) \
+	struct nsock *ns = get_waiting(fd); \
 	return ns ? OURS(ns, mine) : (theirs)
 
 /* fd, no longer in the table, is about to be closed. */
@@ -93,13 +107,14 @@ NS_EXPORT int close(int fd)
 
 	if (!fd_is_ours(fd))
 		return libc.close(fd);
+	cancel_point();
 	if (fd_is_protected(fd) && !init_inside()) {
 		errno = EBADF;
 		return -1;
 	}
 	f = fd_remove(fd);
 	sock_closing(f, fd);
-	r = libc.close(fd);
+	r = (int)syscall(SYS_close, fd); /* libc's is a cancellation point: too late for that */
 	err = errno;
 	drop(f);
 	errno = err;
@@ -340,17 +355,17 @@ static int accept_ours(struct nsock *ns, int fd, struct sockaddr *addr, socklen_
 
 NS_EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
-	OURS_OR(fd, accept_ours(ns, fd, addr, len, 0), libc.accept(fd, addr, len));
+	WAITING_OR(fd, accept_ours(ns, fd, addr, len, 0), libc.accept(fd, addr, len));
 }
 
 NS_EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	OURS_OR(fd, accept_ours(ns, fd, addr, len, flags), libc.accept4(fd, addr, len, flags));
+	WAITING_OR(fd, accept_ours(ns, fd, addr, len, flags), libc.accept4(fd, addr, len, flags));
 }
 
 NS_EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	OURS_OR(fd, sock_connect(ns, fd, addr, len), libc.connect(fd, addr, len));
+	WAITING_OR(fd, sock_connect(ns, fd, addr, len), libc.connect(fd, addr, len));
 }
 NS_ALIAS(__connect, connect);
 
@@ -397,7 +412,7 @@ static inline struct nsock *get_data(int fd)
 {
 	if (__builtin_expect(!fd_is_ours(fd), 1) || fd_is_kernels(fd))
 		return NULL;
-	return get(fd);
+	return get_waiting(fd);
 }
 
 #define DATA_OR(fd, mine, theirs) \
@@ -804,57 +819,6 @@ NS_EXPORT int recvmmsg(int fd, struct mmsghdr *vec, unsigned n, int flags,
 		recvmmsg_theirs(fd, vec, n, flags, timeout));
 }
 
-/* Between a pipe and a socket, by copying. */
-#define SPLICE_CHUNK 65536u
-static long splice_ours(int in, int out, size_t n, unsigned flags, bool to_sock, struct nsock *ns)
-{
-	char *buf = malloc(SPLICE_CHUNK);
-	ssize_t r, w, done = 0;
-	int dont = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
-
-	if (!buf)
-		return -ENOMEM;
-	if (n > SPLICE_CHUNK)
-		n = SPLICE_CHUNK;
-	if (to_sock) {
-		int avail = 0;
-
-		/* only what certainly fits may leave the pipe */
-		if (dont && libc.ioctl(in, FIONREAD, (long)&avail) == 0 && !avail) {
-			free(buf);
-			return -EAGAIN;
-		}
-		if (nsock_nonblock(ns) || dont) {
-			uint32_t used = fifo_used(&ns->tx), room = ns->s->tx_limit;
-
-			room = used < room ? room - used : 0;
-			if (!room) {
-				free(buf);
-				__atomic_store_n(&ns->s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-				return -EAGAIN;
-			}
-			if (n > room)
-				n = room;
-		}
-		r = libc_errno(libc.read(in, buf, n));
-		for (; r > done; done += w) {
-			w = sock_stream_send(ns, &(struct iovec){ buf + done, (size_t)(r - done) }, 1,
-					     0);
-			if (w < 0)
-				break;
-		}
-		free(buf);
-		return r <= 0 ? r : done;
-	}
-	/* look first; take only what the pipe took */
-	r = sock_stream_recv(ns, &(struct iovec){ buf, n }, 1, MSG_PEEK);
-	w = r > 0 ? libc_errno(libc.write(out, buf, (size_t)r)) : r;
-	if (w > 0)
-		sock_stream_recv(ns, &(struct iovec){ buf, (size_t)w }, 1, MSG_TRUNC);
-	free(buf);
-	return w;
-}
-
 static bool is_pipe(int fd)
 {
 	struct stat st;
@@ -862,36 +826,46 @@ static bool is_pipe(int fd)
 	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
+/* A call that concerns at least one socket of ours, which the stack serves. */
+static long splice_ours(struct nsock *ns, int in, const off64_t *off_in, int out,
+			const off64_t *off_out, size_t n, unsigned flags, bool to_sock)
+{
+	const unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
+
+	if (!n)
+		return 0;
+	if ((flags & ~known) || !is_pipe(to_sock ? in : out) || (to_sock ? off_out : off_in))
+		return -EINVAL;
+	return sock_splice(ns, in, out, n, flags, to_sock);
+}
+
+/* The descriptor's socket if it is a stream of ours. */
+static struct nsock *get_stream(int fd)
+{
+	struct nsock *ns = get_waiting(fd);
+
+	if (!ns || nsock_mode(ns) == SK_STREAM)
+		return ns;
+	nfile_put(&ns->f);
+	return NULL;
+}
+
 NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
 			 unsigned flags)
 {
-	const unsigned known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
-	struct nsock *a = get(in), *b = get(out);
-	bool from = a && nsock_mode(a) == SK_STREAM, to = b && nsock_mode(b) == SK_STREAM;
-	long r;
+	struct nsock *from = get_stream(in), *to = from ? NULL : get_stream(out);
 
-	if ((from || to) && !n)
-		r = 0;
-	else if ((from || to) && (flags & ~known || !is_pipe(from ? out : in)))
-		r = -EINVAL;
-	else if (from)
-		r = off_in ? -EINVAL : splice_ours(in, out, n, flags, false, a);
-	else if (to)
-		r = off_out ? -EINVAL : splice_ours(in, out, n, flags, true, b);
-	else
-		r = libc_errno(libc.splice(in, off_in, out, off_out, n, flags));
-	if (a)
-		nfile_put(&a->f);
-	if (b)
-		nfile_put(&b->f);
-	return libc_result(r);
+	if (from)
+		return OURS(from, splice_ours(from, in, off_in, out, off_out, n, flags, false));
+	if (to)
+		return OURS(to, splice_ours(to, in, off_in, out, off_out, n, flags, true));
+	return libc.splice(in, off_in, out, off_out, n, flags);
 }
 
 /* From a socket: Linux has it for pipes only. */
 static long sendfile_from(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 {
 	struct stat st;
-	int flags;
 
 	if (nsock_mode(ns) != SK_STREAM)
 		return libc_errno(libc.sendfile64(out, in, off, n));
@@ -899,14 +873,10 @@ static long sendfile_from(struct nsock *ns, int out, int in, off64_t *off, size_
 		return -ESPIPE;
 	if (fstat(out, &st) < 0)
 		return -errno;
-	if (!S_ISFIFO(st.st_mode))
-		return -EINVAL;
-	flags = libc.fcntl(out, F_GETFL, 0);
-	return splice_ours(in, out, n, flags >= 0 && (flags & O_NONBLOCK) ? SPLICE_F_NONBLOCK : 0,
-			   false, ns);
+	return S_ISFIFO(st.st_mode) ? sock_splice(ns, in, out, n, 0, false) : -EINVAL;
 }
 
-NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
+static ssize_t sendfile_any(int out, int in, off64_t *off, size_t n)
 {
 	struct nsock *from = get(in);
 
@@ -915,6 +885,20 @@ NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
 	if (from)
 		nfile_put(&from->f); /* between sockets: to ask for what a file has is an error */
 	OURS_OR(out, sock_sendfile(ns, out, in, off, n), libc.sendfile64(out, in, off, n));
+}
+
+/* As libc's it is no cancellation point. */
+NS_EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
+{
+	struct cancel_off none;
+	ssize_t r;
+
+	if (!fd_is_ours(out) && !fd_is_ours(in))
+		return libc.sendfile64(out, in, off, n);
+	cancel_off(&none);
+	r = sendfile_any(out, in, off, n);
+	cancel_on(&none);
+	return r;
 }
 
 NS_EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
