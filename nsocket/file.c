@@ -78,30 +78,49 @@ void nfile_free_rcu(struct nfile *f)
 	file_call_rcu(&f->rcu, nfile_free_cb);
 }
 
-static bool call_rcu_started;
+static bool call_rcu_started; /* atomic; a forked child gets a thread of its own */
 /* Not pthread_once(): a fork in the middle of it would leave the child to wait for a thread that it does
  * not have. */
 static pthread_mutex_t call_rcu_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* The program's signal handlers must not run in a thread that the program does not know. */
-static void call_rcu_thread_start(void)
+static void without_signals(void (*make_thread)(void))
 {
 	sigset_t all, old;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
+	make_thread();
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void call_rcu_thread_make(void)
+{
 	pthread_mutex_lock(&call_rcu_lock);
 	if (!call_rcu_started)
 		get_default_call_rcu_data();
 	/* release: pairs with file_call_rcu() */
 	__atomic_store_n(&call_rcu_started, true, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&call_rcu_lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void call_rcu_thread_start(void)
+{
+	without_signals(call_rcu_thread_make);
 }
 
 void file_fork_child(void)
 {
+	without_signals(call_rcu_after_fork_child); /* it makes a new one, where the parent had one */
 	pthread_mutex_init(&call_rcu_lock, NULL);
+}
+
+bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *head))
+{
+	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_RELAXED))
+		return false;
+	call_rcu(head, fn);
+	return true;
 }
 
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))

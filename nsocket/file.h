@@ -118,6 +118,8 @@ int fd_hide(int fd);
 void fd_hide_close(int fd);
 /* First descriptor >= fd that has an entry, or -1: for close_range() and fork. */
 int fd_next(int fd);
+/* Have fn called by the thread that call_rcu() has here; false: there is none. */
+bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 /* call_rcu() for anything of this library: its thread is made with all signals blocked, and not
  * at all while the process has a single thread (then fn runs at once). */
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));

@@ -97,7 +97,6 @@ void fork_child(void)
 	struct nfile *f;
 
 	urcu_bp_after_fork_child();
-	call_rcu_after_fork_child();
 	file_fork_child();
 	/* Calls of the parent's other threads had references that nobody gives back here: what the child
 	 * closes would stay open. A handler that forks may have one of its own below it. */
@@ -111,7 +110,8 @@ void fork_child(void)
 	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		if (fd_is_protected(fd)) {
-			fd_hide_close(fd);
+			if (fd != share_up_fd())
+				fd_hide_close(fd);
 			continue;
 		}
 		f = nfile_table[fd];

@@ -494,7 +494,8 @@ void share_fork_child(void)
 {
 	struct nsock *ns;
 
-	/* the parent's links to other children; their descriptors are closed with the protected ones */
+	/* the parent's links to other children; their descriptors are closed with the protected ones,
+	 * all but up_sock (fork.c) */
 	links = NULL;
 	shares = NULL;
 	links_ep = -1;
@@ -506,11 +507,10 @@ void share_fork_child(void)
 	if (!fresh)
 		return;
 	up_socks = calloc(fresh->shm->n, sizeof(*up_socks));
-	up_sock = libc.dup(fresh_child); /* the protected numbers go */
-	if (up_sock >= 0)
-		up_sock = libc.fcntl(up_sock, F_SETFD, FD_CLOEXEC) < 0 ? -1 : up_sock;
-	if (up_socks && up_sock >= 0)
+	if (up_socks) {
+		up_sock = fresh_child;
 		up = fresh->shm;
+	}
 	for (int fd = fd_next(0); up && fd >= 0; fd = fd_next(fd + 1)) {
 		ns = shareable(fd);
 		if (!ns || ns->slot >= up->n)
@@ -521,6 +521,11 @@ void share_fork_child(void)
 	}
 	fresh = NULL;
 	fresh_child = -1;
+}
+
+int share_up_fd(void)
+{
+	return up_sock;
 }
 
 void share_post(struct nsock *ns, uint32_t bits)

@@ -50,6 +50,8 @@ bool share_gone(struct nsock *ns);
 bool share_alone(struct nsock *ns);
 /* Child: have the parent move it. 0 or -errno. */
 int share_ask(struct nsock *ns);
+/* Child: its end of the link to the parent, or -1. */
+int share_up_fd(void);
 /* Child: a command for the parent's stack. */
 void share_post(struct nsock *ns, uint32_t bits);
 /* Child: from now on events reach this process. */
