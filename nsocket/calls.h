@@ -135,6 +135,8 @@
 	/* threads and the process */ \
 	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
 	CALL(pid_t, vfork, (void), ()) \
+	CALL(int, clone, (int (*fn)(void *), void *stack, int flags, void *arg, ...), \
+	     (fn, stack, flags, arg)) \
 	CALL(int, daemon, (int nochdir, int noclose), (nochdir, noclose)) \
 	CALL(int, execve, (const char *path, char *const argv[], char *const envp[]), \
 	     (path, argv, envp)) \
@@ -168,6 +170,13 @@
 	CALL(int, seteuid, (uid_t euid), (euid)) \
 	CALL(int, setreuid, (uid_t ruid, uid_t euid), (ruid, euid)) \
 	CALL(int, setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid)) \
+	CALL(int, setgid, (gid_t gid), (gid)) \
+	CALL(int, setegid, (gid_t egid), (egid)) \
+	CALL(int, setregid, (gid_t rgid, gid_t egid), (rgid, egid)) \
+	CALL(int, setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid)) \
+	CALL(int, setgroups, (size_t n, const gid_t *list), (n, list)) \
+	CALL(int, initgroups, (const char *user, gid_t group), (user, group)) \
+	CALL(int, capset, (cap_user_header_t head, const cap_user_data_t data), (head, data)) \
 	CALL_NORETURN(_exit, (int status), (status)) \
 	CALL_NORETURN(_Exit, (int status), (status))
 
@@ -194,7 +203,8 @@
 	ALIAS(ssignal, signal) \
 	ALIAS(bsd_signal, signal) \
 	ALIAS(_IO_popen, popen) \
-	ALIAS(__vfork, vfork)
+	ALIAS(__vfork, vfork) \
+	ALIAS(__clone, clone)
 
 /* CALL(name, (parameters), (arguments)): functions of liburing that make a ring (uring.c). All
  * return an int, -errno if they fail. */
@@ -251,6 +261,7 @@ struct io_uring_params;
 	LEGACY(select, 0) \
 	SYSCALL(execve, 0) \
 	SYSCALL(execveat, 0) \
+	SYSCALL(capset, 0) \
 	LEGACY(vfork, 0)
 
 /* SYSCALL(name, descriptors): those that differ from the wrapper of the name, or that have none: each

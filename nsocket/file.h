@@ -123,7 +123,7 @@ bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *hea
 /* call_rcu() for anything of this library: its thread is made with all signals blocked, and not
  * at all while the process has a single thread (then fn runs at once). */
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
-/* In a child, after liburcu's own. */
+/* In a child: liburcu makes its thread there, where the parent had one. */
 void file_fork_child(void);
 
 /* In the child of a fork, whose only thread is in no call of ours: no reference counts but those of the

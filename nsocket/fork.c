@@ -31,6 +31,7 @@ static bool is_remote(struct nsock *ns, int fd)
 
 void fork_prepare(void)
 {
+	priv_fork_prepare();
 	nsock_handover_each(is_remote, SR_forked);
 	stdio_fork_prepare();
 	ev_fork_prepare();
@@ -50,6 +51,7 @@ void fork_parent(void)
 	pthread_mutex_unlock(&worker.start_lock);
 	ev_fork_parent();
 	stdio_fork_parent();
+	priv_fork_parent();
 }
 
 static void socket_forget(struct nsock *ns)
@@ -121,6 +123,7 @@ void fork_child(void)
 	ns_log_after_fork();
 	ev_fork_child();
 	stdio_fork_child();
+	priv_fork_child();
 }
 
 __attribute__((constructor(102))) static void fork_constructor(void)

@@ -9,6 +9,7 @@
 #define NSOCKET_LIBC_H
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <nsocket/calls.h>
 #include <poll.h>

@@ -376,5 +376,8 @@ void sock_closing(struct nfile *f, int fd);
 
 /* priv.c: the effective user id is about to become this one; (uid_t)-1: it stays. */
 void priv_before_user(uid_t user);
+void priv_fork_prepare(void);
+void priv_fork_parent(void);
+void priv_fork_child(void);
 
 #endif

@@ -25,6 +25,7 @@
 #include <nsocket/init.h>
 #include <nsocket/sock.h>
 #include <nsocket/uring.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -167,14 +168,13 @@ static long fork_by(long nr, long a, long b, long c, long d, long e)
 	return r;
 }
 
-/* Is it a fork? A child in the same memory that waits to exec (vfork) is made one: what it closes
- * would be closed in our table. */
-static bool clone_forks(uint64_t *flags, bool own_stack)
+/* Is it a fork? A child in the same memory whose parent waits until it executes (vfork) is made one:
+ * what it closes would be closed in our table. Nor does the parent wait: the child may want something
+ * of its stack before. */
+static bool clone_forks(uint64_t *flags)
 {
-	if (own_stack)
-		return false;
 	if (*flags & CLONE_VFORK)
-		*flags &= ~(uint64_t)CLONE_VM;
+		*flags &= ~(uint64_t)(CLONE_VM | CLONE_VFORK);
 	return !(*flags & CLONE_VM);
 }
 
@@ -182,7 +182,7 @@ static long own_clone(long flags, long stack, long c, long d, long e, long f)
 {
 	uint64_t use = (uint64_t)flags;
 
-	if (clone_forks(&use, stack != 0))
+	if (!stack && clone_forks(&use)) /* on another stack, the child could not return from here */
 		return fork_by(SYS_clone, (long)use, stack, c, d, e);
 	return libc.syscall(SYS_clone, flags, stack, c, d, e, f);
 }
@@ -196,11 +196,50 @@ static long own_clone3(long arg, long size, long c, long d, long e, long f)
 		return libc.syscall(SYS_clone3, arg, size, c, d, e, f);
 	memcpy(&args, (const void *)arg, (size_t)size);
 	use = args.flags;
-	if (!clone_forks(&use, args.stack != 0))
+	if (args.stack || !clone_forks(&use))
 		return libc.syscall(SYS_clone3, arg, size, c, d, e, f);
 	args.flags = use;
 	return fork_by(SYS_clone3, (long)&args, size, c, d, e);
 }
+
+struct clone_start {
+	int (*fn)(void *arg);
+	void *arg;
+};
+
+static int clone_child(void *arg)
+{
+	const struct clone_start *s = arg;
+
+	fork_child();
+	return s->fn(s->arg);
+}
+
+/* libc's function, which does not run its handlers either. */
+NS_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct clone_start start = { fn, arg };
+	uint64_t use = (uint64_t)flags;
+	pid_t *parent_tid, *child_tid;
+	void *tls;
+	va_list ap;
+	int r, err;
+
+	va_start(ap, arg);
+	parent_tid = va_arg(ap, pid_t *);
+	tls = va_arg(ap, void *);
+	child_tid = va_arg(ap, pid_t *);
+	va_end(ap);
+	if (!fn || !stack || !clone_forks(&use))
+		return libc.clone(fn, stack, flags, arg, parent_tid, tls, child_tid);
+	fork_prepare();
+	r = libc.clone(clone_child, stack, (int)use, &start, parent_tid, tls, child_tid);
+	err = errno;
+	fork_parent();
+	errno = err;
+	return r;
+}
+NS_ALIAS(__clone, clone);
 
 static __attribute__((unused)) long own_fork(long a, long b, long c, long d, long e, long f)
 {

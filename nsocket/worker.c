@@ -76,6 +76,7 @@ static uint64_t leader_until;    /* atomic: when the leader wakes by itself */
 static struct waiter helper_waiter = { .efd = -1 };
 static uint32_t helper_deep;     /* atomic: the helper sleeps without a tick */
 static bool helper_stop;         /* atomic */
+static void (*helper_errand)(void); /* atomic: to be called by the helper, once */
 bool cancel_used;                /* see cleanup.h */
 static bool cancel_held;         /* worker lock: its holder's cancel state is in cancel_old */
 static int cancel_old;           /* worker lock */
@@ -670,6 +671,15 @@ static bool helper_deep_sleep(void)
 	return served;
 }
 
+static void helper_run_errand(void)
+{
+	/* acquire: pairs worker.errand */
+	void (*fn)(void) = __atomic_exchange_n(&helper_errand, NULL, __ATOMIC_ACQUIRE);
+
+	if (fn)
+		fn();
+}
+
 static void *helper_main(void *arg)
 {
 	uint64_t rounds = 0, active = worker_now(), swept = active, now, r;
@@ -677,6 +687,7 @@ static void *helper_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "nstack-helper");
 	while (!__atomic_load_n(&helper_stop, __ATOMIC_ACQUIRE)) {
+		helper_run_errand();
 		now = worker_now();
 		r = __atomic_load_n(&worker.rounds, __ATOMIC_RELAXED);
 		if (r != rounds)
@@ -729,6 +740,16 @@ int worker_helper_start(void)
 	return -err;
 }
 
+bool worker_helper_call(void (*fn)(void))
+{
+	if (!worker.helper_made)
+		return false;
+	/* release: pairs worker.errand - what fn() is to see */
+	__atomic_store_n(&helper_errand, fn, __ATOMIC_RELEASE);
+	waiter_bell(&helper_waiter);
+	return true;
+}
+
 void worker_retry_at(uint64_t when_ns)
 {
 	__atomic_store_n(&worker.retry_at, when_ns, __ATOMIC_SEQ_CST);
@@ -776,6 +797,7 @@ void worker_after_fork_child(void)
 	worker.retry_at = 0;
 	worker.deadline = UINT64_MAX;
 	worker.helper_made = false;
+	helper_errand = NULL;
 	leader = followers = NULL;
 	leader_until = UINT64_MAX;
 	helper_deep = 0;

@@ -102,6 +102,8 @@ void worker_tick(void);
 /* Threads of the library: all signals blocked. 0 or -errno. */
 int worker_helper_start(void);
 void worker_helper_stop(void);
+/* Have the helper call fn() soon; false: there is no helper. One call at a time. */
+bool worker_helper_call(void (*fn)(void));
 /* Have helper_retry() called at that time. */
 void worker_retry_at(uint64_t when_ns);
 /* One more descriptor for it; under the worker lock. Known ones are left alone. */
