@@ -896,6 +896,8 @@ void sock_linger(struct nsock *ns)
 		   false);
 }
 
+#define SHUT_EVENTS (STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP)
+
 int sock_shutdown(struct nsock *ns, int fd, int how)
 {
 	struct shm_session *s = nsock_session(ns);
@@ -908,8 +910,10 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 	if (nsock_mode(ns) != SK_STREAM || !s)
 		return shutdown_idle(ns, fd, how);
 	state = shm_session_state(s);
-	if (state == SHM_S_CLOSED)
+	if (state == SHM_S_CLOSED) {
+		watch_notify(&ns->f, SHUT_EVENTS); /* as in Linux: an edge all the same */
 		return -ENOTCONN;
+	}
 	if (state == SHM_S_CONNECTING)
 		return shutdown_connecting(ns);
 	if (how != SHUT_WR) {
@@ -929,7 +933,7 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 	__atomic_or_fetch(&s->app_flags, af, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&ns->tx_lock);
 	nsock_post(ns, cmd);
-	watch_notify(&ns->f, STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP);
+	watch_notify(&ns->f, SHUT_EVENTS);
 	nsock_wake(ns, 0); /* those who block in other threads look again */
 	return 0;
 }
