@@ -171,6 +171,18 @@ static const struct sweep_name connected6[] = {
 };
 static const struct sweep_level ip6_connected = SWEEP_LEVEL(IPPROTO_IPV6, 85, connected6);
 
+static const struct sweep_name mapped6[] = {
+	{ IPV6_ADDRFORM, "IPV6_ADDRFORM", SWEEP_NO_SET }, /* see address_form */
+	{ IPV6_PATHMTU, "IPV6_PATHMTU", SWEEP_NO_SET },
+	{ 73, "IPV6_MINHOPCOUNT", SWEEP_NO_SET },
+	{ 76, "IPV6_UNICAST_IF", SWEEP_NO_SET },
+	{ IPV6_MTU, "IPV6_MTU", SWEEP_NO_SET },
+	{ IPV6_2292PKTOPTIONS, "IPV6_2292PKTOPTIONS", 0 },
+	{ IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", SWEEP_NO_SET },
+	{ IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS", SWEEP_NO_SET },
+};
+static const struct sweep_level ip6_mapped = SWEEP_LEVEL(IPPROTO_IPV6, 85, mapped6);
+
 static void set_connected(void)
 {
 	static const int vs[] = { -1, 1, 256, 255, 64, 0 };
@@ -197,6 +209,91 @@ static void set_connected(void)
 }
 SCENARIO(ip_options_set_connected, "setsockopt(IPPROTO_IP, IPPROTO_IPV6) on connections", O_BOTH,
 	 set_connected, set_connected)
+
+/* --- an IPv6 socket with IPv4 on the wire ------------------------------------------------------------ */
+
+static const struct sweep_name names_sol[] = {
+	{ SO_SNDBUF, "SO_SNDBUF", SWEEP_VARIES },
+	{ SO_RCVBUF, "SO_RCVBUF", SWEEP_VARIES },
+	{ SO_INCOMING_CPU, "SO_INCOMING_CPU", SWEEP_VARIES },
+	{ SO_MEMINFO, "SO_MEMINFO", SWEEP_VARIES },
+	{ SO_INCOMING_NAPI_ID, "SO_INCOMING_NAPI_ID", SWEEP_VARIES },
+	{ SO_COOKIE, "SO_COOKIE", SWEEP_VARIES },
+};
+static const struct sweep_level socket_level = SWEEP_LEVEL(SOL_SOCKET, 60, names_sol);
+
+/* A connection from a socket of the family, over IPv4, to a listener on [::]; this side's end. */
+static int mapped_connection(int port_index, int client_family)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+	int fd, l;
+
+	if (!o_is_server()) {
+		fd = socket(client_family, SOCK_STREAM, 0);
+		o_sync();
+		len = o_addr_of(&a, client_family == AF_INET ? AF_INET : O_MAPPED, O_SERVER,
+				o_port(port_index));
+		if (connect(fd, (struct sockaddr *)&a, len))
+			o_fail("connect");
+		return fd;
+	}
+	l = socket(AF_INET6, SOCK_STREAM, 0);
+	len = o_any_addr(&a, o_port(port_index));
+	if (bind(l, (struct sockaddr *)&a, len) || listen(l, 5))
+		o_fail("listen");
+	o_sync();
+	fd = accept(l, NULL, NULL);
+	close(l);
+	return fd;
+}
+
+static void mapped_options(void)
+{
+	static const int vs[] = { -1, 1, 256, 255, 64, 0 };
+	int fd = mapped_connection(2, AF_INET6);
+	char c = 'x';
+
+	sweep_get("socket", fd, &socket_level);
+	sweep_get("IPv4", fd, &ip4);
+	sweep_get("IPv6", fd, &ip6);
+	sweep_set("set", fd, &ip4_connected, vs, N(vs));
+	setsockopt(fd, IPPROTO_IP, IP_TTL, &(int){ 64 }, sizeof(int));
+	sweep_set("set IPv6", fd, &ip6_mapped, vs, N(vs));
+	setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &(int){ 64 }, sizeof(int));
+	o_sync();
+	O("send", send(fd, &c, 1, 0));
+	o_wait(fd, POLLIN);
+	O("recv", recv(fd, &c, 1, 0));
+	o_sync();
+	close(fd);
+}
+SCENARIO(mapped_options, "options of every level of an IPv6 socket connected over IPv4", O_V6,
+	 mapped_options, mapped_options)
+
+/* IPV6_ADDRFORM makes it an IPv4 socket. */
+static void address_form(void)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	int fd = mapped_connection(3, AF_INET6);
+	char c = 'x';
+
+	O("IPV6_ADDRFORM to IPv6", setsockopt(fd, IPPROTO_IPV6, IPV6_ADDRFORM, &(int){ AF_INET6 },
+					      sizeof(int)));
+	O("IPV6_ADDRFORM", setsockopt(fd, IPPROTO_IPV6, IPV6_ADDRFORM, &(int){ AF_INET }, sizeof(int)));
+	O("getpeername", getpeername(fd, (struct sockaddr *)&a, &len));
+	o_say("family", "%d, %u bytes", a.ss_family, len);
+	o_say("SO_DOMAIN", "%s", sweep_read(fd, SOL_SOCKET, SO_DOMAIN, 4, false));
+	o_say("IPV6_V6ONLY", "%s", sweep_read(fd, IPPROTO_IPV6, IPV6_V6ONLY, 4, false));
+	O("send", send(fd, &c, 1, 0));
+	o_wait(fd, POLLIN);
+	O("recv", recv(fd, &c, 1, 0));
+	o_sync();
+	close(fd);
+}
+SCENARIO(address_form, "IPV6_ADDRFORM of an IPv6 socket connected over IPv4", O_V6, address_form,
+	 address_form)
 
 /* --- lengths: an option of IPPROTO_IP takes an int or a char ---------------------------------------- */
 

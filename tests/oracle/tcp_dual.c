@@ -178,3 +178,121 @@ static void mapped_client(void)
 	close(fd);
 }
 SCENARIO(mapped, "v4-mapped addresses to bind and to connect", O_V6, mapped_server, mapped_client)
+
+/* Listeners of both families on one port: the most exact one gets the connection. */
+static int listener_on(int family, enum o_who who, const char *label)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_addr_of(&a, family, who, o_port(0));
+	int l = socket(family == AF_INET ? AF_INET : AF_INET6, SOCK_STREAM, 0);
+
+	t_set(l, SOL_SOCKET, SO_REUSEADDR, 1);
+	t_set(l, SOL_SOCKET, SO_REUSEPORT, 1);
+	O(label, bind(l, (struct sockaddr *)&a, len));
+	if (listen(l, 5))
+		o_fail("listen %s", label);
+	o_nonblock(l, true);
+	return l;
+}
+
+static void exact_server(void)
+{
+	static const char *const names[] = { "[::]", "0.0.0.0", "v4", "v6" };
+	int l[4], fd;
+	char label[64];
+
+	for (int round = 0; round < 3; round++) {
+		/* first [::] alone, then beside 0.0.0.0, then beside exact addresses */
+		l[0] = listener_on(AF_INET6, O_ANY, "bind [::]");
+		l[1] = round >= 1 ? listener_on(AF_INET, O_ANY, "bind 0.0.0.0") : -1;
+		l[2] = round >= 2 ? listener_on(AF_INET, O_SERVER, "bind v4") : -1;
+		l[3] = round >= 2 ? listener_on(AF_INET6, O_SERVER, "bind v6") : -1;
+		o_sync();
+		o_sync(); /* the client has connected over IPv4, then IPv6 */
+		for (int i = 0; i < 4; i++) {
+			struct sockaddr_storage a;
+			socklen_t len = sizeof(a);
+
+			while (l[i] >= 0 && (fd = accept(l[i], (struct sockaddr *)&a, &len)) >= 0) {
+				snprintf(label, sizeof(label), "round %d: %s gets a connection over %s",
+					 round, names[i],
+					 a.ss_family == AF_INET6 &&
+					 !IN6_IS_ADDR_V4MAPPED(&((struct sockaddr_in6 *)&a)->sin6_addr) ?
+						 "IPv6" : "IPv4");
+				o_say(label, "%u bytes of an address", len);
+				close(fd);
+				len = sizeof(a);
+			}
+		}
+		for (int i = 0; i < 4; i++)
+			if (l[i] >= 0)
+				close(l[i]);
+		o_sync();
+	}
+}
+
+static void exact_client(void)
+{
+	int fd[2];
+
+	for (int round = 0; round < 3; round++) {
+		o_sync();
+		fd[0] = dial(AF_INET, AF_INET, "connect v4");
+		fd[1] = dial(AF_INET6, AF_INET6, "connect v6");
+		o_sync();
+		o_sync();
+		close(fd[0]);
+		close(fd[1]);
+	}
+}
+SCENARIO(exact, "listeners on [::], 0.0.0.0 and addresses, side by side", O_V6, exact_server,
+	 exact_client)
+
+/* A connection over IPv4 between IPv6 sockets: the same rules as for any. */
+static void ends_server(void)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_any_addr(&a, o_port(0));
+	int l = t_socket(), fd;
+
+	O("bind", bind(l, (struct sockaddr *)&a, len));
+	O("listen", listen(l, 8));
+	o_sync();
+	fd = O_OK("accept", accept(l, NULL, NULL));
+	close(l);
+	o_wait(fd, POLLRDHUP);
+	t_poll("poll", fd);
+	t_recv("recv", fd, 10, 0);
+	t_recv("EOF", fd, 10, 0);
+	o_reset_close(fd);
+	o_sync();
+}
+
+static void ends_client(void)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+	int fd;
+
+	o_sync();
+	fd = dial(AF_INET6, O_MAPPED, "connect mapped");
+	O("connect again", (len = o_addr_of(&a, O_MAPPED, O_SERVER, o_port(0)),
+			    connect(fd, (struct sockaddr *)&a, len)));
+	o_say("IPV6_V6ONLY", "%d", t_get(fd, IPPROTO_IPV6, IPV6_V6ONLY));
+	O("set IPV6_V6ONLY", setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 1 }, sizeof(int)));
+	O("send", send(fd, "hello", 5, MSG_OOB));
+	O("shutdown", shutdown(fd, SHUT_WR));
+	o_wait(fd, POLLHUP);
+	t_poll("poll", fd);
+	t_recv("recv", fd, 10, 0);
+	t_sockname("name", fd);
+	t_peername("peer", fd);
+	O("dissolve", (a.ss_family = AF_UNSPEC, connect(fd, (struct sockaddr *)&a, sizeof(a))));
+	t_sockname("name then", fd);
+	o_sync();
+	len = o_addr_of(&a, O_MAPPED, O_SERVER, o_port(0));
+	O("refused", connect(fd, (struct sockaddr *)&a, len));
+	close(fd);
+}
+SCENARIO(ends, "a connection over IPv4 of IPv6 sockets ends, and the socket goes on", O_V6, ends_server,
+	 ends_client)

@@ -32,8 +32,9 @@ static bool peer_is_gone(void *arg)
 	return state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
 }
 
-static void look(struct dice *d, int fd)
+static void look(struct dice *d, int fd, int ep)
 {
+	struct epoll_event ev = {0};
 	int n = -1, mark = -1;
 
 	o_events(at(d, "events"), o_poll(fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDBAND |
@@ -42,6 +43,8 @@ static void look(struct dice *d, int fd)
 	o_say(at(d, "bytes to read"), "%d", n);
 	o_ret(at(d, "SIOCATMARK"), ioctl(fd, SIOCATMARK, &mark));
 	o_say(at(d, "at the mark"), "%d", mark);
+	o_ret(at(d, "edge"), epoll_wait(ep, &ev, 1, 0));
+	o_events(at(d, "events of the edge"), ev.events);
 }
 
 static void do_send(struct dice *d, int fd, int *in_flight)
@@ -152,10 +155,12 @@ static void act(struct dice *d, int fd, int *in_flight)
 
 static void play(struct dice *d)
 {
-	int fd = o_connected(0), in_flight = 0;
+	int fd = o_connected(0), in_flight = 0, ep = epoll_create1(0);
+	struct epoll_event edges = {.events = EPOLLET | EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP};
 	unsigned mine = o_is_server();
 	bool open[2] = {true, true};
 
+	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &edges);
 	for (d->step = 0; d->step < STEPS + 4; d->step++) {
 		unsigned actor = roll(d, 2);
 		bool ends = d->step >= STEPS && open[actor], reset = !roll(d, 3);
@@ -177,11 +182,12 @@ static void play(struct dice *d)
 		if (fd >= 0 && !open[!mine])
 			o_until(peer_is_gone, &fd);
 		if (fd >= 0)
-			look(d, fd);
+			look(d, fd, ep);
 		o_sync();
 	}
 	if (fd >= 0)
 		close(fd);
+	close(ep);
 	o_sync();
 }
 
