@@ -30,13 +30,20 @@ enum ev_khalf {
 	EV_K_OUTER, /* in the outer with the program's data (nested sets): the kernel reports it */
 };
 
+/* Is an item on the ready list? */
+enum ev_queued {
+	EV_Q_NO,
+	EV_Q_YES,
+	EV_Q_TOLD, /* yes, but what it came for was reported beside its kernel half */
+};
+
 struct ev_set;
 
 /* A member of a set. Fields belong to set->lock except where said. */
 struct ev_item {
 	struct watch watch;          /* on the file's list */
 	struct cds_wfcq_node ready;  /* on the set's ready list while queued */
-	uint32_t queued;             /* atomic: on the ready list (or held by who collects) */
+	uint32_t queued;             /* atomic: enum ev_queued; who collects may hold it instead */
 	uint32_t refs;               /* atomic: membership (until a grace period after), ready list */
 	uint32_t events;             /* atomic: interest (with ERR and HUP) and flags; disarmed: only flags */
 	uint32_t rewatch;            /* atomic: the file's kernel half has to be looked at again */
@@ -151,6 +158,8 @@ int ev_item_create(struct ev_item **out, struct ev_set *s, struct nfile *f, int 
 void ev_item_remove(struct ev_set *s, struct ev_item *it);
 /* Put it on the ready list, if it isn't, and wake somebody: is there anybody? Any context. */
 bool ev_item_queue(struct ev_item *it);
+/* What the stack has is about to be reported beside the kernel half: no edge of its own any more. */
+void ev_item_told(struct ev_item *it);
 /* Is the member ready in the user stack, in bits the item wants? s->lock. */
 uint32_t ev_item_ready(struct ev_item *it);
 /* Write the event out, unless the round has it; handles one-shot. Returns 1, or 0. s->lock. */

@@ -232,6 +232,7 @@ static int inner_event(struct ev_set *s, int epfd, const struct epoll_event *ev,
 		ev_khalf_drop(s, it);
 		return 0;
 	}
+	ev_item_told(it);
 	events = (ev->events & ev_sock_kernel_bits(it->f)) | ev_item_ready(it);
 	if (!events)
 		return 0;

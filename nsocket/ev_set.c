@@ -12,8 +12,9 @@
  * set (a notify() may be on its way), one is its place on the ready list.
  *
  * Ordering: ev.sleep (a sleeper enters its slot, then looks at the list; a notifier appends, then
- * looks at the slots), ev.watch (see ev.h), ev.queued (who takes an item clears queued, then
- * asks for readiness; a notifier reports readiness, then sets queued).
+ * looks at the slots), ev.watch (see ev.h), ev.queued (who takes an item, or reports it beside its
+ * kernel half, changes queued, then asks for readiness; a notifier reports readiness, then sets
+ * queued).
  *
  * Threads: any. Not here: the kernel's half (ev_kernel.c), the calls (ev_epoll.c).
  */
@@ -73,7 +74,7 @@ static void item_free_cb(struct rcu_head *head)
 static bool item_enqueue(struct ev_item *it)
 {
 	/* full barrier: pairs ev.queued - readiness was published before */
-	if (__atomic_exchange_n(&it->queued, 1, __ATOMIC_SEQ_CST))
+	if (__atomic_exchange_n(&it->queued, EV_Q_YES, __ATOMIC_SEQ_CST))
 		return false;
 	__atomic_add_fetch(&it->refs, 1, __ATOMIC_RELAXED); /* the membership holds one */
 	cds_wfcq_enqueue(__cds_wfcq_head_cast(&it->set->ready_head), &it->set->ready_tail, &it->ready);
@@ -296,7 +297,30 @@ static void ready_return(struct ev_set *s, struct ev_item *it)
 static void ready_drop(struct ev_item *it)
 {
 	/* full barrier: pairs ev.queued - cleared before readiness is asked for */
-	__atomic_store_n(&it->queued, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&it->queued, EV_Q_NO, __ATOMIC_SEQ_CST);
+}
+
+static bool queued_change(struct ev_item *it, uint32_t from, uint32_t to)
+{
+	/* full barrier: pairs ev.queued - changed before readiness is asked for */
+	return __atomic_compare_exchange_n(&it->queued, &from, to, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_RELAXED);
+}
+
+void ev_item_told(struct ev_item *it)
+{
+	if (it->events & EPOLLET)
+		queued_change(it, EV_Q_YES, EV_Q_TOLD);
+}
+
+/* Drop a taken item that came for nothing new. */
+static bool ready_told(struct ev_item *it)
+{
+	bool told = queued_change(it, EV_Q_TOLD, EV_Q_NO);
+
+	if (told)
+		item_put(it);
+	return told;
 }
 
 static void ready_bury(struct ev_set *s, struct ev_item *it)
@@ -334,7 +358,7 @@ static uint32_t ready_confirm(struct ev_item *it)
 		return events;
 	ready_drop(it);
 	events = ev_item_ready(it);
-	if (events && __atomic_exchange_n(&it->queued, 1, __ATOMIC_SEQ_CST))
+	if (events && __atomic_exchange_n(&it->queued, EV_Q_YES, __ATOMIC_SEQ_CST))
 		events = 0; /* a notify() queued it again: it comes round */
 	if (!events)
 		item_put(it);
@@ -347,8 +371,8 @@ static int ready_serve(struct ev_set *s, struct ev_item *it, struct epoll_event 
 	bool edge = it->events & EPOLLET;
 	uint32_t events;
 
-	*again = true;
-	if (it->round == s->round)
+	*again = !ready_told(it);
+	if (!*again || it->round == s->round)
 		return 0; /* reported in this call already */
 	if (edge)
 		ready_drop(it); /* before asking: what comes later is a new edge */
@@ -445,7 +469,7 @@ bool ev_set_poll(struct ev_set *s)
 				break; /* once round */
 			if (!first)
 				first = it;
-		} else if (ready_confirm(it)) {
+		} else if (!ready_told(it) && ready_confirm(it)) {
 			ready_return(s, it);
 			ready = true;
 		}
@@ -726,7 +750,7 @@ static void set_fork_child(struct ev_set *s)
 	s->ndead = 0;
 	cds_list_for_each_entry(it, &s->items, member) {
 		cds_wfcq_node_init(&it->ready);
-		it->queued = 0;
+		it->queued = EV_Q_NO;
 		it->refs = 1;
 		it->rewatch = 0;
 		if (it->khalf == EV_K_INNER)

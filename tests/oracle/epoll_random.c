@@ -143,18 +143,6 @@ static void wait_for_events(struct dice *d, struct scene *s)
 			o_events(at(d, "event of %d", i), got[i]);
 }
 
-static void settle_udp(const struct scene *s, bool acted)
-{
-	char c = 0;
-
-	for (int turn = 0; turn < 2; turn++) {
-		if (acted == !turn)
-			send(s->probe, &c, 1, 0);
-		else if (!o_wait(s->probe, POLLIN) || recv(s->probe, &c, 1, 0) != 1)
-			o_fail("the probe does not arrive");
-	}
-}
-
 static void play(struct dice *d)
 {
 	struct scene s = {.ndialed = 0};
@@ -167,10 +155,9 @@ static void play(struct dice *d)
 	if (o_is_server())
 		o_nonblock(s.fd[LISTENER], true);
 	s.fd[EVENT] = eventfd(0, EFD_NONBLOCK);
-	s.probe = o_udp_connected(7, 7);
+	s.probe = random_probe(7);
 	s.ep = epoll_create1(0);
 	o_poll(s.fd[UDP], POLLIN);
-	o_poll(s.probe, POLLIN);
 	o_sync();
 	for (d->step = 0; d->step < STEPS; d->step++) {
 		unsigned what = roll(d, 10);
@@ -179,7 +166,7 @@ static void play(struct dice *d)
 		if (what < 4 && !o_is_server())
 			traffic(&own, &s, "client");
 		if (what < 4)
-			settle_udp(&s, !o_is_server());
+			random_settle(s.probe, !o_is_server());
 		if (o_is_server()) {
 			if (what == 4)
 				traffic(&own, &s, "server");

@@ -25,13 +25,6 @@ static bool sent_is_settled(void *arg)
 	return !left && state != TCP_FIN_WAIT1 && state != TCP_CLOSING && state != TCP_LAST_ACK;
 }
 
-static bool peer_is_gone(void *arg)
-{
-	int state = tcp_state(*(int *)arg);
-
-	return state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
-}
-
 static void look(struct dice *d, int fd, int ep)
 {
 	struct epoll_event ev = {0};
@@ -136,7 +129,7 @@ static void do_other(struct dice *d, int fd)
 
 static void act(struct dice *d, int fd, int *in_flight)
 {
-	unsigned what = roll(d, 20);
+	unsigned what = roll(d, 21);
 	int how;
 
 	if (what < 8) {
@@ -153,34 +146,52 @@ static void act(struct dice *d, int fd, int *in_flight)
 	o_until(sent_is_settled, &fd);
 }
 
+/* The last call on an end, by chance; -1, or what is left to look at. */
+static int end(struct dice *d, int fd)
+{
+	static const char *const names[] = {"close", "reset", "close and linger", "dissolve"};
+	struct linger lg = {.l_onoff = 1, .l_linger = 2};
+	struct sockaddr_storage none = {.ss_family = AF_UNSPEC};
+	unsigned how = roll(d, 4);
+
+	errno = 0;
+	switch (how) {
+	case 1:
+		lg.l_linger = 0; /* fall through */
+	case 2:
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
+		break;
+	case 3:
+		o_ret(at(d, "%s", names[how]), connect(fd, (void *)&none, sizeof(none)));
+		return fd;
+	}
+	o_ret(at(d, "%s", names[how]), close(fd));
+	return -1;
+}
+
 static void play(struct dice *d)
 {
-	int fd = o_connected(0), in_flight = 0, ep = epoll_create1(0);
+	int fd = o_connected(0), probe = random_probe(1), in_flight = 0, ep = epoll_create1(0);
+	unsigned last = 5 + roll(d, STEPS);
 	struct epoll_event edges = {.events = EPOLLET | EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP};
 	unsigned mine = o_is_server();
 	bool open[2] = {true, true};
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &edges);
-	for (d->step = 0; d->step < STEPS + 4; d->step++) {
+	o_sync();
+	for (d->step = 0; d->step < last + 5; d->step++) {
 		unsigned actor = roll(d, 2);
-		bool ends = d->step >= STEPS && open[actor], reset = !roll(d, 3);
+		bool ends = d->step >= last && open[actor];
 		/* who does not act does not throw these */
 		struct dice own = {.state = d->state, .seed = d->seed, .step = d->step};
 
+		if (actor == mine && ends)
+			fd = end(&own, fd);
+		else if (actor == mine && open[mine])
+			act(&own, fd, &in_flight);
 		if (ends)
 			open[actor] = false;
-		if (actor == mine && ends) {
-			if (reset)
-				o_reset_close(fd);
-			else
-				close(fd);
-			fd = -1;
-		} else if (actor == mine && fd >= 0) {
-			act(&own, fd, &in_flight);
-		}
-		o_sync();
-		if (fd >= 0 && !open[!mine])
-			o_until(peer_is_gone, &fd);
+		random_settle(probe, actor == mine);
 		if (fd >= 0)
 			look(d, fd, ep);
 		o_sync();
@@ -188,6 +199,7 @@ static void play(struct dice *d)
 	if (fd >= 0)
 		close(fd);
 	close(ep);
+	close(probe);
 	o_sync();
 }
 

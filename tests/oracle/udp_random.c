@@ -9,19 +9,6 @@
 #define LARGEST 1400 /* no fragments: they take another way, and may be overtaken */
 enum { OWN, PROBE, NOBODY = 3 }; /* ports */
 
-/* A second pair of sockets: what a step sent has arrived when the datagram sent after it has. */
-static void settle(int probe, bool acted)
-{
-	char c = 0;
-
-	for (int turn = 0; turn < 2; turn++) {
-		if (acted == !turn)
-			send(probe, &c, 1, 0);
-		else if (!o_wait(probe, POLLIN) || recv(probe, &c, 1, 0) != 1)
-			o_fail("the probe does not arrive");
-	}
-}
-
 static socklen_t other_side(struct sockaddr_storage *a, int port)
 {
 	return o_addr_of(a, o_family, o_is_server() ? O_CLIENT : O_SERVER, o_port(port));
@@ -181,11 +168,10 @@ static void act(struct dice *d, int fd)
 
 static void play(struct dice *d)
 {
-	int fd = o_udp(OWN), probe = o_udp_connected(PROBE, PROBE);
+	int fd = o_udp(OWN), probe = random_probe(PROBE);
 	unsigned mine = o_is_server();
 
 	o_poll(fd, POLLIN);
-	o_poll(probe, POLLIN);
 	o_sync();
 	for (d->step = 0; d->step < STEPS; d->step++) {
 		unsigned actor = roll(d, 2);
@@ -193,7 +179,7 @@ static void play(struct dice *d)
 
 		if (actor == mine)
 			act(&own, fd);
-		settle(probe, actor == mine);
+		random_settle(probe, actor == mine);
 		look(d, fd);
 		o_sync();
 	}
