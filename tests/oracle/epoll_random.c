@@ -155,7 +155,7 @@ static void play(struct dice *d)
 	if (o_is_server())
 		o_nonblock(s.fd[LISTENER], true);
 	s.fd[EVENT] = eventfd(0, EFD_NONBLOCK);
-	s.probe = random_probe(7);
+	s.probe = probe_open(7);
 	s.ep = epoll_create1(0);
 	o_poll(s.fd[UDP], POLLIN);
 	o_sync();
@@ -166,7 +166,7 @@ static void play(struct dice *d)
 		if (what < 4 && !o_is_server())
 			traffic(&own, &s, "client");
 		if (what < 4)
-			random_settle(s.probe, !o_is_server());
+			probe_settle(s.probe, !o_is_server());
 		if (o_is_server()) {
 			if (what == 4)
 				traffic(&own, &s, "server");

@@ -8,7 +8,7 @@
 #ifndef TESTS_ORACLE_RANDOM_H
 #define TESTS_ORACLE_RANDOM_H
 
-#include "oracle.h"
+#include "probe.h"
 #include <stdarg.h>
 
 struct dice {
@@ -33,28 +33,6 @@ static inline const char *at(const struct dice *d, const char *fmt, ...)
 	vsnprintf(buf + n, sizeof(buf) - n, fmt, ap);
 	va_end(ap);
 	return buf;
-}
-
-/* A pair of UDP sockets beside those of the test: what a step sent has arrived when the datagram sent
- * after it has, and so has what the other side answered at once when the next one comes back. */
-static inline int random_probe(int port_index)
-{
-	int fd = o_udp_connected(port_index, port_index);
-
-	o_poll(fd, POLLIN); /* see o_sync() */
-	return fd;
-}
-
-static inline void random_settle(int probe, bool acted)
-{
-	char c = 0;
-
-	for (int turn = 0; turn < 2; turn++) {
-		if (acted == !turn)
-			send(probe, &c, 1, 0);
-		else if (!o_wait(probe, POLLIN) || recv(probe, &c, 1, 0) != 1)
-			o_fail("the probe does not arrive");
-	}
 }
 
 static inline void for_each_seed(void (*play)(struct dice *d), unsigned first, unsigned last)

@@ -171,7 +171,7 @@ static int end(struct dice *d, int fd)
 
 static void play(struct dice *d)
 {
-	int fd = o_connected(0), probe = random_probe(1), in_flight = 0, ep = epoll_create1(0);
+	int fd = o_connected(0), probe = probe_open(1), in_flight = 0, ep = epoll_create1(0);
 	unsigned last = 5 + roll(d, STEPS);
 	struct epoll_event edges = {.events = EPOLLET | EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP};
 	unsigned mine = o_is_server();
@@ -191,7 +191,7 @@ static void play(struct dice *d)
 			act(&own, fd, &in_flight);
 		if (ends)
 			open[actor] = false;
-		random_settle(probe, actor == mine);
+		probe_settle(probe, actor == mine);
 		if (fd >= 0)
 			look(d, fd, ep);
 		o_sync();

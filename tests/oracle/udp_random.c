@@ -168,7 +168,7 @@ static void act(struct dice *d, int fd)
 
 static void play(struct dice *d)
 {
-	int fd = o_udp(OWN), probe = random_probe(PROBE);
+	int fd = o_udp(OWN), probe = probe_open(PROBE);
 	unsigned mine = o_is_server();
 
 	o_poll(fd, POLLIN);
@@ -179,7 +179,7 @@ static void play(struct dice *d)
 
 		if (actor == mine)
 			act(&own, fd);
-		random_settle(probe, actor == mine);
+		probe_settle(probe, actor == mine);
 		look(d, fd);
 		o_sync();
 	}
