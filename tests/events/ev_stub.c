@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #define EV_FAKE_POLL
+#include "nsocket/cleanup.h"
 #include "tests/unit/ev_fake.h"
 
 #include <dlfcn.h>
@@ -21,6 +22,7 @@ struct stub {
 };
 
 static int pump_fd = -1;
+bool cancel_used = true; /* nobody looks after pthread_cancel() here */
 
 static uint32_t stub_poll(struct nfile *f)
 {
