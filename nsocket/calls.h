@@ -103,6 +103,15 @@
 	CALL(int, __dprintf_chk, (int fd, int flag, const char *format, ...), (fd, flag, format)) \
 	CALL(int, __vdprintf_chk, (int fd, int flag, const char *format, va_list ap), \
 	     (fd, flag, format, ap)) \
+	/* done by libc behind the program's back: the socket is made the kernel's before */ \
+	CALL(int, aio_read, (struct aiocb *cb), (cb)) \
+	CALL(int, aio_write, (struct aiocb *cb), (cb)) \
+	CALL(int, lio_listio, (int mode, struct aiocb *const list[], int n, struct sigevent *sig), \
+	     (mode, list, n, sig)) \
+	CALL(int, aio_read64, (struct aiocb64 *cb), (cb)) \
+	CALL(int, aio_write64, (struct aiocb64 *cb), (cb)) \
+	CALL(int, lio_listio64, (int mode, struct aiocb64 *const list[], int n, struct sigevent *sig), \
+	     (mode, list, n, sig)) \
 	/* events (ev_*.c) */ \
 	CALL(int, epoll_create, (int size), (size)) \
 	CALL(int, epoll_create1, (int flags), (flags)) \

@@ -8,6 +8,7 @@
 #ifndef NSOCKET_LIBC_H
 #define NSOCKET_LIBC_H
 
+#include <aio.h>
 #include <errno.h>
 #include <linux/capability.h>
 #include <netinet/in.h>

@@ -253,14 +253,13 @@ static void owner_mirror(int fd, int cmd, long arg)
 	nfile_put(&ns->f);
 }
 
-/* SIGIO is the kernel's: it is to see every event. */
-static void async_to_kernel(int fd)
+static void to_kernel(int fd, enum sock_reason why)
 {
 	struct nsock *ns = get(fd);
 
 	if (!ns)
 		return;
-	nsock_handover(ns, fd, SR_option);
+	nsock_handover(ns, fd, why);
 	nfile_put(&ns->f);
 }
 
@@ -269,7 +268,7 @@ static int fcntl_any(int fd, int cmd, long arg)
 	int r;
 
 	if (cmd == F_SETFL && (arg & O_ASYNC))
-		async_to_kernel(fd);
+		to_kernel(fd, SR_option); /* SIGIO: the kernel is to see every event */
 	r = libc.fcntl64(fd, cmd, arg);
 	if (r < 0)
 		return r;
@@ -626,15 +625,10 @@ static void rights_pass(const struct msghdr *msg)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
-			struct nsock *ns;
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			ns = get(fd);
-			if (ns) {
-				nsock_handover(ns, fd, SR_passed);
-				nfile_put(&ns->f);
-			}
+			to_kernel(fd, SR_passed);
 		}
 	}
 }
@@ -955,6 +949,45 @@ NS_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int f
 	return n > room || !fd_is_ours(fd) ?
 	       libc.__recvfrom_chk(fd, buf, n, room, flags, addr, len) :
 	       recvfrom(fd, buf, n, flags, addr, len);
+}
+
+/* --- POSIX AIO ------------------------------------------------------------------------------------- */
+
+/* libc has threads for it, whose reads and writes nothing diverts. */
+NS_EXPORT int aio_read(struct aiocb *cb)
+{
+	to_kernel(cb->aio_fildes, SR_aio);
+	return libc.aio_read(cb);
+}
+
+NS_EXPORT int aio_write(struct aiocb *cb)
+{
+	to_kernel(cb->aio_fildes, SR_aio);
+	return libc.aio_write(cb);
+}
+
+NS_EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sig)
+{
+	for (int i = 0; i < n; i++)
+		if (list[i] && list[i]->aio_lio_opcode != LIO_NOP)
+			to_kernel(list[i]->aio_fildes, SR_aio);
+	return libc.lio_listio(mode, list, n, sig);
+}
+
+/* The same structure under a second name (LP64 only). */
+NS_EXPORT int aio_read64(struct aiocb64 *cb)
+{
+	return aio_read((struct aiocb *)cb);
+}
+
+NS_EXPORT int aio_write64(struct aiocb64 *cb)
+{
+	return aio_write((struct aiocb *)cb);
+}
+
+NS_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int n, struct sigevent *sig)
+{
+	return lio_listio(mode, (struct aiocb *const *)list, n, sig);
 }
 
 /* --- the process ----------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 /* tests/oracle/syscall.c - sockets by number, by libc's other names, and by its rarer functions */
 #include "oracle.h"
 
+#include <aio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -503,6 +504,63 @@ static void moved_client(void)
 }
 SCENARIO(raw_move, "syscall(2): sendfile and splice; what moves data otherwise, on a socket", O_BOTH, moved_server,
 	 moved_client)
+
+/* --- POSIX AIO ------------------------------------------------------------------------------------------- */
+
+static void aio_end(const char *label, struct aiocb *cb)
+{
+	const struct aiocb *list[] = { cb };
+	struct timespec t = { 5, 0 };
+
+	while (aio_error(cb) == EINPROGRESS && !aio_suspend(list, 1, &t))
+		;
+	if (aio_error(cb) == EINPROGRESS)
+		o_say(label, "in progress");
+	else if (aio_error(cb))
+		o_errno(label, aio_error(cb));
+	else
+		o_say(label, "%zd", aio_return(cb));
+}
+
+static void aio_on(const char *name, int fd)
+{
+	char in[8] = "", out[8] = "abcdefg", more[8] = "hijklmn", label[40];
+	struct aiocb get = { .aio_fildes = fd, .aio_buf = in, .aio_nbytes = 4, .aio_lio_opcode = LIO_READ };
+	struct aiocb put = { .aio_fildes = fd, .aio_buf = out, .aio_nbytes = 4, .aio_lio_opcode = LIO_WRITE };
+	struct aiocb next = { .aio_fildes = fd, .aio_buf = more, .aio_nbytes = 4, .aio_lio_opcode = LIO_WRITE };
+	struct aiocb *list[] = { NULL, &next };
+
+	snprintf(label, sizeof(label), "%s: aio_write", name);
+	O(label, aio_write(&put));
+	snprintf(label, sizeof(label), "%s: written", name);
+	aio_end(label, &put);
+	snprintf(label, sizeof(label), "%s: lio_listio", name);
+	O(label, lio_listio(LIO_WAIT, list, 2, NULL));
+	snprintf(label, sizeof(label), "%s: aio_read", name);
+	O(label, aio_read(&get));
+	snprintf(label, sizeof(label), "%s: read", name);
+	aio_end(label, &get);
+	snprintf(label, sizeof(label), "%s: bytes", name);
+	o_bytes(label, in, 4);
+	o_wait_bytes(fd, 4);
+	snprintf(label, sizeof(label), "%s: recv", name);
+	O(label, recv(fd, in, 4, 0));
+	o_sync();
+}
+
+static void aio(void)
+{
+	int fd = o_connected(0);
+
+	aio_on("tcp", fd);
+	O("close", close(fd));
+	fd = o_udp_connected(1, 1);
+	o_poll(fd, POLLIN);
+	o_sync();
+	aio_on("udp", fd);
+	O("close udp", close(fd));
+}
+SCENARIO(posix_aio, "POSIX AIO: aio_read(), aio_write(), lio_listio()", O_BOTH, aio, aio)
 
 static void port_of(const char *label, int fd)
 {
