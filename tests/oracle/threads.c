@@ -632,6 +632,30 @@ static void at_once_client(void)
 }
 SCENARIO(at_once, "64 threads in accept() and connect() at once", O_BOTH, at_once_server, at_once_client)
 
+/* The very first calls of a program, by all its threads. */
+O_CHILD(first_calls)
+{
+	(void)argc;
+	(void)argv;
+	at_once(echo_client, -1);
+	return 0;
+}
+
+static void run_first_calls(void *arg)
+{
+	(void)arg;
+	execl(o_self(), o_self(), "--child", "first_calls", NULL);
+	_exit(99);
+}
+
+static void first_calls_client(void)
+{
+	o_sync();
+	o_fork("the program", run_first_calls, NULL);
+}
+SCENARIO(first_calls, "64 threads that make a program's first calls at once", O_BOTH, at_once_server,
+	 first_calls_client)
+
 /* One socket, both directions, four threads each way: every byte arrives once. */
 struct shared {
 	pthread_t thread;
