@@ -598,6 +598,143 @@ static void accept_server(void)
 SCENARIO(accepts, "calls that wait for a connection: O_NONBLOCK, time-outs, signals, cancellation", O_V4,
 	 accept_server, NULL)
 
+/* --- what another thread, or the peer, does meanwhile --------------------------------------------------- */
+
+enum { SHUT_READ, SHUT_WRITE, SHUT_BOTH, PEER_DATA, PEER_END, PEER_RESET, REPLACED, WAYS };
+static const char *const way_names[WAYS] = { "SHUT_RD", "SHUT_WR", "SHUT_RDWR", "data",
+	"the peer's end", "a reset", "its number replaced by dup2(), then data" };
+
+static void do_meanwhile(int way, int fd)
+{
+	switch (way) {
+	case SHUT_READ:
+	case SHUT_WRITE:
+	case SHUT_BOTH:
+		shutdown(fd, way == SHUT_READ ? SHUT_RD : way == SHUT_WRITE ? SHUT_WR : SHUT_RDWR);
+		break;
+	case REPLACED:
+		dup2(spare[0], fd);
+		break;
+	}
+}
+
+static void ended_by(const struct call *c, int way, int fd)
+{
+	struct task t;
+
+	set = ev_set();
+	ev_add(set, fd, EPOLLIN | EPOLLRDHUP, 1);
+	start(&t, c, fd);
+	do_meanwhile(way, fd);
+	if (way == SHUT_WRITE)
+		say_bool("goes on after SHUT_WR", &t, !ended_within(&t, 40));
+	if (way != SHUT_READ && way != SHUT_BOTH)
+		o_sync();
+	if (!ended_within(&t, SOON))
+		o_fail("%s does not end: %s", c->name, way_names[way]);
+	say(way_names[way], &t);
+	if (way == SHUT_READ || way == SHUT_BOTH)
+		o_sync();
+	close(fd);
+	close(set);
+}
+
+static void watch_each(const struct call *c, int ways)
+{
+	for (; c->name; c++)
+		for (int way = 0; way < ways; way++)
+			ended_by(c, way, o_connected(0));
+}
+
+static void act_each(const struct call *c, int ways)
+{
+	for (; c->name; c++)
+		for (int way = 0; way < ways; way++) {
+			int fd = o_connected(0);
+
+			o_sync();
+			if (way == PEER_DATA || way == REPLACED)
+				ev_give(fd, 10);
+			if (way == PEER_RESET)
+				o_reset_close(fd);
+			else
+				close(fd);
+		}
+}
+
+static void meanwhile_watch(void)
+{
+	if (pipe(spare))
+		o_fail("pipe");
+	watch_each(stream_readers, WAYS);
+	watch_each(waits, REPLACED); /* that one would wait for the pipe */
+	close(spare[0]);
+	close(spare[1]);
+}
+
+static void meanwhile_act(void)
+{
+	act_each(stream_readers, WAYS);
+	act_each(waits, REPLACED);
+}
+SCENARIO(meanwhile_server, "calls that wait while the socket is shut down, replaced, reset: accepted", O_V4,
+	 meanwhile_watch, meanwhile_act)
+SCENARIO(meanwhile_client, "calls that wait while the socket is shut down, replaced, reset: connected", O_V4,
+	 meanwhile_act, meanwhile_watch)
+
+static void datagram_meanwhile(void)
+{
+	int fd;
+
+	for (const struct call *c = datagram_readers; c->name; c++)
+		for (int way = 0; way <= SHUT_BOTH; way += 2) {
+			fd = o_udp_connected(0, 1);
+			ended_by(c, way, fd);
+		}
+}
+
+static void datagram_meanwhile_act(void)
+{
+	for (const struct call *c = datagram_readers; c->name; c++)
+		for (int way = 0; way <= SHUT_BOTH; way += 2)
+			o_sync();
+}
+SCENARIO(datagram_meanwhile, "calls that wait for a datagram while the socket is shut down", O_V4,
+	 datagram_meanwhile, datagram_meanwhile_act)
+
+static const struct call some_writers[] = { { "send", by_send }, { "splice", by_splice_out } };
+
+static void full_meanwhile(void)
+{
+	static const int ways[] = { SHUT_BOTH, PEER_RESET };
+
+	signal(SIGPIPE, SIG_IGN);
+	if (pipe(spare) || write(spare[1], bytes, sizeof(bytes)) != sizeof(bytes))
+		o_fail("pipe");
+	for (int i = 0; i < 4; i++) {
+		int fd = o_connected(0);
+
+		t_set(fd, SOL_SOCKET, SO_SNDBUF, 16384);
+		fill(fd);
+		ended_by(&some_writers[i / 2], ways[i % 2], fd);
+	}
+	signal(SIGPIPE, SIG_DFL);
+	close(spare[0]);
+	close(spare[1]);
+}
+
+static void full_act(void)
+{
+	for (int i = 0; i < 4; i++) {
+		int fd = o_connected(0);
+
+		o_sync();
+		o_reset_close(fd);
+	}
+}
+SCENARIO(full_meanwhile, "calls that wait for room while the socket is shut down, reset", O_V4, full_act,
+	 full_meanwhile)
+
 /* --- calls that need not wait ------------------------------------------------------------------------------ */
 
 static long by_close(int fd)
