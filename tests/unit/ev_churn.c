@@ -191,7 +191,6 @@ static void fork_one(void)
 	pid = fork();
 	if (!pid) {
 		urcu_bp_after_fork_child();
-		call_rcu_after_fork_child();
 		file_fork_child();
 		for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1))
 			if (!fd_is_protected(fd))
