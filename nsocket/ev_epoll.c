@@ -228,12 +228,12 @@ static int ctl_ours(struct ev_set *s, int epfd, int op, struct nfile *f, int fd,
 		return r;
 	if (op == EPOLL_CTL_ADD && f->kind == NF_SOCK)
 		nsock_poll(f); /* may start the stack: not under the set's lock */
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	if (s->resync)
 		ev_kernel_resync(s, epfd);
 	if (ev_sock_kernel_only(f)) {
 		r = ctl_kernel_only(s, epfd, op, f, fd, ev);
-		pthread_mutex_unlock(&s->lock);
+		lock_give(&s->lock);
 		return r;
 	}
 	it = op == EPOLL_CTL_ADD ? NULL : ev_item_find(s, f, fd);
@@ -247,7 +247,7 @@ static int ctl_ours(struct ev_set *s, int epfd, int op, struct nfile *f, int fd,
 		r = ctl_mod(s, epfd, it, ev);
 	else
 		ctl_del(s, epfd, it);
-	pthread_mutex_unlock(&s->lock);
+	lock_give(&s->lock);
 	return r;
 }
 
@@ -344,7 +344,7 @@ static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int 
 	int n = 0, kernel = 0, room;
 	bool ask;
 
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	if (s->resync)
 		ev_kernel_resync(s, epfd);
 	s->round++;
@@ -360,7 +360,7 @@ static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int 
 	n += ev_ready_collect(s, evs + n, max - n);
 	if (!n && ask) /* the list had nothing true */
 		n = kernel = ev_kernel_collect(s, epfd, evs, max);
-	pthread_mutex_unlock(&s->lock);
+	lock_give(&s->lock);
 	return n ? n : kernel;
 }
 

@@ -456,7 +456,7 @@ bool ev_set_poll(struct ev_set *s)
 
 	if (ev_ready_empty(s))
 		return false;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	while (!ready && (it = ready_take(s))) {
 		if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED)) {
 			ready_bury(s, it);
@@ -474,7 +474,7 @@ bool ev_set_poll(struct ev_set *s)
 			ready = true;
 		}
 	}
-	pthread_mutex_unlock(&s->lock);
+	lock_give(&s->lock);
 	return ready;
 }
 
@@ -627,10 +627,10 @@ static void file_leave_sets(struct nfile *f)
 		/* Only items can be here: a poll() in progress holds a reference to the file. */
 		it = caa_container_of(f->watches.next, struct ev_item, watch.node);
 		s = it->set;
-		pthread_mutex_lock(&s->lock);
+		lock_take(&s->lock);
 		/* Its kernel half leaves with the descriptor; by number it could hit another. */
 		ev_item_remove(s, it);
-		pthread_mutex_unlock(&s->lock);
+		lock_give(&s->lock);
 	}
 }
 
@@ -638,9 +638,9 @@ void ev_file_release(struct nfile *f)
 {
 	if (cds_list_empty(&f->watches))
 		return;
-	pthread_mutex_lock(&ev_global);
+	lock_take(&ev_global);
 	file_leave_sets(f);
-	pthread_mutex_unlock(&ev_global);
+	lock_give(&ev_global);
 }
 
 static void set_release(struct nfile *f)
@@ -648,14 +648,14 @@ static void set_release(struct nfile *f)
 	struct ev_set *s = ev_set_of(f);
 	struct ev_item *it, *next;
 
-	pthread_mutex_lock(&ev_global);
+	lock_take(&ev_global);
 	file_leave_sets(f);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	cds_list_for_each_entry_safe(it, next, &s->items, member)
 		ev_item_remove(s, it);
-	pthread_mutex_unlock(&s->lock);
+	lock_give(&s->lock);
 	cds_list_del(&s->all);
-	pthread_mutex_unlock(&ev_global);
+	lock_give(&ev_global);
 	ev_kernel_close(s);
 	file_call_rcu(&f->rcu, set_free_cb);
 }
@@ -675,9 +675,9 @@ int ev_set_create(struct ev_set **out)
 	s->bell = -1;
 	if (getrandom(&s->magic, sizeof(s->magic), GRND_NONBLOCK) != sizeof(s->magic))
 		s->magic = worker_now() ^ ((uint64_t)(uintptr_t)s << 16);
-	pthread_mutex_lock(&ev_global);
+	lock_take(&ev_global);
 	cds_list_add_tail(&s->all, &ev_sets);
-	pthread_mutex_unlock(&ev_global);
+	lock_give(&ev_global);
 	*out = s;
 	return 0;
 }
@@ -690,12 +690,12 @@ static struct ev_set *sets_trylock(void)
 	struct ev_set *s, *held;
 
 	cds_list_for_each_entry(s, &ev_sets, all) {
-		if (!pthread_mutex_trylock(&s->lock))
+		if (lock_try(&s->lock))
 			continue;
 		cds_list_for_each_entry(held, &ev_sets, all) {
 			if (held == s)
 				break;
-			pthread_mutex_unlock(&held->lock);
+			lock_give(&held->lock);
 		}
 		return s;
 	}
@@ -707,10 +707,10 @@ void ev_fork_prepare(void)
 	struct ev_set *busy;
 
 	/* Nested sets are locked outer first, which the list's order doesn't know: so all or none */
-	pthread_mutex_lock(&ev_global);
+	lock_take(&ev_global);
 	while ((busy = sets_trylock())) {
-		pthread_mutex_lock(&busy->lock);
-		pthread_mutex_unlock(&busy->lock);
+		lock_take(&busy->lock);
+		lock_give(&busy->lock);
 	}
 }
 
@@ -721,9 +721,9 @@ void ev_fork_parent(void)
 	cds_list_for_each_entry(s, &ev_sets, all) {
 		/* the child may add members of the kernel to the shared outer */
 		__atomic_store_n(&s->kernel, true, __ATOMIC_RELAXED);
-		pthread_mutex_unlock(&s->lock);
+		lock_give(&s->lock);
 	}
-	pthread_mutex_unlock(&ev_global);
+	lock_give(&ev_global);
 }
 
 static void set_fork_child(struct ev_set *s)
@@ -772,7 +772,7 @@ void ev_fork_child(void)
 	}
 	cds_list_for_each_entry(s, &ev_sets, all) {
 		set_fork_child(s);
-		pthread_mutex_unlock(&s->lock);
+		lock_give(&s->lock);
 	}
-	pthread_mutex_unlock(&ev_global);
+	lock_give(&ev_global);
 }

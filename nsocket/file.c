@@ -96,12 +96,12 @@ static void without_signals(void (*make_thread)(void))
 
 static void call_rcu_thread_make(void)
 {
-	pthread_mutex_lock(&call_rcu_lock);
+	lock_take(&call_rcu_lock);
 	if (!call_rcu_started)
 		get_default_call_rcu_data();
 	/* release: pairs with file_call_rcu() */
 	__atomic_store_n(&call_rcu_started, true, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&call_rcu_lock);
+	lock_give(&call_rcu_lock);
 }
 
 static void call_rcu_thread_start(void)
@@ -298,19 +298,19 @@ void fd_hide_close(int fd)
 
 void watch_add(struct nfile *f, struct watch *w)
 {
-	pthread_mutex_lock(&f->watch_lock);
+	lock_take(&f->watch_lock);
 	if (w->exclusive)
 		cds_list_add_tail_rcu(&w->node, &f->watches);
 	else
 		cds_list_add_rcu(&w->node, &f->watches);
-	pthread_mutex_unlock(&f->watch_lock);
+	lock_give(&f->watch_lock);
 }
 
 void watch_del(struct nfile *f, struct watch *w)
 {
-	pthread_mutex_lock(&f->watch_lock);
+	lock_take(&f->watch_lock);
 	cds_list_del_rcu(&w->node);
-	pthread_mutex_unlock(&f->watch_lock);
+	lock_give(&f->watch_lock);
 }
 
 /* Changes of state concern everybody, as in Linux. */

@@ -11,6 +11,7 @@
 #ifndef NSOCKET_FILE_H
 #define NSOCKET_FILE_H
 
+#include <nsocket/lock.h>
 #include <nstack/barrier.h>
 #include <pthread.h>
 #include <stdbool.h>

@@ -35,7 +35,7 @@ void fork_prepare(void)
 	nsock_handover_each(is_remote, SR_forked);
 	stdio_fork_prepare();
 	ev_fork_prepare();
-	pthread_mutex_lock(&worker.start_lock);
+	lock_take(&worker.start_lock);
 	worker_lock();
 	share_fork_prepare();
 	call_rcu_before_fork();
@@ -48,7 +48,7 @@ void fork_parent(void)
 	call_rcu_after_fork_parent();
 	share_fork_parent();
 	worker_unlock();
-	pthread_mutex_unlock(&worker.start_lock);
+	lock_give(&worker.start_lock);
 	ev_fork_parent();
 	stdio_fork_parent();
 	priv_fork_parent();
@@ -124,6 +124,7 @@ void fork_child(void)
 	ev_fork_child();
 	stdio_fork_child();
 	priv_fork_child();
+	lock_fork_child();
 }
 
 __attribute__((constructor(102))) static void fork_constructor(void)

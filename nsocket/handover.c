@@ -190,16 +190,16 @@ static int stream_handover(struct nsock *ns, int fd, enum sock_reason why)
 {
 	int err = 0;
 
-	pthread_mutex_lock(&ns->lock);
-	pthread_mutex_lock(&ns->rx_lock);
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->lock);
+	lock_take(&ns->rx_lock);
+	lock_take(&ns->tx_lock);
 	if (nsock_mode(ns) == SK_STREAM)
 		err = stream_move(ns, fd);
-	pthread_mutex_unlock(&ns->tx_lock);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->tx_lock);
+	lock_give(&ns->rx_lock);
 	if (!err)
 		nsock_to_kernel(ns, why);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!err)
 		nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
 	return err;
@@ -259,9 +259,9 @@ static void dgrams_deliver(struct nsock *ns)
 
 static void dgram_handover(struct nsock *ns, enum sock_reason why)
 {
-	pthread_mutex_lock(&ns->lock);
-	pthread_mutex_lock(&ns->rx_lock);
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->lock);
+	lock_take(&ns->rx_lock);
+	lock_take(&ns->tx_lock);
 	worker_lock();
 	if (ns->s && worker.st) {
 		if (ns->port_held)
@@ -273,17 +273,17 @@ static void dgram_handover(struct nsock *ns, enum sock_reason why)
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();
-	pthread_mutex_unlock(&ns->tx_lock);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->tx_lock);
+	lock_give(&ns->rx_lock);
 	nsock_to_kernel(ns, why);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
 }
 
 /* New connections are the kernel's; both are accepted from as long as the socket is open. */
 static void listener_handover(struct nsock *ns, enum sock_reason why)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	worker_lock();
 	if (ns->port_held && worker.st) {
 		ports_release(ns->proto, &ns->held);
@@ -294,15 +294,15 @@ static void listener_handover(struct nsock *ns, enum sock_reason why)
 	if (!ns->rejected)
 		nsock_to_kernel(ns, why);
 	ns->retry_ns = 0;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 static void new_handover(struct nsock *ns, enum sock_reason why)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (nsock_mode(ns) == SK_NEW)
 		nsock_to_kernel(ns, why);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 /* A descriptor of the shadow that no other thread closes meanwhile. */
@@ -423,8 +423,8 @@ static ssize_t rest(struct nsock *ns, const struct iovec *iov, size_t n, size_t 
 /* The session is gone before the mode says so; the lock is held in between. */
 static bool is_kernel(struct nsock *ns)
 {
-	pthread_mutex_lock(&ns->lock);
-	pthread_mutex_unlock(&ns->lock);
+	lock_take(&ns->lock);
+	lock_give(&ns->lock);
 	return nsock_mode(ns) == SK_KERNEL;
 }
 

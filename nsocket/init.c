@@ -450,7 +450,7 @@ bool worker_start(void)
 
 	if (state != WORKER_NONE || !init_ready())
 		return state == WORKER_RUNNING;
-	pthread_mutex_lock(&worker.start_lock);
+	lock_take(&worker.start_lock);
 	if (worker.state == WORKER_NONE) {
 		inside++;
 		err = start();
@@ -460,7 +460,7 @@ bool worker_start(void)
 		helper_begin();
 		inside--;
 	}
-	pthread_mutex_unlock(&worker.start_lock);
+	lock_give(&worker.start_lock);
 	return worker_running();
 }
 

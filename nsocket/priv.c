@@ -159,7 +159,7 @@ static void identity_begin(void)
 {
 	if (!may_differ())
 		return;
-	pthread_mutex_lock(&identity_lock);
+	lock_take(&identity_lock);
 	identity_held = true;
 	threads_follow();
 }
@@ -168,19 +168,19 @@ static int identity_end(int result)
 {
 	if (identity_held) {
 		identity_held = false;
-		pthread_mutex_unlock(&identity_lock);
+		lock_give(&identity_lock);
 	}
 	return result;
 }
 
 void priv_fork_prepare(void)
 {
-	pthread_mutex_lock(&identity_lock);
+	lock_take(&identity_lock);
 }
 
 void priv_fork_parent(void)
 {
-	pthread_mutex_unlock(&identity_lock);
+	lock_give(&identity_lock);
 }
 
 void priv_fork_child(void)

@@ -531,10 +531,10 @@ int share_up_fd(void)
 void share_post(struct nsock *ns, uint32_t bits)
 {
 	if (bits & SOCK_CMD_CLOSE) {
-		pthread_mutex_lock(&up_lock);
+		lock_take(&up_lock);
 		if (up_socks)
 			up_socks[ns->slot] = NULL;
-		pthread_mutex_unlock(&up_lock);
+		lock_give(&up_lock);
 	}
 	if (!up || up_lost)
 		return;
@@ -551,7 +551,7 @@ static uint32_t phase_of(const struct nsock *ns)
 /* The parent has moved it: the shadow is the connection. */
 static void child_moved(struct nsock *ns)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (ns->remote) {
 		share_post(ns, SOCK_CMD_CLOSE);
 		ns->remote = false;
@@ -559,7 +559,7 @@ static void child_moved(struct nsock *ns)
 		__atomic_store_n(&ns->s, NULL, __ATOMIC_RELEASE);
 		nsock_to_kernel(ns, SR_forked);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
 }
 
@@ -654,11 +654,11 @@ static void child_events(bool lost)
 	for (uint32_t i = 0; i < up->n; i++) {
 		uint32_t ev = __atomic_exchange_n(&up->slot[i].events, 0, __ATOMIC_SEQ_CST);
 
-		pthread_mutex_lock(&up_lock);
+		lock_take(&up_lock);
 		ns = up_socks[i];
 		if (ns && !nfile_tryget(&ns->f))
 			ns = NULL;
-		pthread_mutex_unlock(&up_lock);
+		lock_give(&up_lock);
 		if (!ns)
 			continue;
 		child_event(ns, ev, lost);
@@ -691,7 +691,7 @@ void share_listen(void)
 
 	if (__atomic_load_n(&up_thread, __ATOMIC_ACQUIRE) || !up)
 		return;
-	pthread_mutex_lock(&up_lock);
+	lock_take(&up_lock);
 	if (!up_thread) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_BLOCK, &all, &old);
@@ -701,5 +701,5 @@ void share_listen(void)
 		}
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
-	pthread_mutex_unlock(&up_lock);
+	lock_give(&up_lock);
 }

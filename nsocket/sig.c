@@ -8,6 +8,8 @@
  * of the program by handler_run(), which notes it (worker_interrupted()). What the program asks
  * about its handlers is answered as it set them.
  *
+ * A handler may use sockets itself, and fork: it waits while its thread holds a lock of ours (lock.h).
+ *
  * Signals by which the processor reports a fault do not end waits and are left alone; so is whatever
  * is installed past these functions. ppoll() also ends when such a handler ran: then the call is
  * restarted if all of them have SA_RESTART.
@@ -20,6 +22,10 @@
 #include "nsocket/worker.h"
 
 #include <errno.h>
+#include <nsocket/lock.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #define SIGNALS 65 /* the kernel's, 1 to 64 */
 #define BIT(sig) (1ull << ((sig) - 1))
@@ -51,11 +57,34 @@ static void handler_put(int sig, struct handler h)
 	__atomic_store_n(&handlers[sig].fn, h.fn, __ATOMIC_RELEASE);
 }
 
+/* This thread holds a lock of ours: let the kernel call again when it has given it back. Until then the
+ * signal is blocked, so that those after it keep their order. */
+static bool deferred(int sig, int flags, siginfo_t *info, ucontext_t *context)
+{
+	int err = errno;
+	bool queued;
+
+	/* blocked already: that it came is up to a mask for one call, such as ppoll()'s */
+	if (!lock_state.held || sigismember(&context->uc_sigmask, sig) == 1 ||
+	    (flags & (int)(SA_NODEFER | SA_RESETHAND)))
+		return false;
+	queued = syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), sig, info) == 0;
+	errno = err;
+	if (queued) {
+		sigaddset(&context->uc_sigmask, sig);
+		lock_state.deferred |= BIT(sig);
+	}
+	return queued;
+}
+
 static void handler_run(int sig, siginfo_t *info, void *context)
 {
 	struct handler h = handler_get(sig);
-	struct worker_call outer = worker_call_save();
+	struct worker_call outer;
 
+	if (deferred(sig, h.flags, info, context))
+		return;
+	outer = worker_call_save();
 	h.fn(sig, info, context); /* one that wants the number only ignores the rest */
 	worker_call_restore(&outer, h.flags & SA_RESTART);
 }

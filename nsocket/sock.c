@@ -289,10 +289,10 @@ void nsock_wake(struct nsock *ns, uint32_t events)
 	if (s)
 		sock_owner_urgent(ns, s);
 	if (__atomic_load_n(&ns->nwaits, __ATOMIC_SEQ_CST)) {
-		pthread_mutex_lock(&ns->wait_lock);
+		lock_take(&ns->wait_lock);
 		for (struct sock_wait *w = ns->waits; w; w = w->next)
 			waiter_ring(w->w);
-		pthread_mutex_unlock(&ns->wait_lock);
+		lock_give(&ns->wait_lock);
 	}
 	if (!cds_list_empty(&ns->f.watches))
 		watch_notify(&ns->f, events);
@@ -322,12 +322,12 @@ static void wait_leave(struct sock_wait *me)
 	struct nsock *ns = me->ns;
 	struct sock_wait **pp;
 
-	pthread_mutex_lock(&ns->wait_lock);
+	lock_take(&ns->wait_lock);
 	for (pp = &ns->waits; *pp != me; pp = &(*pp)->next)
 		;
 	*pp = me->next;
 	__atomic_sub_fetch(&ns->nwaits, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&ns->wait_lock);
+	lock_give(&ns->wait_lock);
 }
 
 /* The thread was cancelled in its sleep, and with it the call that had a reference. */
@@ -349,12 +349,12 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 
 	if (ns->remote)
 		share_listen();
-	pthread_mutex_lock(&ns->wait_lock);
+	lock_take(&ns->wait_lock);
 	me.next = ns->waits;
 	ns->waits = &me;
 	/* seq_cst: pairs sock.wait - counted before the condition is looked at */
 	__atomic_add_fetch(&ns->nwaits, 1, __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&ns->wait_lock);
+	lock_give(&ns->wait_lock);
 	cleanup_push(&undo, wait_cancelled, &me);
 	do
 		r = worker_wait(me.w, &k, kfd >= 0, deadline, NULL, ready, ns);
@@ -573,10 +573,10 @@ static void reclaim(struct nsock *ns)
 {
 	if (!__atomic_exchange_n(&ns->yielded, false, __ATOMIC_RELAXED))
 		return;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	ns->retry_ns = 0;
 	ns->rejected = false;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 void nsock_activate(struct nsock *ns, int fd)
@@ -590,8 +590,8 @@ void nsock_activate(struct nsock *ns, int fd)
 		sock_dgram_activate(ns);
 	if (ns->s || ns->rejected || mode != SK_LISTEN)
 		return;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (!ns->s && !ns->rejected)
 		nsock_start(ns);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }

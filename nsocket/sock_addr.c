@@ -90,7 +90,7 @@ int sock_bound(struct nsock *ns, int fd)
 {
 	static uint32_t binds; /* atomic */
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (ns->proto == IPPROTO_UDP) {
 		sock_dgram_follow(ns, fd, false);
 		ns->bind_seq = __atomic_add_fetch(&binds, 1, __ATOMIC_RELAXED);
@@ -98,7 +98,7 @@ int sock_bound(struct nsock *ns, int fd)
 		ns->bound = true;
 	}
 	ns->bind_called = true;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	/* what another socket of ours on that port would take meanwhile may be for this one */
 	if (ns->proto == IPPROTO_UDP && ports_used(IPPROTO_UDP, ns->local.port))
 		nsock_activate(ns, fd);
@@ -284,7 +284,7 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 		return -errno;
 	if (ns->proto != IPPROTO_TCP)
 		return 0;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	ns->backlog = backlog < 0 || backlog > 4096 ? 4096 : backlog ? backlog : 1;
 	local_from_shadow(ns, fd); /* listen() binds an unbound one */
 	ns->bound = true;
@@ -297,7 +297,7 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 	} else if (mode == SK_NEW) {
 		nsock_set_mode(ns, SK_LISTEN);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return 0;
 }
 
@@ -416,9 +416,9 @@ static int connect_wait(struct nsock *ns, int late)
 		return late;
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	r = ns->s && ns->connecting ? connect_result(ns) : 0;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return r;
 }
 
@@ -429,31 +429,31 @@ static int connect_again(struct nsock *ns)
 	int err;
 
 	if (!ns->connecting) {
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 		return -EISCONN;
 	}
 	if (shm_session_state(s) == SHM_S_CONNECTING) {
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 		worker_drive();
 		return nsock_nonblock(ns) ? -EALREADY : connect_wait(ns, -EALREADY);
 	}
 	err = connect_result(ns);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return err;
 }
 
 static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (nsock_mode(ns) == SK_STREAM && ns->s) {
 		/* as if the peer had reset what was alive */
 		stream_undo(ns, shm_session_state(ns->s) != SHM_S_CLOSED ? ECONNRESET :
 								      -nsock_error(ns->s));
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 		return 0;
 	}
 	ns->shut = 0;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return (int)libc_errno(libc.connect(fd, addr, len));
 }
 
@@ -463,9 +463,9 @@ static int connect_kernel(struct nsock *ns, int fd, const struct sockaddr *addr,
 	int r = (int)libc_errno(libc.connect(fd, addr, len));
 
 	if (r == 0 || r == -EINPROGRESS || r == -EINTR) {
-		pthread_mutex_lock(&ns->lock);
+		lock_take(&ns->lock);
 		nsock_to_kernel(ns, why);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 	}
 	return r;
 }
@@ -485,11 +485,11 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 		why = SR_stdio;
 	if (why != SR_NR_)
 		return connect_kernel(ns, fd, addr, len, why);
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (nsock_mode(ns) != SK_NEW) { /* another thread was faster */
 		if (nsock_mode(ns) == SK_STREAM)
 			return connect_again(ns);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 		return (int)libc_errno(libc.connect(fd, addr, len));
 	}
 	err = connect_start(ns, fd, remote, &src);
@@ -498,7 +498,7 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 		ns->connecting = true;
 		nsock_set_mode(ns, SK_STREAM);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (err == -EADDRNOTAVAIL)
 		return err; /* the stack has that very flow: the kernel would get none of its packets */
 	if (err)
@@ -520,10 +520,10 @@ static int connect_dgram(struct nsock *ns, int fd, const struct sockaddr *addr, 
 		return -errno;
 	if (nsock_mode(ns) == SK_KERNEL)
 		return 0;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	sock_dgram_follow(ns, fd, addr->sa_family != AF_UNSPEC);
 	peer = ns->peer;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!peer.family || sock_dgram_kernel_only(ns))
 		return 0;
 	why = connect_way(ns, &peer, &src, &drop);
@@ -531,9 +531,9 @@ static int connect_dgram(struct nsock *ns, int fd, const struct sockaddr *addr, 
 		nsock_activate(ns, fd);
 		return 0;
 	}
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	ns->peer_kernel = nst_addr_same_ip(&ns->peer, &peer);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!nsock_session(ns))
 		nsock_reason(ns, why);
 	return 0;
@@ -558,10 +558,10 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 	if (addr->sa_family == AF_UNSPEC)
 		return connect_dissolve(ns, fd, addr, len);
 	if (mode == SK_STREAM) {
-		pthread_mutex_lock(&ns->lock);
+		lock_take(&ns->lock);
 		if (ns->s)
 			return connect_again(ns);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 	}
 	if (mode == SK_LOST)
 		return -EISCONN;
@@ -604,11 +604,11 @@ static struct shm_session *accept_take(struct nsock *ns)
 
 	if (!nsock_session(ns) || fifo_used(&ns->rx) < sizeof(id))
 		return NULL;
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	/* again under the lock: the port may have gone to another process meanwhile (yield.c) */
 	while (!s && nsock_session(ns) && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
 		s = shm_session_get(worker.region, id);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	return s;
 }
 
@@ -620,9 +620,9 @@ static struct opt_log *accept_opts(struct nsock *ns)
 	/* relaxed: only says whether the lock is worth taking */
 	if (!__atomic_load_n(&ns->opts, __ATOMIC_RELAXED))
 		return NULL;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	opts = opt_log_get(ns->opts);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return opts;
 }
 
@@ -850,23 +850,23 @@ static int shutdown_idle(struct nsock *ns, int fd, int how)
 {
 	int r;
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (nsock_mode(ns) == SK_LISTEN && how != SHUT_WR)
 		listen_undo(ns);
 	else
 		ns->shut |= (uint8_t)(how + 1); /* the bits stick, as in Linux */
 	r = (int)libc_errno(libc.shutdown(fd, how));
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	nsock_wake(ns, 0); /* accept() in other threads */
 	return r;
 }
 
 static int shutdown_connecting(struct nsock *ns)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (ns->s)
 		stream_undo(ns, ECONNRESET);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	nsock_wake(ns, STACK_EV_OUT | STACK_EV_ERR | STACK_EV_HUP);
 	return 0;
 }
@@ -888,9 +888,9 @@ void sock_linger(struct nsock *ns)
 	    ns->remote || ns->share || nsock_mode(ns) != SK_STREAM ||
 	    shm_session_state(s) != SHM_S_CONNECTED || fifo_used(&ns->rx))
 		return;
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->tx_lock);
 	__atomic_or_fetch(&s->app_flags, SHM_AF_RX_SHUT | SHM_AF_TX_SHUT, __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&ns->tx_lock);
+	lock_give(&ns->tx_lock);
 	nsock_post(ns, SOCK_CMD_SHUT_RD | SOCK_CMD_SHUT_WR);
 	nsock_wait(ns, -1, 0, nsock_deadline((uint64_t)ns->linger_s * 1000000000u), linger_over,
 		   false);
@@ -925,13 +925,13 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 		cmd |= SOCK_CMD_SHUT_WR;
 	}
 	/* a writer that is in the middle of a send ends before the FIN */
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->tx_lock);
 	if (nsock_session(ns) != s) { /* it has gone to the kernel meanwhile */
-		pthread_mutex_unlock(&ns->tx_lock);
+		lock_give(&ns->tx_lock);
 		return (int)libc_errno(libc.shutdown(fd, how));
 	}
 	__atomic_or_fetch(&s->app_flags, af, __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&ns->tx_lock);
+	lock_give(&ns->tx_lock);
 	nsock_post(ns, cmd);
 	watch_notify(&ns->f, SHUT_EVENTS);
 	nsock_wake(ns, 0); /* those who block in other threads look again */

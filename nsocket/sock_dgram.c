@@ -46,10 +46,10 @@ static int dgram_put(struct nsock *ns, struct shm_session *s, const struct msghd
 {
 	uint32_t size = shm_dgram_size(d->len), off = sizeof(*d), used;
 
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->tx_lock);
 	used = fifo_used(&ns->tx);
 	if (used + size > s->tx_limit && used) {
-		pthread_mutex_unlock(&ns->tx_lock);
+		lock_give(&ns->tx_lock);
 		return -EAGAIN;
 	}
 	fifo_rewind(&ns->tx);
@@ -59,7 +59,7 @@ static int dgram_put(struct nsock *ns, struct shm_session *s, const struct msghd
 		off += (uint32_t)msg->msg_iov[i].iov_len;
 	}
 	fifo_publish(&ns->tx, size);
-	pthread_mutex_unlock(&ns->tx_lock);
+	lock_give(&ns->tx_lock);
 	nsock_post(ns, SOCK_CMD_TX);
 	return 0;
 }
@@ -297,9 +297,9 @@ static int next_len(struct nsock *ns)
 	struct record r;
 	bool found;
 
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	found = record_find(ns, false, &r);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	return found ? (int)r.d.len : -EAGAIN;
 }
 
@@ -362,16 +362,16 @@ static ssize_t error_get(struct nsock *ns, struct msghdr *msg)
 	struct record r;
 	uint32_t n;
 
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	if (!record_find(ns, true, &r) || r.d.len < sizeof(e)) {
-		pthread_mutex_unlock(&ns->rx_lock);
+		lock_give(&ns->rx_lock);
 		return -EAGAIN;
 	}
 	fifo_peek(&ns->rx, r.at + (uint32_t)sizeof(r.d), &e, sizeof(e));
 	n = record_read(ns, &r, sizeof(e), msg);
 	record_take(ns, &r);
 	error_next(ns);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	msg->msg_flags = MSG_ERRQUEUE | (n < r.d.len - sizeof(e) ? MSG_TRUNC : 0);
 	if (msg->msg_name)
 		sock_addr_out(&r.d.peer, ns->family, msg->msg_name, &msg->msg_namelen);
@@ -394,10 +394,10 @@ void sock_dgram_forget_errors(struct nsock *ns)
 {
 	struct record r;
 
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	while (ns->s && record_find(ns, true, &r))
 		record_take(ns, &r);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 }
 
 /* --- receive ------------------------------------------------------------------------------------------ */
@@ -423,15 +423,15 @@ static ssize_t dgram_get(struct nsock *ns, struct shm_session *s, struct msghdr 
 
 	if (err)
 		return err;
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	if (!record_find(ns, false, &r)) {
-		pthread_mutex_unlock(&ns->rx_lock);
+		lock_give(&ns->rx_lock);
 		return -EAGAIN;
 	}
 	n = record_read(ns, &r, 0, msg);
 	if (!(flags & MSG_PEEK))
 		record_take(ns, &r);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	msg->msg_flags = (flags & MSG_CMSG_CLOEXEC) | (n < r.d.len ? MSG_TRUNC : 0);
 	if (msg->msg_name)
 		sock_addr_out(&r.d.peer, ns->family, msg->msg_name, &msg->msg_namelen);

@@ -214,12 +214,12 @@ void sock_dgram_activate(struct nsock *ns)
 	for (unsigned i = 0; i < n; i++)
 		kernel |= all[i]->retired;
 	for (unsigned i = 0; i < n; i++) {
-		pthread_mutex_lock(&all[i]->lock);
+		lock_take(&all[i]->lock);
 		if (kernel)
 			retire(all[i], SR_option);
 		else if (sock_dgram_may_start(all[i]))
 			nsock_start(all[i]);
-		pthread_mutex_unlock(&all[i]->lock);
+		lock_give(&all[i]->lock);
 		nfile_put(&all[i]->f);
 	}
 }
@@ -229,16 +229,16 @@ void sock_dgram_retire(struct nsock *ns, enum sock_reason why)
 	struct nsock *all[SAME_PORT_MAX];
 	unsigned n;
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	retire(ns, why);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!ns->bound)
 		return;
 	n = same_port(ns, all);
 	for (unsigned i = 0; i < n; i++) {
-		pthread_mutex_lock(&all[i]->lock);
+		lock_take(&all[i]->lock);
 		retire(all[i], why);
-		pthread_mutex_unlock(&all[i]->lock);
+		lock_give(&all[i]->lock);
 		nfile_put(&all[i]->f);
 	}
 }
@@ -249,12 +249,12 @@ static bool ready_to_send(struct nsock *ns, int fd)
 	int err = 0;
 
 	if (!ns->bound) {
-		pthread_mutex_lock(&ns->lock);
+		lock_take(&ns->lock);
 		if (!ns->bound)
 			err = sock_autobind(ns, fd);
 		if (!err)
 			session_follow(ns);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 	}
 	if (!err && !nsock_session(ns))
 		nsock_activate(ns, fd);
@@ -305,9 +305,9 @@ bool sock_dgram_way(struct nsock *ns, int fd, const struct nst_addr *to,
 {
 	uint64_t now = worker_now(), rules = rd_rules_generation();
 
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->tx_lock);
 	*w = ns->way;
-	pthread_mutex_unlock(&ns->tx_lock);
+	lock_give(&ns->tx_lock);
 	if (now < w->until && w->rules == rules && nst_addr_same_ip(&w->to, to) &&
 	    w->to.port == to->port && w->to.scope_id == to->scope_id &&
 	    w->from.family == from->family &&
@@ -316,9 +316,9 @@ bool sock_dgram_way(struct nsock *ns, int fd, const struct nst_addr *to,
 	*w = (struct dgram_way){ .to = *to, .from = *from, .until = now + WAY_NS, .rules = rules };
 	if (!way_ask(ns, fd, w))
 		w->until = 0;
-	pthread_mutex_lock(&ns->tx_lock);
+	lock_take(&ns->tx_lock);
 	ns->way = *w;
-	pthread_mutex_unlock(&ns->tx_lock);
+	lock_give(&ns->tx_lock);
 	return w->stack;
 }
 
@@ -463,9 +463,9 @@ void sock_dgram_opt(struct nsock *ns, int level, int name, int v, socklen_t len)
 {
 	bool ours;
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	ours = option_take(ns, level, name, v, len);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!ours)
 		sock_dgram_retire(ns, SR_option);
 	if (!v && ((level == IPPROTO_IP && name == IP_RECVERR) ||

@@ -307,7 +307,7 @@ static void opt_took(struct nsock *ns, int fd, int level, int name, const void *
 		memcpy(&v, val, sizeof(v));
 	else if (len)
 		v = *(const uint8_t *)val;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (level == SOL_SOCKET)
 		opt_socket(ns, fd, name, v, val, len);
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
@@ -316,7 +316,7 @@ static void opt_took(struct nsock *ns, int fd, int level, int name, const void *
 		opt_stream(ns, fd, level, name, v, val, len);
 	if (tcp && nsock_mode(ns) != SK_STREAM && opt_inherited(level, name))
 		opt_log_add(&ns->opts, level, name, val, len);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (!tcp)
 		sock_dgram_opt(ns, level, name, v, len);
 }
@@ -394,9 +394,9 @@ static void shadow_settle(struct nsock *ns, int fd)
 	/* relaxed: a look before the lock; accept() set it before anyone had the socket */
 	if (!__atomic_load_n(&ns->unsettled, __ATOMIC_RELAXED))
 		return;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	sock_opt_settle_locked(ns, fd);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, socklen_t len)

@@ -23,10 +23,10 @@ static bool side_enter(struct nsock *ns, struct shm_session *s, uint32_t side)
 {
 	pthread_mutex_t *lock = side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock;
 
-	pthread_mutex_lock(lock);
+	lock_take(lock);
 	if (nsock_session(ns) == s && (!ns->remote || share_enter(ns, side)))
 		return true;
-	pthread_mutex_unlock(lock);
+	lock_give(lock);
 	if (ns->remote)
 		share_gone(ns);
 	return false;
@@ -36,7 +36,7 @@ static void side_leave(struct nsock *ns, uint32_t side)
 {
 	if (ns->remote)
 		share_leave(ns, side);
-	pthread_mutex_unlock(side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock);
+	lock_give(side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock);
 }
 
 /* --- receive ------------------------------------------------------------------------------------- */

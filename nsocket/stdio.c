@@ -132,10 +132,10 @@ static FILE *stream_new(int fd, const char *mode, FILE *shape)
 	s->shape = shape;
 	s->file->_fileno = fd;
 	s->file->_wide_data = shape->_wide_data;
-	pthread_mutex_lock(&streams_lock);
+	lock_take(&streams_lock);
 	s->next = *bucket(s->file);
 	*bucket(s->file) = s;
-	pthread_mutex_unlock(&streams_lock);
+	lock_give(&streams_lock);
 	return s->file;
 }
 
@@ -144,12 +144,12 @@ static struct stream *stream_take(FILE *file)
 {
 	struct stream **pp, *s;
 
-	pthread_mutex_lock(&streams_lock);
+	lock_take(&streams_lock);
 	for (pp = bucket(file); (s = *pp) && s->file != file; pp = &s->next)
 		;
 	if (s)
 		*pp = s->next;
-	pthread_mutex_unlock(&streams_lock);
+	lock_give(&streams_lock);
 	return s;
 }
 
@@ -293,22 +293,22 @@ NS_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
  * not locked: who holds it may block in it for ever. */
 void stdio_flush(void)
 {
-	pthread_mutex_lock(&streams_lock);
+	lock_take(&streams_lock);
 	for (int i = 0; i < BUCKETS; i++)
 		for (struct stream *s = streams[i]; s; s = s->next)
 			if (__fpending(s->file))
 				fflush_unlocked(s->file);
-	pthread_mutex_unlock(&streams_lock);
+	lock_give(&streams_lock);
 }
 
 void stdio_fork_prepare(void)
 {
-	pthread_mutex_lock(&streams_lock);
+	lock_take(&streams_lock);
 }
 
 void stdio_fork_parent(void)
 {
-	pthread_mutex_unlock(&streams_lock);
+	lock_give(&streams_lock);
 }
 
 void stdio_fork_child(void)

@@ -282,14 +282,14 @@ NS_EXPORT int pthread_cancel(pthread_t thread)
 
 void worker_lock(void)
 {
-	pthread_mutex_lock(&worker.lock);
+	lock_take(&worker.lock);
 	cancel_hold();
 	cmds_run();
 }
 
 bool worker_trylock(void)
 {
-	if (pthread_mutex_trylock(&worker.lock))
+	if (!lock_try(&worker.lock))
 		return false;
 	cancel_hold();
 	return true;
@@ -301,7 +301,7 @@ static void unlock(void)
 	int old = cancel_old;
 
 	cancel_held = false;
-	pthread_mutex_unlock(&worker.lock);
+	lock_give(&worker.lock);
 	if (held)
 		pthread_setcancelstate(old, NULL);
 }
@@ -443,7 +443,7 @@ static bool role_take(struct waiter *w, uint64_t until, bool weak)
 {
 	bool lead;
 
-	pthread_mutex_lock(&sleep_lock);
+	lock_take(&sleep_lock);
 	lead = !leader || (!weak && leader == &helper_waiter);
 	if (lead) {
 		__atomic_store_n(&leader, w, __ATOMIC_SEQ_CST);
@@ -451,7 +451,7 @@ static bool role_take(struct waiter *w, uint64_t until, bool weak)
 	} else if (!weak) {
 		follower_add(w);
 	}
-	pthread_mutex_unlock(&sleep_lock);
+	lock_give(&sleep_lock);
 	return lead;
 }
 
@@ -460,7 +460,7 @@ static void role_leave(struct waiter *w)
 	struct waiter *heir = NULL;
 	bool led = false;
 
-	pthread_mutex_lock(&sleep_lock);
+	lock_take(&sleep_lock);
 	if (w->listed)
 		follower_del(w);
 	if (leader == w) {
@@ -471,7 +471,7 @@ static void role_leave(struct waiter *w)
 		if (heir)
 			waiter_ring(heir);
 	}
-	pthread_mutex_unlock(&sleep_lock);
+	lock_give(&sleep_lock);
 	if (led && !heir && w != &helper_waiter)
 		helper_wake();
 }

@@ -119,13 +119,13 @@ int yield_take(struct nsock *ns)
 
 	if (!yield_any(ns))
 		return -1;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	g = ns->gifts;
 	if (g) {
 		fd = g->fd;
 		__atomic_store_n(&ns->gifts, g->next, __ATOMIC_RELEASE);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	free(g);
 	return fd;
 }
@@ -280,15 +280,15 @@ static void request(const struct sockaddr_un *from, socklen_t from_len, int list
 		send_fds(yield_fd, from, from_len, false, NULL, 0);
 		return;
 	}
-	pthread_mutex_lock(&ns->lock);
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->lock);
+	lock_take(&ns->rx_lock);
 	yes = listener_yield(ns, fds, &n);
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	if (yes) {
 		nsock_retry_later(ns);
 		__atomic_store_n(&ns->yielded, true, __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	if (yes) /* sets that have it look again when they are waited on: then we ask back */
 		watch_notify(&ns->f, NSOCK_EV_REWATCH);
 	if (yes)

@@ -1,5 +1,5 @@
 # The event calls against fakes, and programs that tests/events/test_events.py runs.
-EV_OBJS := $(addprefix $(O)/nsocket/,ev_set.o ev_kernel.o ev_epoll.o ev_poll.o file.o libc.o)
+EV_OBJS := $(addprefix $(O)/nsocket/,ev_set.o ev_kernel.o ev_epoll.o ev_poll.o file.o lock.o libc.o)
 EV_UNIT := ev_set ev_churn
 UNIT_TESTS += $(EV_UNIT:%=tests/unit/%)
 ifeq ($(SAN),thread)

@@ -638,3 +638,76 @@ static void jump_watch(void)
 	close(fd);
 }
 WATCHED(signal_jump, "siglongjmp() out of a waiting call", jump_watch, restart_act)
+
+/* --- handlers that do the work ------------------------------------------------------------------------- */
+
+#define TICKS 200
+
+static int ticker_fd;
+static volatile sig_atomic_t ticks, bad_ticks;
+
+/* What POSIX allows in a handler: sockets, and processes. */
+static void on_tick(int sig)
+{
+	int status = 0, err = errno;
+	pid_t pid;
+
+	if (ticks == TICKS)
+		return;
+	bad_ticks += send(ticker_fd, "x", 1, 0) != 1;
+	if (++ticks % 20 == 0) {
+		pid = fork();
+		if (pid == 0)
+			_exit(7);
+		bad_ticks += waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 7;
+	}
+	errno = err;
+}
+
+static void working_server(void)
+{
+	struct itimerval every = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+	int fd = o_connected(0);
+	struct sigaction old;
+	char buf[512];
+	ssize_t n;
+
+	ticker_fd = o_connected(1);
+	ticks = bad_ticks = 0;
+	catch(SIGALRM, on_tick, SA_RESTART, &old);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		if (o_send_all(fd, buf, (size_t)n) != n)
+			break;
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	o_ret("end of requests", n);
+	O("ticks", ticks);
+	O("bad ones", bad_ticks);
+	close(ticker_fd);
+	close(fd);
+}
+
+static void working_client(void)
+{
+	int fd = o_connected(0), ticker = o_connected(1), got = 0, bad = 0;
+	uint64_t end = o_now() + 20000000000ull;
+	char ask[512], in[512];
+	ssize_t n;
+
+	memset(ask, 'q', sizeof(ask));
+	while (got < TICKS && o_now() < end) {
+		bad += o_send_all(fd, ask, sizeof(ask)) != sizeof(ask) ||
+		       o_recv_all(fd, in, sizeof(in)) != sizeof(in) || memcmp(in, ask, sizeof(in));
+		n = recv(ticker, in, sizeof(in), MSG_DONTWAIT);
+		got += n > 0 ? (int)n : 0;
+	}
+	O("bad answers", bad);
+	O("ticks", got);
+	O("shutdown", shutdown(fd, SHUT_WR));
+	O("end", recv(ticker, in, sizeof(in), 0));
+	close(ticker);
+	close(fd);
+}
+SCENARIO(signal_handler_works, "a handler sends and forks whatever it interrupts", O_BOTH, working_server,
+	 working_client)
