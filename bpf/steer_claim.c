@@ -22,17 +22,18 @@ static uint64_t *claim_word(struct steer *st, int proto, uint16_t port_be)
 	return &st->claims[STEER_CLAIM_INDEX(proto, ntohs(port_be))];
 }
 
-/* Another living instance holds it: -EADDRINUSE and its pid. Dead: it is cleaned, -EAGAIN. */
-static int claim_conflict(struct steer *st, uint32_t holder, pid_t *owner)
+/* Another living instance holds it: -EADDRINUSE and who. Dead: it is cleaned, -EAGAIN. */
+static int claim_conflict(struct steer *st, uint32_t holder, struct steer_owner *owner)
 {
 	if (steer_instance_reap(st, holder))
 		return -EAGAIN;
 	if (owner)
-		*owner = steer_instance_pid_here(&st->instances[holder]);
+		*owner = (struct steer_owner){ steer_instance_pid_here(&st->instances[holder]),
+					       st->instances[holder].image };
 	return -EADDRINUSE;
 }
 
-static int claim_every(struct steer *st, uint64_t *word, bool v4, bool v6, pid_t *owner)
+static int claim_every(struct steer *st, uint64_t *word, bool v4, bool v6, struct steer_owner *owner)
 {
 	uint64_t me = st->instance, old = __atomic_load_n(word, __ATOMIC_RELAXED), new;
 
@@ -64,7 +65,7 @@ static void addr_claim_key(struct steer_addr_claim *k, int proto, const struct n
 }
 
 static int claim_one(struct steer *st, uint64_t *word, int proto, const struct nst_addr *a,
-		     pid_t *owner)
+		     struct steer_owner *owner)
 {
 	uint32_t me = st->instance, holder;
 	struct steer_addr_claim k;
@@ -91,7 +92,7 @@ static int claim_check(const struct steer *st, uint8_t proto, const struct nst_a
 }
 
 int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *local,
-		    bool v6_takes_v4, pid_t *owner)
+		    bool v6_takes_v4, struct steer_owner *owner)
 {
 	int p = steer_proto_of(proto), err = claim_check(st, proto, local);
 	bool v4 = local->family == AF_INET;
@@ -145,7 +146,7 @@ int steer_kernel_pin(struct steer *st)
 }
 
 int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
-		pid_t *owner)
+		struct steer_owner *owner)
 {
 	int err = claim_check(st, proto, local);
 	struct pinning p = { .st = st };

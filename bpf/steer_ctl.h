@@ -51,24 +51,31 @@ int steer_open(struct steer **out, unsigned ifindex, char why[STEER_WHY]);
 void steer_close(struct steer *st); /* releases the instance, if one was taken */
 
 /* Become an instance of a stack: picks a free slot (one whose process is dead counts as free and
- * is cleaned of its claims and pins). stack is the rules' name for the stack ("tcpip").
+ * is cleaned of its claims and pins). stack is the rules' name for the stack ("tcpip"); image a
+ * random number of the process and the program in it, the same on every interface, by which a slot of
+ * before an exec is told, and which others are told as the owner's.
  * -ENOSPC: all STEER_INSTANCES are alive. Returns the slot (>= 1). */
-int steer_instance_take(struct steer *st, const char *stack);
+int steer_instance_take(struct steer *st, const char *stack, uint64_t image);
 int steer_instance_pid(struct steer *st, unsigned instance, pid_t *pid, char stack[STEER_STACK_NAME]);
 
 /* Put a bound XSK into the map for (own instance, queue); taken out when the XSK is closed. */
 int steer_xsk_set(struct steer *st, uint32_t queue, int xsk_fd);
 int steer_xsk_clear(struct steer *st, uint32_t queue);
 
+struct steer_owner {
+	pid_t pid;      /* 0: it is in another pid namespace */
+	uint64_t image; /* as it was given to steer_instance_take() */
+};
+
 /* Claim (proto, addr) for the own instance. An all-zero address: every local address of that
- * family (AF_INET6 with both: v4 too). -EADDRINUSE: another living instance has it; *owner is
- * its pid, 0 if that is of another pid namespace. Connections of the kernel that exist on that port are pinned to the kernel first. */
+ * family (AF_INET6 with both: v4 too). -EADDRINUSE: another living instance has it; *owner
+ * says which (may be NULL). Connections of the kernel that exist on that port are pinned to the kernel first. */
 int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4,
-		pid_t *owner);
+		struct steer_owner *owner);
 /* The same for a port that the caller has just taken for itself (a client's own local port): no
  * look at the kernel's connections, which costs a walk over all of them. */
 int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *local,
-		    bool v6_takes_v4, pid_t *owner);
+		    bool v6_takes_v4, struct steer_owner *owner);
 int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 
 /* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,16 +55,7 @@ static int start_time(pid_t pid, uint64_t *out)
 	return 0;
 }
 
-/* Bytes that the kernel draws anew at each exec; the same in a forked child, whose pid differs. */
-static uint64_t own_image(void)
-{
-	const void *random = (const void *)getauxval(AT_RANDOM);
-	uint64_t v = 0;
-
-	if (random)
-		memcpy(&v, random, sizeof(v));
-	return v;
-}
+static uint64_t own_image; /* given to steer_instance_take() last, in this program; 0 = none yet */
 
 bool steer_instance_alive(const struct steer_instance *in)
 {
@@ -78,7 +68,7 @@ bool steer_instance_alive(const struct steer_instance *in)
 	if (in->pid_ns != pid_ns())
 		return true;
 	/* our own slot of before an exec serves nobody; others see that when we end */
-	if ((pid_t)in->pid == getpid() && in->image != own_image())
+	if ((pid_t)in->pid == getpid() && in->image != own_image)
 		return false;
 	if (kill((pid_t)in->pid, 0) && errno == ESRCH)
 		return false;
@@ -205,7 +195,7 @@ bool steer_instance_reap(struct steer *st, unsigned instance)
 
 /* --- taking -------------------------------------------------------------------------------- */
 
-static int take_locked(struct steer *st, const char *stack)
+static int take_locked(struct steer *st, const char *stack, uint64_t image)
 {
 	int kind = steer_kind(st, stack), err;
 	uint64_t namespace = pid_ns(), start = 0;
@@ -224,7 +214,7 @@ static int take_locked(struct steer *st, const char *stack)
 		steer_instance_clean(st, i);
 		in->kind = (uint32_t)kind;
 		in->pid_ns = namespace;
-		in->image = own_image();
+		in->image = image;
 		in->start_time = start;
 		snprintf(in->stack, sizeof(in->stack), "%s", stack);
 		/* release: pairs steer.slot - who sees the pid sees whose it is */
@@ -236,7 +226,7 @@ static int take_locked(struct steer *st, const char *stack)
 	return -ENOSPC;
 }
 
-int steer_instance_take(struct steer *st, const char *stack)
+int steer_instance_take(struct steer *st, const char *stack, uint64_t image)
 {
 	int lock, ret;
 
@@ -245,7 +235,8 @@ int steer_instance_take(struct steer *st, const char *stack)
 	lock = steer_lock(st->ifindex);
 	if (lock < 0)
 		return lock;
-	ret = take_locked(st, stack);
+	own_image = image;
+	ret = take_locked(st, stack, image);
 	steer_unlock(lock);
 	return ret;
 }

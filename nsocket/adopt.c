@@ -30,30 +30,6 @@ static int opt_int(int fd, int level, int name)
 	return libc.getsockopt(fd, level, name, &v, &len) < 0 ? -1 : v;
 }
 
-static uint64_t cookie(int fd)
-{
-	uint64_t v = 0;
-	socklen_t len = sizeof(v);
-
-	return libc.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &v, &len) < 0 ? 0 : v;
-}
-
-/* The socket that fd is another descriptor of, with a reference, or NULL. */
-static struct nfile *same_socket(int fd)
-{
-	uint64_t mine = cookie(fd);
-	struct nfile *f;
-
-	for (int other = fd_next(0); mine && other >= 0; other = fd_next(other + 1)) {
-		f = other == fd || fd_is_protected(other) ? NULL : fd_get(other);
-		if (f && f->kind == NF_SOCK && cookie(other) == mine)
-			return f;
-		if (f)
-			nfile_put(f);
-	}
-	return NULL;
-}
-
 /* --- options ------------------------------------------------------------------------------------ */
 
 /* What a program may have set before it passed the socket on, and matters to who serves it. */
@@ -192,7 +168,7 @@ static void adopt(int fd)
 		sock_fd_reason(fd, why);
 		return;
 	}
-	f = same_socket(fd);
+	f = (struct nfile *)nsock_by_cookie(sock_cookie(fd), false);
 	if (!f)
 		f = (struct nfile *)make(fd, domain, proto, &ti);
 	if (!f)

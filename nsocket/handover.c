@@ -291,9 +291,8 @@ static void listener_handover(struct nsock *ns, enum sock_reason why)
 		ns->port_held = false;
 	}
 	worker_unlock();
-	if (!ns->rejected)
+	if (!ns->rejected || ns->retry_ns) /* or it was the kernel's before, for a reason of its own */
 		nsock_to_kernel(ns, why);
-	ns->retry_ns = 0;
 	lock_give(&ns->lock);
 }
 

@@ -90,7 +90,7 @@ static int port_steer(struct worker_port *p, const struct ns_config *c)
 	}
 	if (err)
 		return err;
-	err = steer_instance_take(p->steer, RD_STACK_DEFAULT);
+	err = steer_instance_take(p->steer, RD_STACK_DEFAULT, yield_image());
 	if (err < 0) {
 		snprintf(p->why_not, sizeof(p->why_not), "no free instance: %s", strerror(-err));
 		return err;
@@ -350,7 +350,6 @@ static void helper_service(void)
 		nsock_retry_all();
 	if (share_fd() >= 0)
 		share_run();
-	yield_run();
 	if (ctl)
 		ctl_server_run(ctl);
 }
@@ -434,11 +433,15 @@ static int start(void)
 
 /* The helper also serves the control socket when there is no stack: that is how the tool learns
  * why. */
-static void helper_begin(void)
+static void helper_prepare(void)
 {
 	if (ctl_server_open(&ctl, &observe_ops, NULL))
 		ctl = NULL;
 	helper_fds_collect();
+}
+
+static void helper_begin(void)
+{
 	if (worker_helper_start())
 		ns_log(NS_ERR, NS_M_NSOCKET, "no helper thread: %m");
 }
@@ -454,6 +457,7 @@ bool worker_start(void)
 	if (worker.state == WORKER_NONE) {
 		inside++;
 		err = start();
+		helper_prepare(); /* before others give it descriptors */
 		/* release: pairs worker.run */
 		__atomic_store_n(&worker.state, err ? WORKER_FAILED : WORKER_RUNNING,
 				 __ATOMIC_RELEASE);
@@ -470,6 +474,7 @@ static void kernel_only(enum sock_reason why)
 	ns_log_fallback("everything stays with the kernel: %s", sock_reason_help[why]);
 	sock_reason(why);
 	nsock_kernel_only(why);
+	helper_prepare();
 	__atomic_store_n(&worker.state, WORKER_FAILED, __ATOMIC_RELEASE);
 	helper_begin();
 }

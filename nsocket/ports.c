@@ -51,11 +51,11 @@ static int idx(uint8_t proto)
 static int owners_ep = -1;
 static pid_t owners[16]; /* by slot; 0 = free */
 
-static __thread pid_t last_owner;
+static __thread struct steer_owner last_owner;
 
-pid_t ports_owner(void)
+const struct steer_owner *ports_owner(void)
 {
-	return last_owner;
+	return &last_owner;
 }
 
 static void owner_watch(pid_t pid)
@@ -118,7 +118,7 @@ static void claim_undo(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4
 
 static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, bool fresh)
 {
-	pid_t owner = 0;
+	struct steer_owner owner = { 0 };
 	int err;
 
 	for (uint32_t i = 0; i < worker.nports; i++) {
@@ -131,11 +131,11 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 			continue;
 		claim_undo(proto, a, v6_takes_v4, i);
 		if (err == -EADDRINUSE) {
-			owner_watch(owner);
+			owner_watch(owner.pid);
 			last_owner = owner;
 		}
 		ns_log(NS_WAR, NS_M_STEER, "port %u of %s is not ours: %s (process %d)",
-		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner);
+		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner.pid);
 		return err;
 	}
 	return 0;

@@ -15,6 +15,7 @@
 #include "nsocket/sock.h"
 #include "nsocket/cleanup.h"
 
+#include <bpf/steer_ctl.h>
 #include <nsocket/ev.h>
 #include <nsocket/opt_log.h>
 #include <rd/config.h>
@@ -162,6 +163,8 @@ void nsock_to_kernel(struct nsock *ns, enum sock_reason why)
 {
 	nsock_reason(ns, why);
 	ns->rejected = true;
+	ns->retry_ns = 0;
+	__atomic_store_n(&ns->yielded, false, __ATOMIC_RELAXED); /* not asked back */
 	if (nsock_mode(ns) != SK_LISTEN && nsock_mode(ns) != SK_KERNEL)
 		nsock_set_mode(ns, SK_KERNEL);
 }
@@ -183,6 +186,34 @@ enum sock_reason nsock_kernel_only_why(void)
 	uint8_t why = __atomic_load_n(&kernel_only, __ATOMIC_RELAXED);
 
 	return why ? (enum sock_reason)(why - 1) : SR_NR_;
+}
+
+/* --- which socket ------------------------------------------------------------------------------ */
+
+uint64_t sock_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return libc.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? 0 : cookie;
+}
+
+struct nsock *nsock_by_cookie(uint64_t cookie, bool served_listener)
+{
+	struct nfile *f;
+
+	for (int fd = fd_next(0); cookie && fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK &&
+		    (!served_listener ||
+		     (nsock_mode(nsock_of(f)) == SK_LISTEN && nsock_session(nsock_of(f)))) &&
+		    sock_cookie(fd) == cookie)
+			return nsock_of(f);
+		nfile_put(f);
+	}
+	return NULL;
 }
 
 /* --- session --------------------------------------------------------------------------------- */
@@ -469,7 +500,7 @@ static int activate(struct nsock *ns)
 
 	worker_lock();
 	err = activate_locked(ns);
-	if (!err)
+	if (!err && ns->proto == IPPROTO_TCP)
 		yield_open_locked();
 	worker_unlock();
 	return err;
@@ -513,7 +544,7 @@ void nsock_start(struct nsock *ns)
 	err = activate(ns);
 	/* at first, and whenever somebody waits: perhaps its owner does not */
 	if (err == -EADDRINUSE && ns->proto == IPPROTO_TCP && (!ns->retry_ns || nsock_in_use(ns)) &&
-	    yield_ask(ns, ports_owner()))
+	    yield_ask(ns, ports_owner()->image))
 		err = activate(ns);
 	if (err) {
 		ns->rejected = true;
@@ -537,6 +568,18 @@ void nsock_start(struct nsock *ns)
 	nsock_wake(ns, 0); /* who waits for the kernel's half alone */
 }
 
+static bool retry_begin(struct nsock *ns)
+{
+	bool yes;
+
+	pthread_mutex_lock(&ns->lock);
+	yes = ns->rejected && ns->retry_ns && !nsock_session(ns);
+	if (yes)
+		ns->rejected = false;
+	pthread_mutex_unlock(&ns->lock);
+	return yes;
+}
+
 void nsock_retry_all(void)
 {
 	struct nfile *f;
@@ -547,10 +590,8 @@ void nsock_retry_all(void)
 		if (!f)
 			continue;
 		ns = nsock_of(f);
-		if (f->kind == NF_SOCK && ns->rejected && ns->retry_ns && !nsock_session(ns)) {
-			ns->rejected = false;
+		if (f->kind == NF_SOCK && retry_begin(ns))
 			nsock_activate(ns, fd);
-		}
 		nfile_put(f);
 	}
 }

@@ -79,6 +79,7 @@ static inline void sock_fd_reason(int fd, enum sock_reason r)
 		__atomic_store_n(&sock_fd_why[fd], (uint8_t)(r + 1), __ATOMIC_RELAXED);
 }
 
+struct steer_owner;
 struct sock_wait; /* a thread that blocks in a call */
 struct opt_log;
 
@@ -109,7 +110,8 @@ struct nsock {
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
 	uint32_t slot;       /* its place in the link */
-	struct gift *gifts;  /* lock; the head is atomic: connections from another process (yield.c) */
+	struct gift *gifts;  /* lock; the head is atomic: connections from another process, or of before exec
+			      * (yield.c) */
 	uint64_t looked_ns;  /* atomic: when a listener got its port, or accept() asked last */
 	bool yielded;        /* atomic: the port went to a process that asked; asked back when waited on */
 	struct share *share; /* parent: children have it too; worker lock */
@@ -218,6 +220,10 @@ void nsock_stack_event(struct stack_env *env, struct shm_session *s, uint32_t ev
 void nsock_retry_later(struct nsock *ns);
 /* Does this process wait on the listener, or does its event loop look after it? A hint. */
 bool nsock_in_use(struct nsock *ns);
+/* The kernel's name for a socket, the same by every descriptor in every process; 0: not a socket. */
+uint64_t sock_cookie(int fd);
+/* Ours of that cookie, or only if it is a listener that the stack serves; with a reference, or NULL. */
+struct nsock *nsock_by_cookie(uint64_t cookie, bool served_listener);
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
  * -EINTR (a handler without SA_RESTART, or a time-out is set). If the thread is cancelled in it, the
  * caller's reference is dropped. */
@@ -264,8 +270,8 @@ void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
 int ports_pin_flows(void); /* all flows; number of pins */
 /* Has a process ended that had a port which we asked for? */
 bool ports_owner_gone(void);
-/* The process that had the port when a claim failed last; in the same thread. */
-pid_t ports_owner(void);
+/* Who had the port when a claim failed last; in the same thread. */
+const struct steer_owner *ports_owner(void);
 void ports_after_fork_child(void);
 
 /* --- the rest, by file ------------------------------------------------------------------------ */

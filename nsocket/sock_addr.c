@@ -750,12 +750,8 @@ static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, sockle
 /* One that another process had accepted and passed on; it is the kernel's. -EAGAIN: none. */
 static int accept_gift(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	int gift = yield_take(ns), fd;
+	int fd = yield_take(ns, flags & SOCK_CLOEXEC);
 
-	if (gift < 0)
-		return -EAGAIN;
-	fd = (int)libc_errno(libc.fcntl(gift, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0));
-	fd_hide_close(gift);
 	if (fd < 0)
 		return fd;
 	if (flags & SOCK_NONBLOCK)

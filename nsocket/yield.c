@@ -1,62 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nsocket/yield.c - a listener goes to the process that waits for it
  *
- * Each process that serves ports has an abstract unix datagram socket, @nstack-yield/<pid>. Who wants a
- * port of its sends the listener's descriptor; that it has one proves that the listener is its own,
- * too, whatever user it is: the owner compares the kernel's cookies. An owner with a thread blocked
+ * Each process that serves TCP ports has an abstract unix datagram socket, its door. The name is a
+ * random number, which stands in the process's slots of the steering tables: who finds a port taken is
+ * told it, and nobody can have taken the name before. Who wants the port sends the listener's
+ * descriptor; that it has one proves that the listener is its own, too, whatever user it is: the owner
+ * compares the kernel's cookies. With it comes a socket for the answer. An owner with a thread blocked
  * on the listener, or watching it, keeps it. Else it gives up the claim; established flows are pinned
  * and stay, handshakes under way are waited for. Connections in its accept queue move to the kernel
- * (handover.c) and go to the one who asked, as descriptors; where they can't move, the owner keeps the
- * port.
+ * (handover.c) and go to the one who asked, in a crate; where they can't move, the owner keeps the port.
+ * An owner whose answer reaches nobody keeps the crate.
  *
  * The owner asks back when it waits on the listener again.
  *
- *   request  one byte, the listener by SCM_RIGHTS
- *   answer   one byte, 1 = the port is free; up to GIFTS_MAX descriptors by SCM_RIGHTS
+ *   request  one byte; the listener and one end of a socketpair by SCM_RIGHTS
+ *   answer   BUSY when it begins; then YES, the port is free, or NO; with a crate by SCM_RIGHTS
  *
- * Requests come from anybody in the network namespace: what is no listener of ours is closed.
+ * Anybody in the network namespace can read the name (/proc/net/unix) and send something. What is no
+ * listener of ours is closed; closing can take a stranger's time (a file system of his own), and so the
+ * door has a thread of its own.
  *
- * Threads: the owner's side in the helper thread.
+ * Threads: the owner's side is the door's thread. Asking: any, under ns->lock.
  */
 #define _GNU_SOURCE
 #include "nsocket/yield.h"
 
+#include <inttypes.h>
+#include <nsocket/crate.h>
 #include <nsocket/handover.h>
 #include <rd/log.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define YIELD_NAME "nstack-yield/%d"
-#define YIELD_ASK_NS 100000000ull /* an owner that takes longer is stopped or dead */
-#define HANDSHAKE_LOOK_NS 500000  /* handshakes under way: how often, and at most how many times */
-#define HANDSHAKE_LOOKS 60        /* they are looked at */
-#define GIFTS_MAX 64u
-#define REQUESTS_MAX 16u          /* in one round of the helper */
+#define DOOR_NAME "nstack-yield/%016" PRIx64
+#define ASK_NS 100000000ull      /* an owner that takes longer to begin is stopped, or dead */
+#define WORK_NS 2000000000ull    /* once it has begun */
+#define LOCK_NS 20000000ull      /* somebody else is busy with the listener: not now */
+#define HANDSHAKE_LOOK_NS 500000 /* handshakes under way: how often, and at most how many times */
+#define HANDSHAKE_LOOKS 60       /* they are looked at */
+#define STRANGER_NS 1000000      /* pause after a request of a stranger, who may send many */
 
-/* A connection on its way to accept(). */
+enum answer { NO, YES, BUSY };
+
+/* Connections on their way to accept(). */
 struct gift {
 	struct gift *next;
-	int fd;
+	int crate;
 };
 
-static int yield_fd = -1; /* worker lock until the helper polls it, then constant */
+static uint64_t image;     /* random, not 0 once asked for; worker.start_lock */
+static int door = -1;      /* worker lock until its thread runs, then constant */
 
 /* --- messages ------------------------------------------------------------------------------------ */
 
-static socklen_t name_of(struct sockaddr_un *a, pid_t pid)
-{
-	memset(a, 0, sizeof(*a));
-	a->sun_family = AF_UNIX;
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-			   (size_t)snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, YIELD_NAME, (int)pid));
-}
+#define FDS_MAX 2
+union fds {
+	struct cmsghdr h;
+	char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
+};
 
-static ssize_t send_fds(int sock, const struct sockaddr_un *to, socklen_t to_len, uint8_t byte,
-			const int *fds, uint32_t n)
+/* System calls, because libc's functions are cancellation points and locks are held. */
+static bool message_send(int sock, const struct sockaddr_un *to, socklen_t to_len, uint8_t byte,
+			 const int *fds, uint32_t n)
 {
-	union { struct cmsghdr h; char room[CMSG_SPACE(GIFTS_MAX * sizeof(int))]; } u;
+	union fds u;
 	struct iovec iov = { &byte, 1 };
 	struct msghdr m = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -67,162 +78,166 @@ static ssize_t send_fds(int sock, const struct sockaddr_un *to, socklen_t to_len
 					.cmsg_len = CMSG_LEN(n * sizeof(int)) };
 		memcpy(CMSG_DATA(&u.h), fds, n * sizeof(int));
 	}
-	return libc.sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return syscall(SYS_sendmsg, sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
 }
 
-/* The byte, or -1: nothing there. fds: room for GIFTS_MAX; all that came are hidden. */
-static int recv_fds(int sock, struct sockaddr_un *from, socklen_t *from_len, int *fds, uint32_t *n)
+/* The length of the message, 0 at the end, -1: none. All descriptors that came are hidden. */
+static ssize_t message_recv(int sock, int flags, uint8_t *byte, int fds[FDS_MAX], uint32_t *n)
 {
-	union { struct cmsghdr h; char room[CMSG_SPACE(GIFTS_MAX * sizeof(int))]; } u;
-	uint8_t byte = 0;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_name = from, .msg_namelen = from ? sizeof(*from) : 0, .msg_iov = &iov,
-			    .msg_iovlen = 1, .msg_control = &u, .msg_controllen = sizeof(u) };
-	struct cmsghdr *c;
+	union fds u;
+	struct iovec iov = { byte, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &u,
+			    .msg_controllen = CMSG_LEN(FDS_MAX * sizeof(int)) };
+	ssize_t r = syscall(SYS_recvmsg, sock, &m, flags | MSG_CMSG_CLOEXEC);
 
 	*n = 0;
-	if (libc.recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
-		return -1;
-	for (c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		*n = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(fds, CMSG_DATA(c), *n * sizeof(int));
-	}
+	if (r < 0 || m.msg_controllen < CMSG_LEN(sizeof(int)))
+		return r;
+	*n = (uint32_t)((u.h.cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	memcpy(fds, CMSG_DATA(&u.h), *n * sizeof(int));
 	for (uint32_t i = 0; i < *n; i++)
 		fds[i] = fd_hide(fds[i]);
-	if (from_len)
-		*from_len = m.msg_namelen;
-	return byte;
+	return r;
 }
 
-/* --- who asks ------------------------------------------------------------------------------------- */
+static bool readable(int fd, uint64_t until)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t now = worker_now(), left = until > now ? until - now : 0;
+	struct timespec t = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
 
-static void gift_add(struct nsock *ns, int fd)
+	return syscall(SYS_ppoll, &p, 1, &t, NULL, (size_t)8) > 0;
+}
+
+/* --- what came along ------------------------------------------------------------------------------ */
+
+/* Under ns->lock. */
+static void gift_add(struct nsock *ns, int crate)
 {
 	struct gift **at = &ns->gifts, *g = malloc(sizeof(*g));
 
 	if (!g) {
-		fd_hide_close(fd);
+		fd_hide_close(crate);
 		return;
 	}
-	*g = (struct gift){ NULL, fd };
+	*g = (struct gift){ NULL, crate };
 	while (*at)
 		at = &(*at)->next;
 	__atomic_store_n(at, g, __ATOMIC_RELEASE); /* release: pairs with yield_any() */
 }
 
-int yield_take(struct nsock *ns)
+static void gift_del(struct nsock *ns)
 {
-	struct gift *g;
-	int fd = -1;
+	struct gift *g = ns->gifts;
+
+	__atomic_store_n(&ns->gifts, g->next, __ATOMIC_RELEASE); /* release: pairs with yield_any() */
+	fd_hide_close(g->crate);
+	free(g);
+}
+
+int yield_take(struct nsock *ns, bool cloexec)
+{
+	int fd = -EAGAIN;
 
 	if (!yield_any(ns))
-		return -1;
-	lock_take(&ns->lock);
-	g = ns->gifts;
-	if (g) {
-		fd = g->fd;
-		__atomic_store_n(&ns->gifts, g->next, __ATOMIC_RELEASE);
+		return -EAGAIN;
+	pthread_mutex_lock(&ns->lock);
+	while (ns->gifts && fd == -EAGAIN) {
+		fd = crate_take(ns->gifts->crate, cloexec);
+		if (crate_empty(ns->gifts->crate)) /* now, so that nobody is told that there is more */
+			gift_del(ns);
 	}
-	lock_give(&ns->lock);
-	free(g);
+	pthread_mutex_unlock(&ns->lock);
 	return fd;
 }
 
 void yield_drop(struct nsock *ns)
 {
-	struct gift *g;
+	while (ns->gifts)
+		gift_del(ns);
+}
 
-	while ((g = ns->gifts)) {
-		ns->gifts = g->next;
-		fd_hide_close(g->fd);
-		free(g);
-	}
+/* --- who asks ------------------------------------------------------------------------------------- */
+
+static socklen_t name_of(struct sockaddr_un *a, uint64_t of)
+{
+	memset(a, 0, sizeof(*a));
+	a->sun_family = AF_UNIX;
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+			   (size_t)snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, DOOR_NAME, of));
 }
 
 static bool answer(int sock, struct nsock *ns)
 {
-	struct pollfd p = { .fd = sock, .events = POLLIN };
-	struct timespec t = { .tv_nsec = (long)YIELD_ASK_NS };
-	int fds[GIFTS_MAX], yes;
+	uint64_t until = worker_now() + ASK_NS;
+	int fds[FDS_MAX];
+	uint8_t what;
 	uint32_t n;
 
-	if (libc.ppoll(&p, 1, &t, NULL) <= 0)
-		return false;
-	yes = recv_fds(sock, NULL, NULL, fds, &n);
-	for (uint32_t i = 0; i < n; i++)
-		gift_add(ns, fds[i]);
-	return yes == 1;
+	do {
+		if (!readable(sock, until) || message_recv(sock, MSG_DONTWAIT, &what, fds, &n) != 1)
+			return false;
+		for (uint32_t i = 0; i < n; i++)
+			gift_add(ns, fds[i]);
+		until = worker_now() + WORK_NS;
+	} while (what == BUSY);
+	return what == YES;
 }
 
-bool yield_ask(struct nsock *ns, pid_t owner)
+static bool ask(struct nsock *ns, int fd, const int pair[2], uint64_t owner)
 {
-	int fd = nfile_fd(&ns->f), sock;
+	int sock = fd_hide(libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 	struct sockaddr_un to;
-	socklen_t len;
-	bool yes = false;
-	int cancel;
+	socklen_t len = name_of(&to, owner);
+	bool sent;
 
-	if (fd < 0 || owner <= 0 || owner == getpid())
-		return false;
-	sock = fd_hide(libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 	if (sock < 0)
 		return false;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* a lock is held */
-	/* a name of the kernel's choice, for the answer; connected, so that only the owner can give it */
-	to = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (!libc.bind(sock, (struct sockaddr *)&to, sizeof(sa_family_t))) {
-		len = name_of(&to, owner);
-		yes = !libc.connect(sock, (struct sockaddr *)&to, len) &&
-		      send_fds(sock, NULL, 0, 0, &fd, 1) == 1 && answer(sock, ns);
-	}
-	pthread_setcancelstate(cancel, NULL);
+	sent = message_send(sock, &to, len, 0, (int[FDS_MAX]){ fd, pair[1] }, FDS_MAX);
 	fd_hide_close(sock);
+	return sent;
+}
+
+bool yield_ask(struct nsock *ns, uint64_t owner)
+{
+	int fd = nfile_fd(&ns->f), pair[2], cancel;
+	sigset_t all, old;
+	bool yes = false;
+
+	if (fd < 0 || !owner || owner == image || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return false;
+	/* A lock is held, and what the owner says must not get lost: no handler now. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pair[0] = fd_hide(pair[0]);
+	pair[1] = fd_hide(pair[1]);
+	yes = ask(ns, fd, pair, owner);
+	fd_hide_close(pair[1]); /* the owner's: its end is an answer */
+	yes = yes && answer(pair[0], ns);
+	fd_hide_close(pair[0]);
+	pthread_setcancelstate(cancel, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return yes;
 }
 
 /* --- the owner ------------------------------------------------------------------------------------- */
 
-static uint64_t cookie_of(int fd)
-{
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	return libc.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? 0 : cookie;
-}
-
-/* Our listener of that cookie that the stack serves, with a reference; NULL: none. */
-static struct nsock *listener_of(uint64_t cookie)
-{
-	struct nfile *f;
-
-	for (int fd = fd_next(0); cookie && fd >= 0; fd = fd_next(fd + 1)) {
-		f = fd_is_protected(fd) ? NULL : fd_get(fd);
-		if (!f)
-			continue;
-		if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_LISTEN &&
-		    nsock_session(nsock_of(f)) && cookie_of(fd) == cookie)
-			return nsock_of(f);
-		nfile_put(f);
-	}
-	return NULL;
-}
-
-/* What waits in our accept queue becomes the kernel's. False: some of it has to stay. Under ns->lock,
+/* What waits in our accept queue goes into the crate. False: some of it has to stay. Under ns->lock,
  * rx_lock and the worker lock. */
-static bool queue_move(struct nsock *ns, int *fds, uint32_t *n)
+static bool queue_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 {
 	struct shm_session *s;
 	uint32_t id;
-	int fd;
+	int fd, err;
 
 	while (fifo_peek(&ns->rx, 0, &id, sizeof(id)) == sizeof(id)) {
 		s = shm_session_get(worker.region, id);
-		if (s && *n == GIFTS_MAX)
+		if (s && *n == CRATE_MAX)
 			return false;
 		fd = s ? fd_hide(libc.socket(ns->family, SOCK_STREAM | SOCK_CLOEXEC, 0)) : -1;
-		if (s && (fd < 0 || handover_session_locked(s, fd))) {
+		err = !s ? 0 : fd < 0 ? -EMFILE : handover_session_locked(s, fd);
+		if (err) {
 			fd_hide_close(fd);
 			return false;
 		}
@@ -230,7 +245,31 @@ static bool queue_move(struct nsock *ns, int *fds, uint32_t *n)
 		if (!s)
 			continue;
 		worker.ops->close(worker.st, s, -1);
-		fds[(*n)++] = fd;
+		crate_put(c, fd); /* there is room; else it is reset, as where a queue is full */
+		fd_hide_close(fd);
+		++*n;
+	}
+	return true;
+}
+
+/* What another process had given us. False: as above. */
+static bool gifts_pack(struct nsock *ns, struct crate *c, uint32_t *n)
+{
+	int fd;
+
+	while (ns->gifts) {
+		if (*n == CRATE_MAX)
+			return false;
+		fd = fd_hide(crate_take(ns->gifts->crate, true));
+		if (fd == -EMFILE)
+			return false;
+		if (fd < 0) {
+			gift_del(ns);
+			continue;
+		}
+		crate_put(c, fd);
+		fd_hide_close(fd);
+		++*n;
 	}
 	return true;
 }
@@ -244,102 +283,156 @@ static void claim_end(struct nsock *ns)
 	ports_listener_gone(ns->proto, &ns->held);
 }
 
-/* Under ns->lock and rx_lock. */
-static bool listener_yield(struct nsock *ns, int *fds, uint32_t *n)
+/* The port is given up and what waits is packed; false: not all of it can be. Under ns->lock. */
+static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 {
 	static const struct timespec moment = { .tv_nsec = HANDSHAKE_LOOK_NS };
 	bool yes;
 
+	pthread_mutex_lock(&ns->rx_lock);
 	worker_lock();
 	handover_rings_drain();
-	yes = ns->s && worker.st && !nsock_in_use(ns) && queue_move(ns, fds, n);
+	yes = ns->s && worker.st && gifts_pack(ns, c, n) && queue_pack(ns, c, n);
 	if (yes)
 		claim_end(ns);
 	for (int i = 0; yes && ns->s->handshakes && i < HANDSHAKE_LOOKS; i++) {
 		worker_unlock();
-		nanosleep(&moment, NULL);
+		syscall(SYS_nanosleep, &moment, NULL);
 		worker_lock();
 		handover_rings_drain();
 	}
 	if (yes) {
-		queue_move(ns, fds, n);
+		*n = 0; /* room for these is kept */
+		queue_pack(ns, c, n);
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();
+	pthread_mutex_unlock(&ns->rx_lock);
 	return yes;
 }
 
-static void request(const struct sockaddr_un *from, socklen_t from_len, int listener)
+/* Somebody who has our listener asks for it, and is answered by that socket. Under ns->lock. */
+static bool yield_to(struct nsock *ns, int reply)
 {
-	struct nsock *ns = listener_of(cookie_of(listener));
-	int fds[GIFTS_MAX];
+	struct crate c;
 	uint32_t n = 0;
-	bool yes;
+	bool yes, any;
 
-	if (!ns) { /* they share the port (SO_REUSEPORT), not the listener */
-		send_fds(yield_fd, from, from_len, false, NULL, 0);
-		return;
-	}
-	lock_take(&ns->lock);
-	lock_take(&ns->rx_lock);
-	yes = listener_yield(ns, fds, &n);
-	lock_give(&ns->rx_lock);
+	if (nsock_in_use(ns) || !message_send(reply, NULL, 0, BUSY, NULL, 0))
+		return false; /* he knows by the end of that socket */
+	if (crate_open(&c))
+		return false;
+	yes = listener_pack(ns, &c, &n);
 	if (yes) {
 		nsock_retry_later(ns);
 		__atomic_store_n(&ns->yielded, true, __ATOMIC_RELAXED);
 	}
-	lock_give(&ns->lock);
-	if (yes) /* sets that have it look again when they are waited on: then we ask back */
-		watch_notify(&ns->f, NSOCK_EV_REWATCH);
-	if (yes)
-		ns_log(NS_INF, NS_M_NSOCKET, "another process waits on port %u: it has it now",
-		       ntohs(ns->local.port));
-	/* who is gone meanwhile leaves the connections to be closed, as the kernel's queue would be */
-	send_fds(yield_fd, from, from_len, yes, fds, n);
-	for (uint32_t i = 0; i < n; i++)
-		fd_hide_close(fds[i]);
-	nfile_put(&ns->f);
+	crate_close_in(&c);
+	any = !crate_empty(c.out);
+	if (!message_send(reply, NULL, 0, yes ? YES : NO, &c.out, any) && any)
+		gift_add(ns, c.out);
+	else
+		fd_hide_close(c.out);
+	return yes;
 }
 
-void yield_run(void)
+static struct nsock *listener_of(int fd)
 {
-	struct sockaddr_un from;
-	int fds[GIFTS_MAX];
-	socklen_t len;
-	uint32_t n;
+	int listens = 0;
+	socklen_t len = sizeof(listens);
 
-	if (yield_fd < 0)
-		return;
-	for (uint32_t k = 0; k < REQUESTS_MAX; k++) {
-		if (recv_fds(yield_fd, &from, &len, fds, &n) < 0)
-			return;
-		if (n == 1 && len > sizeof(sa_family_t))
-			request(&from, len, fds[0]);
-		for (uint32_t i = 0; i < n; i++)
-			fd_hide_close(fds[i]);
+	if (libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) || !listens)
+		return NULL;
+	return nsock_by_cookie(sock_cookie(fd), true);
+}
+
+static bool request(int listener, int reply)
+{
+	struct nsock *ns = listener_of(listener);
+	uint64_t until = worker_now() + LOCK_NS;
+	struct timespec t = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
+	bool yes = false;
+
+	if (!ns)
+		return false;
+	/* not for ever: its holder may be asking us for another one */
+	if (!pthread_mutex_clocklock(&ns->lock, CLOCK_MONOTONIC, &t)) {
+		yes = ns->s && yield_to(ns, reply);
+		pthread_mutex_unlock(&ns->lock);
 	}
+	if (yes) {
+		/* sets that have it look again when they are waited on: then we ask back */
+		watch_notify(&ns->f, NSOCK_EV_REWATCH);
+		ns_log(NS_INF, NS_M_NSOCKET, "another process waits on port %u: it has it now",
+		       ntohs(ns->local.port));
+	}
+	nfile_put(&ns->f);
+	return true;
+}
+
+/* What a stranger sent. A connection of his may be set to make its close() wait. */
+static void stranger_close(int fd)
+{
+	struct linger off = { 0, 0 };
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+
+	if (!libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) && !listens)
+		libc.setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+	fd_hide_close(fd);
+}
+
+static void *door_main(void *arg)
+{
+	static const struct timespec pause = { .tv_nsec = STRANGER_NS };
+	int fds[FDS_MAX];
+	uint8_t byte;
+	uint32_t n;
+	bool known;
+
+	pthread_setname_np(pthread_self(), "nstack-yield");
+	while (message_recv(door, 0, &byte, fds, &n) >= 0 || errno == EINTR) {
+		known = n == FDS_MAX && request(fds[0], fds[1]);
+		for (uint32_t i = 0; i < n; i++)
+			known ? fd_hide_close(fds[i]) : stranger_close(fds[i]);
+		if (!known)
+			syscall(SYS_nanosleep, &pause, NULL);
+	}
+	return NULL;
+}
+
+uint64_t yield_image(void)
+{
+	while (!image && getrandom(&image, sizeof(image), 0) < 0 && errno == EINTR)
+		;
+	return image;
 }
 
 void yield_open_locked(void)
 {
 	struct sockaddr_un a;
-	socklen_t len = name_of(&a, getpid());
-	int fd;
+	socklen_t len = name_of(&a, image);
+	sigset_t all, old;
+	pthread_t t;
 
-	if (yield_fd >= 0)
+	if (door >= 0 || !image)
 		return;
-	fd = fd_hide(libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-	if (fd < 0)
+	door = fd_hide(libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (door < 0)
 		return;
-	if (libc.bind(fd, (struct sockaddr *)&a, len)) {
-		fd_hide_close(fd);
-		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	if (libc.bind(door, (struct sockaddr *)&a, len) || pthread_create(&t, NULL, door_main, NULL)) {
+		fd_hide_close(door);
+		door = -1;
+	} else {
+		pthread_detach(t);
 	}
-	yield_fd = fd;
-	worker_helper_fd(fd);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void yield_after_fork_child(void)
 {
-	yield_fd = -1;
+	image = 0;
+	door = -1;
 }

@@ -10,23 +10,26 @@
 
 #include <nsocket/sock.h>
 
-/* Ask process `owner` for the port of ns, which listens. True: it let go, the port is free. What the
- * owner had accepted for it comes along either way (yield_take). Waits for YIELD_ASK_NS at most. Under
- * ns->lock. */
-bool yield_ask(struct nsock *ns, pid_t owner);
-/* A connection that came along: a descriptor of the library's (fd_hide), or -1. */
-int yield_take(struct nsock *ns);
+/* What the process is called in the steering tables, and where it is asked. Under worker.start_lock. */
+uint64_t yield_image(void);
+
+/* Ask the process of that image for the port of ns, which listens. True: it let go, the port is free.
+ * Connections that it had accepted may come along either way (yield_take). Bounded in time, also where
+ * that process is stopped or hostile. Under ns->lock. */
+bool yield_ask(struct nsock *ns, uint64_t owner);
+/* A connection that came along, as a new descriptor of the program's; -EAGAIN, -EMFILE. */
+int yield_take(struct nsock *ns, bool cloexec);
 static inline bool yield_any(const struct nsock *ns)
 {
+	/* acquire: pairs with gift_add() and gift_del() */
 	return __atomic_load_n(&ns->gifts, __ATOMIC_ACQUIRE);
 }
+/* They are reset. Nobody else has ns. */
 void yield_drop(struct nsock *ns);
 
-/* The owner's side: from the first port that this process serves. Under the worker lock. */
+/* The owner's side: from the first listener that this process serves. Under the worker lock. */
 void yield_open_locked(void);
-/* The helper thread, when a descriptor of its is readable. */
-void yield_run(void);
-/* In a child: the name is the parent's. The descriptor is closed by number. */
+/* In a child: the door is the parent's. The descriptor is closed by number. */
 void yield_after_fork_child(void);
 
 #endif

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 #include <xdp/xsk.h>
 
@@ -190,12 +191,16 @@ static int cmd_exec(const char *ifname)
 static void session_line(struct steer *st, const char *ifname, char *w[8], int n)
 {
 	char text[64] = "", stack[STEER_STACK_NAME] = "";
+	struct steer_owner owner = { 0 };
 	struct nst_addr a, b;
+	uint64_t image = 0;
 	pid_t pid = 0;
 	int err = -EINVAL;
 
 	if (!strcmp(w[0], "take") && n == 2) {
-		err = steer_instance_take(st, w[1]);
+		if (getrandom(&image, sizeof(image), 0) != sizeof(image))
+			abort();
+		err = steer_instance_take(st, w[1], image);
 	} else if (!strcmp(w[0], "pid") && n == 2) {
 		err = steer_instance_pid(st, (unsigned)atoi(w[1]), &pid, stack);
 		snprintf(text, sizeof(text), "%d %s", pid, stack);
@@ -218,12 +223,12 @@ static void session_line(struct steer *st, const char *ifname, char *w[8], int n
 		err = steer_pin(st, parse_proto(w[1]), &a, &b, (unsigned)atoi(w[6]));
 	} else if (n == 4 && parse_addr(w[2], w[3], &a)) {
 		if (!strcmp(w[0], "claim"))
-			err = steer_claim(st, parse_proto(w[1]), &a, true, &pid);
+			err = steer_claim(st, parse_proto(w[1]), &a, true, &owner);
 		else if (!strcmp(w[0], "claimnew"))
-			err = steer_claim_new(st, parse_proto(w[1]), &a, true, &pid);
+			err = steer_claim_new(st, parse_proto(w[1]), &a, true, &owner);
 		else if (!strcmp(w[0], "unclaim"))
 			err = steer_unclaim(st, parse_proto(w[1]), &a, true);
-		snprintf(text, sizeof(text), "%d", pid);
+		snprintf(text, sizeof(text), "%d", owner.pid);
 	}
 	result(err, text);
 }

@@ -2,6 +2,9 @@
 /* tests/oracle/proc_listen.c - one listener, several processes, and who of them waits on it */
 #include "oracle.h"
 
+#include <sys/resource.h>
+#include <sys/time.h>
+
 /* Accept one connection and answer its request. */
 static void serve_nth(int lst, const char *who, int nth)
 {
@@ -182,3 +185,128 @@ static void turns_client(void)
 }
 SCENARIO(in_turns_accept, "parent and child accept in turns from one listener", O_BOTH, turns_server,
 	 turns_client)
+
+/* --- while handlers run ------------------------------------------------------------------------------ */
+
+#define MANY 24
+
+static void tick(int sig)
+{
+}
+
+/* A handler runs all the time, and ends calls. */
+static int accept_again(int lst)
+{
+	int fd;
+
+	do
+		fd = accept(lst, NULL, NULL);
+	while (fd < 0 && errno == EINTR);
+	return fd;
+}
+
+static void interrupted_child(void *arg)
+{
+	struct itimerval often = {{0, 300}, {0, 300}}, off = {0};
+	struct sigaction act = {.sa_handler = tick};
+	int lst = *(int *)arg, fd[MANY], n = 0;
+	char c = 0;
+
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < MANY; i++)
+		n += (fd[i] = accept_again(lst)) >= 0;
+	setitimer(ITIMER_REAL, &off, NULL);
+	o_say("accepted beside a timer", "%d of %d", n, MANY);
+	for (int i = n = 0; i < MANY; i++) {
+		n += o_recv_all(fd[i], &c, 1) == 1 && c == 'x';
+		close(fd[i]);
+	}
+	o_say("alive", "%d", n);
+}
+
+/* The parent looks; when the connections are there, a child serves. */
+static void queue_server(void (*child)(void *arg))
+{
+	int lst = o_listener(0), status;
+	pid_t pid;
+
+	o_poll(lst, POLLIN);
+	o_sync();
+	o_sync(); /* all are connected */
+	pid = o_spawn(child, &lst);
+	waitpid(pid, &status, 0);
+	o_status("child", status);
+	close(lst);
+	o_sync();
+}
+
+static void interrupted_server(void)
+{
+	queue_server(interrupted_child);
+}
+
+static void queue_client(int n)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_server_addr(&a, o_port(0));
+	int fd[MANY];
+
+	o_sync();
+	for (int i = 0; i < n; i++) {
+		fd[i] = socket(o_family, SOCK_STREAM, 0);
+		if (connect(fd[i], (void *)&a, len))
+			o_fail("connect");
+		o_send_all(fd[i], "x", 1);
+	}
+	o_sync();
+	o_sync();
+	for (int i = 0; i < n; i++)
+		close(fd[i]);
+}
+
+static void interrupted_client(void)
+{
+	queue_client(MANY);
+}
+SCENARIO(accept_interrupted, "a child takes over a full queue while signals interrupt it", O_BOTH,
+	 interrupted_server, interrupted_client)
+
+/* --- the last descriptor ------------------------------------------------------------------------------- */
+
+static void poor_child(void *arg)
+{
+	struct rlimit lim;
+	int lst = *(int *)arg, fds[4096], n = 0, got = 0, fd, limited = 0;
+	char c = 0;
+
+	o_events("the child polls", o_wait(lst, POLLIN));
+	getrlimit(RLIMIT_NOFILE, &lim);
+	lim.rlim_cur = lim.rlim_cur < 4096 ? lim.rlim_cur : 4096;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	while ((fd = dup(lst)) >= 0)
+		fds[n++] = fd;
+	close(fds[--n]); /* one is left */
+	for (int i = 0; i < 6; i++) {
+		fd = accept(lst, NULL, NULL);
+		got += fd >= 0 && o_recv_all(fd, &c, 1) == 1 && c == 'x';
+		limited += accept(lst, NULL, NULL) < 0 && errno == EMFILE;
+		close(fd);
+	}
+	while (n)
+		close(fds[--n]);
+	o_say("served", "%d", got);
+	o_bool("none while another is open", limited > 0);
+}
+
+static void poor_server(void)
+{
+	queue_server(poor_child);
+}
+
+static void poor_client(void)
+{
+	queue_client(7);
+}
+SCENARIO(accept_one_descriptor, "a child takes over a queue with one descriptor left: the others stay", O_BOTH,
+	 poor_server, poor_client)
