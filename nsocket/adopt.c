@@ -19,6 +19,7 @@
 #include <netinet/tcp.h>
 #include <nsocket/init.h>
 #include <nsocket/sock.h>
+#include <nsocket/yield.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,8 +190,16 @@ void adopt_inherited(void)
 		if (e->d_name[0] != '.' && !fd_is_ours(fd))
 			adopt(fd);
 	}
-	if (dir)
-		closedir(dir);
+	if (!dir)
+		return;
+	/* then what waits on them for accept(); the other unix sockets are the program's */
+	rewinddir(dir);
+	while ((e = readdir(dir))) {
+		fd = atoi(e->d_name);
+		if (e->d_name[0] != '.' && !fd_is_ours(fd) && opt_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX)
+			yield_adopt(fd);
+	}
+	closedir(dir);
 }
 
 void adopt_message(const struct msghdr *msg)

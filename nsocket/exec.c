@@ -6,6 +6,8 @@
  *
  *  - The process that has the stack becomes another program: all its connections move. Those that are
  *    close-on-exec, too: the kernel then ends them as it does at every exec, and if exec fails they go on.
+ *  - What waits for accept() on a listener that goes along does, too, if the next program is under
+ *    nsocket (yield.c); else it is reset.
  *  - A forked child becomes another program, or a process starts one (posix_spawn, system, popen): what
  *    the new image inherits moves, up to INHERITED_MAX connections. A server that has more of them open
  *    without close-on-exec has hardly meant to give them all to its helper, and should not lose the
@@ -22,6 +24,8 @@
 #include <limits.h>
 #include <nsocket/init.h>
 #include <nsocket/share.h>
+#include <nsocket/yield.h>
+#include <rd/program.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -83,11 +87,49 @@ static void heir_comes(void)
 		nsock_handover_each(n > INHERITED_MAX ? clearly_meant : inherited_stream, SR_exec);
 }
 
+/* Will the program be under nsocket, too? The tool starts one that is. */
+static bool program_ours(const char *file, char *const envp[])
+{
+	const char *base = file ? strrchr(file, '/') : NULL;
+	char path[PATH_MAX];
+
+	if (!file)
+		return false;
+	if (!strcmp(base ? base + 1 : file, "nstack"))
+		return true;
+	for (; envp && *envp; envp++)
+		if (!strncmp(*envp, "LD_PRELOAD=", 11) && strstr(*envp, "libnsocket"))
+			return program_look(file, path) == PROGRAM_OK;
+	return false;
+}
+
+/* Listeners that the next image inherits. */
+static void listeners_each(void (*fn)(struct nsock *ns, int fd))
+{
+	struct nfile *f;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_LISTEN && inherited(fd))
+			fn(nsock_of(f), fd);
+		nfile_put(f);
+	}
+}
+
+static void listener_stays(struct nsock *ns, int fd)
+{
+	yield_exec_failed(ns);
+}
+
 /* This process is about to become another program. */
-static void image_ends(void)
+static void image_ends(const char *file, char *const envp[])
 {
 	if (!init_ready())
 		return;
+	if (program_ours(file, envp))
+		listeners_each(yield_exec_prepare);
 	if (!worker_running()) {
 		heir_comes();
 		return;
@@ -96,6 +138,17 @@ static void image_ends(void)
 	if (nsock_handover_each(of_stack, SR_exec))
 		init_close_streams(close_on_exec); /* what exec would do; the others are lost */
 	init_settle();
+}
+
+/* It did not. r: the result of exec. */
+static int image_stays(int r)
+{
+	int err = errno;
+
+	if (init_ready())
+		listeners_each(listener_stays);
+	errno = err;
+	return r;
 }
 
 /* --- will it be executed? ---------------------------------------------------------------------- */
@@ -147,8 +200,8 @@ static bool executable_by_path(const char *file)
 NS_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
 	if (executable(AT_FDCWD, path, 0))
-		image_ends();
-	return libc.execve(path, argv, envp);
+		image_ends(path, envp);
+	return image_stays(libc.execve(path, argv, envp));
 }
 
 NS_EXPORT int execv(const char *path, char *const argv[])
@@ -159,8 +212,8 @@ NS_EXPORT int execv(const char *path, char *const argv[])
 NS_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 {
 	if (executable_by_path(file))
-		image_ends();
-	return libc.execvpe(file, argv, envp);
+		image_ends(file, envp);
+	return image_stays(libc.execvpe(file, argv, envp));
 }
 
 NS_EXPORT int execvp(const char *file, char *const argv[])
@@ -171,15 +224,15 @@ NS_EXPORT int execvp(const char *file, char *const argv[])
 NS_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	if (executable(fd, "", AT_EMPTY_PATH))
-		image_ends();
-	return libc.fexecve(fd, argv, envp);
+		image_ends(NULL, envp);
+	return image_stays(libc.fexecve(fd, argv, envp));
 }
 
 NS_EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	if (executable(dirfd, path, flags))
-		image_ends();
-	return libc.execveat(dirfd, path, argv, envp, flags);
+		image_ends(dirfd == AT_FDCWD ? path : NULL, envp);
+	return image_stays(libc.execveat(dirfd, path, argv, envp, flags));
 }
 
 /* The arguments that follow in ap, up to and with NULL, as an array on the caller's stack. */

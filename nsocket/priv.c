@@ -25,6 +25,7 @@
 #define _GNU_SOURCE
 #include "nsocket/init.h"
 #include "nsocket/sock.h"
+#include "nsocket/yield.h"
 
 #include <grp.h>
 #include <linux/securebits.h>
@@ -134,6 +135,11 @@ static bool post_rcu(void)
 	return file_call_rcu_thread(&head, follow_rcu);
 }
 
+static bool post_yield(void)
+{
+	return yield_call(follow);
+}
+
 /* Under identity_lock. */
 static void threads_follow(void)
 {
@@ -145,6 +151,7 @@ static void threads_follow(void)
 	wanted.securebits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 	follow_by(post_helper);
 	follow_by(post_rcu);
+	follow_by(post_yield);
 	while (!all_followed() && worker_now() < end)
 		syscall(SYS_nanosleep, &moment, NULL);
 }

@@ -11,7 +11,8 @@
  * (handover.c) and go to the one who asked, in a crate; where they can't move, the owner keeps the port.
  * An owner whose answer reaches nobody keeps the crate.
  *
- * The owner asks back when it waits on the listener again.
+ * The owner asks back when it waits on the listener again. At exec the next program, if it is under
+ * nsocket, inherits what waits in the same way, with the listener.
  *
  *   request  one byte; the listener and one end of a socketpair by SCM_RIGHTS
  *   answer   BUSY when it begins; then YES, the port is free, or NO; with a crate by SCM_RIGHTS
@@ -31,6 +32,7 @@
 #include <rd/log.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -53,7 +55,9 @@ struct gift {
 };
 
 static uint64_t image;     /* random, not 0 once asked for; worker.start_lock */
-static int door = -1;      /* worker lock until its thread runs, then constant */
+static int door, bell;     /* worker lock until the thread runs, then constant */
+static bool threaded;      /* atomic: it runs; written under the worker lock */
+static void (*errand)(void); /* atomic: to be done in the thread */
 
 /* --- messages ------------------------------------------------------------------------------------ */
 
@@ -336,6 +340,65 @@ static bool yield_to(struct nsock *ns, int reply)
 	return yes;
 }
 
+/* --- exec ------------------------------------------------------------------------------------------ */
+
+/* Exec closes the crates, or does not. Under ns->lock. */
+static void gifts_inherit(struct nsock *ns, bool on)
+{
+	for (struct gift *g = ns->gifts; g; g = g->next)
+		libc.fcntl(g->crate, F_SETFD, on ? 0 : FD_CLOEXEC);
+}
+
+void yield_exec_prepare(struct nsock *ns, int fd)
+{
+	struct crate c;
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&ns->lock);
+	if (ns->s && !crate_open(&c)) {
+		listener_pack(ns, &c, &n);
+		crate_close_in(&c);
+		if (crate_empty(c.out))
+			fd_hide_close(c.out);
+		else
+			gift_add(ns, c.out);
+	}
+	for (struct gift *g = ns->gifts; g; g = g->next)
+		crate_label(g->crate, sock_cookie(fd)); /* it may have one already: the same */
+	gifts_inherit(ns, true);
+	pthread_mutex_unlock(&ns->lock);
+}
+
+void yield_exec_failed(struct nsock *ns)
+{
+	pthread_mutex_lock(&ns->lock);
+	gifts_inherit(ns, false);
+	pthread_mutex_unlock(&ns->lock);
+}
+
+bool yield_adopt(int fd)
+{
+	uint64_t cookie = crate_read_label(fd);
+	struct nsock *ns;
+
+	if (!cookie)
+		return false;
+	ns = nsock_by_cookie(cookie, false);
+	fd = fd_hide(fd);
+	libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (ns) {
+		pthread_mutex_lock(&ns->lock);
+		gift_add(ns, fd);
+		pthread_mutex_unlock(&ns->lock);
+		nfile_put(&ns->f);
+	} else { /* nobody here serves that listener */
+		fd_hide_close(fd);
+	}
+	return true;
+}
+
+/* --- requests --------------------------------------------------------------------------------------- */
+
 static struct nsock *listener_of(int fd)
 {
 	int listens = 0;
@@ -382,7 +445,7 @@ static void stranger_close(int fd)
 	fd_hide_close(fd);
 }
 
-static void *door_main(void *arg)
+static void requests_serve(void)
 {
 	static const struct timespec pause = { .tv_nsec = STRANGER_NS };
 	int fds[FDS_MAX];
@@ -390,15 +453,44 @@ static void *door_main(void *arg)
 	uint32_t n;
 	bool known;
 
-	pthread_setname_np(pthread_self(), "nstack-yield");
-	while (message_recv(door, 0, &byte, fds, &n) >= 0 || errno == EINTR) {
+	while (message_recv(door, MSG_DONTWAIT, &byte, fds, &n) >= 0) {
 		known = n == FDS_MAX && request(fds[0], fds[1]);
 		for (uint32_t i = 0; i < n; i++)
 			known ? fd_hide_close(fds[i]) : stranger_close(fds[i]);
 		if (!known)
 			syscall(SYS_nanosleep, &pause, NULL);
 	}
+}
+
+static void *door_main(void *arg)
+{
+	struct pollfd p[] = { { .fd = door, .events = POLLIN }, { .fd = bell, .events = POLLIN } };
+	void (*fn)(void);
+	uint64_t rings;
+
+	pthread_setname_np(pthread_self(), "nstack-yield");
+	while (syscall(SYS_ppoll, p, 2, NULL, NULL, (size_t)8) > 0 && !((p[0].revents | p[1].revents) & POLLNVAL)) {
+		if (p[1].revents && syscall(SYS_read, bell, &rings, sizeof(rings)) > 0) {
+			/* acquire: pairs yield.errand */
+			fn = __atomic_exchange_n(&errand, NULL, __ATOMIC_ACQUIRE);
+			if (fn)
+				fn();
+		}
+		if (p[0].revents)
+			requests_serve();
+	}
 	return NULL;
+}
+
+bool yield_call(void (*fn)(void))
+{
+	static const uint64_t one = 1;
+
+	if (!__atomic_load_n(&threaded, __ATOMIC_ACQUIRE))
+		return false;
+	/* release: pairs yield.errand - what fn() is to see */
+	__atomic_store_n(&errand, fn, __ATOMIC_RELEASE);
+	return syscall(SYS_write, bell, &one, sizeof(one)) > 0;
 }
 
 uint64_t yield_image(void)
@@ -408,25 +500,36 @@ uint64_t yield_image(void)
 	return image;
 }
 
-void yield_open_locked(void)
+/* Bind the name, make the thread. */
+static bool door_open(void)
 {
 	struct sockaddr_un a;
 	socklen_t len = name_of(&a, image);
-	sigset_t all, old;
 	pthread_t t;
 
-	if (door >= 0 || !image)
-		return;
 	door = fd_hide(libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-	if (door < 0)
+	bell = fd_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (door < 0 || bell < 0 || libc.bind(door, (struct sockaddr *)&a, len) ||
+	    pthread_create(&t, NULL, door_main, NULL))
+		return false;
+	pthread_detach(t);
+	return true;
+}
+
+void yield_open_locked(void)
+{
+	sigset_t all, old;
+
+	if (threaded || !image)
 		return;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	if (libc.bind(door, (struct sockaddr *)&a, len) || pthread_create(&t, NULL, door_main, NULL)) {
+	if (door_open()) {
+		/* release: pairs the load in yield_call(): its bell */
+		__atomic_store_n(&threaded, true, __ATOMIC_RELEASE);
+	} else { /* the next listener tries again */
 		fd_hide_close(door);
-		door = -1;
-	} else {
-		pthread_detach(t);
+		fd_hide_close(bell);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -434,5 +537,6 @@ void yield_open_locked(void)
 void yield_after_fork_child(void)
 {
 	image = 0;
-	door = -1;
+	threaded = false;
+	errand = NULL;
 }

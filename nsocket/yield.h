@@ -27,8 +27,17 @@ static inline bool yield_any(const struct nsock *ns)
 /* They are reset. Nobody else has ns. */
 void yield_drop(struct nsock *ns);
 
+/* This image is about to be another one, under nsocket as well, that inherits listener fd: what waits
+ * there goes along, and the port is given up. And if that failed. */
+void yield_exec_prepare(struct nsock *ns, int fd);
+void yield_exec_failed(struct nsock *ns);
+/* The next image: is fd such a thing? Then it is dealt with. After the listeners were adopted. */
+bool yield_adopt(int fd);
+
 /* The owner's side: from the first listener that this process serves. Under the worker lock. */
 void yield_open_locked(void);
+/* Have fn() called in the thread that serves requests. False: there is none. */
+bool yield_call(void (*fn)(void));
 /* In a child: the door is the parent's. The descriptor is closed by number. */
 void yield_after_fork_child(void);
 

@@ -36,12 +36,16 @@ def activate(net, addr, *args):
     return [*args, "-l", host(addr), *(f"-E{k}={v}" for k, v in net.env().items()), *net.argv(cmd)]
 
 
-def test_socket_activation(net, family):
-    """The service inherits the listener as descriptor 3. Its first client came before it."""
+@pytest.mark.parametrize("plain", [True, False], ids=["activate_plain", "activate_under_nsocket"])
+def test_socket_activation(net, family, plain):
+    """The service inherits the listener as descriptor 3. Its first client came before it: where
+    systemd-socket-activate has a stack, too, that client's connection goes along to the next program."""
     addr = net.saddr(family)
-    p = net.server.spawn(["systemd-socket-activate", *activate(net, addr), "listener", 3], "activate",
-                         env=net.env())
+    argv = ["systemd-socket-activate", *activate(net, addr), "listener", 3]
+    p = net.server.spawn(argv if plain else net.argv(argv), "activate", env=net.env())
     until(lambda: net.server.listening(PORT), "systemd-socket-activate to listen")
+    if not plain:
+        owned(net)
     assert ask(net, addr, "first\n") == "first\n"
     owned(net)
     proof = net.proof()
@@ -102,6 +106,22 @@ def test_inetd(net, inetd, plain):
         owned(net)
     for i in range(5):
         assert ask(net, addr, f"{i}\nmore\nand more\n") == f"got {i}\nmore\nand more\n"
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["inetd_plain", "inetd_under_nsocket"])
+def test_inetd_wait(net, inetd, plain):
+    """The service gets the listener as descriptor 0, with the clients that wait, and ends after two; inetd
+    waits for the next one then, and starts it again."""
+    argv = [*apps.prog("inherited.py"), "clients", 0, 2]
+    p = inetd(net.s4, "tcp", "wait", *map(str, net.argv(argv)), plain=plain)
+    until(lambda: net.server.listening(PORT), "inetd to listen")
+    if not plain:
+        owned(net)
+    for i in range(6):
+        assert ask(net, net.s4, f"{i}\n") == f"{i}\n"
+        if i % 2 and net.is_nstack:  # what comes while the service ends would end with it
+            until(lambda: nstack.owners(net.server, "tcp", PORT) == (set() if plain else {p.pid}),
+                  "the service to end")
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["socat_plain", "socat_under_nsocket"])

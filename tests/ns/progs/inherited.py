@@ -3,6 +3,7 @@
 """Echo servers on sockets that another program made.
 
     inherited.py listener FD     accepts on FD for ever (systemd's socket activation: 3)
+    inherited.py clients FD N    serves N of them, one by one, and ends (inetd in wait mode)
     inherited.py connection      serves the connection on stdin and stdout, by lines (inetd)
     inherited.py datagrams FD    answers datagrams
     inherited.py supervise ADDR PORT N   listens, runs N `listener` children, which have the listener
@@ -27,6 +28,11 @@ def listener(sock):
     while True:
         conn, _ = sock.accept()
         threading.Thread(target=echo, args=(conn,), daemon=True).start()
+
+
+def clients(sock, n):
+    for _ in range(int(n)):
+        echo(sock.accept()[0])
 
 
 def connection():
@@ -81,6 +87,6 @@ def receive(path):
 
 
 what, *args = sys.argv[1:]
-if what in ("listener", "datagrams"):
-    args = [socket.socket(fileno=int(args[0]))]
+if what in ("listener", "clients", "datagrams"):
+    args[0] = socket.socket(fileno=int(args[0]))
 globals()[what](*args)
