@@ -6,6 +6,7 @@
 #include "oracle.h"
 
 #include <spawn.h>
+#include <sys/mman.h>
 
 extern char **environ;
 
@@ -484,3 +485,107 @@ static void unsent_client(void)
 }
 SCENARIO(unsent_at_exec, "what a slow peer has not taken is sent after exec and exit", O_BOTH,
 	 unsent_server, unsent_client)
+
+/* --- a listener ---------------------------------------------------------------------------------- */
+
+#define WAITING 3
+
+/* Accepts what waits on descriptor argv[1], and one that comes. */
+O_CHILD(exec_accept)
+{
+	int lst = atoi(argv[1]);
+	char label[32], c;
+
+	o_events("image: poll", o_wait(lst, POLLIN));
+	for (int i = 0; i <= WAITING; i++) {
+		int fd;
+
+		snprintf(label, sizeof(label), "image: accept %d", i);
+		fd = (int)O_OK(label, accept(lst, NULL, NULL));
+		if (i == WAITING - 1)
+			o_events("image: poll when none waits", o_poll(lst, POLLIN));
+		snprintf(label, sizeof(label), "image: request %d", i);
+		O(label, o_recv_all(fd, &c, 1));
+		o_send_all(fd, &c, 1);
+		close(fd);
+	}
+	close(lst);
+	return 0;
+}
+
+/* A file that looks executable and is not. */
+static void no_program(char *path, size_t n)
+{
+	int fd = memfd_create("no program", MFD_CLOEXEC);
+
+	if (fd < 0 || write(fd, "x", 1) != 1)
+		o_fail("memfd");
+	snprintf(path, n, "/proc/self/fd/%d", fd);
+}
+
+/* The stack is this process's own: it, and no other, has looked at the listener. */
+static void looks_and_becomes(void *arg)
+{
+	int go[2] = {((int *)arg)[0], ((int *)arg)[1]}, lst = o_listener(0);
+	char path[64], c;
+
+	o_poll(lst, POLLIN);
+	if (write(go[1], "l", 1) != 1 || read(go[0], &c, 1) != 1)
+		o_fail("the other process");
+	o_wait(lst, POLLIN);
+	no_program(path, sizeof(path));
+	O("execve of no program", execve(path, args("exec_accept", lst), environ));
+	execve(o_self(), args("exec_accept", lst), environ);
+}
+
+static void listener_server(void)
+{
+	int up[2], down[2], ends[2];
+	pid_t pid;
+	char c;
+
+	if (pipe(up) || pipe(down))
+		o_fail("pipe");
+	ends[0] = down[0];
+	ends[1] = up[1];
+	pid = o_spawn(looks_and_becomes, ends);
+	if (read(up[0], &c, 1) != 1)
+		o_fail("the child");
+	o_sync(); /* it listens */
+	o_sync(); /* all are connected */
+	if (write(down[1], "g", 1) != 1)
+		o_fail("write");
+	image_wait(pid);
+	for (int i = 0; i < 2; i++) {
+		close(up[i]);
+		close(down[i]);
+	}
+	o_sync();
+}
+
+static void listener_client(void)
+{
+	struct sockaddr_storage a;
+	socklen_t len = o_server_addr(&a, o_port(0));
+	int fd[WAITING + 1];
+	char label[32], c;
+
+	o_sync();
+	for (int i = 0; i <= WAITING; i++) {
+		if (i == WAITING)
+			o_sync();
+		fd[i] = socket(o_family, SOCK_STREAM, 0);
+		if (connect(fd[i], (void *)&a, len))
+			o_fail("connect");
+		o_send_all(fd[i], &"0123456789"[i], 1);
+	}
+	for (int i = 0; i <= WAITING; i++) {
+		o_wait(fd[i], POLLIN);
+		snprintf(label, sizeof(label), "answer %d", i);
+		o_bytes(label, &c, recv(fd[i], &c, 1, MSG_DONTWAIT) == 1);
+		close(fd[i]);
+	}
+	o_sync();
+}
+SCENARIO(listener_waiting, "connections that wait for accept() when the process becomes another program", O_BOTH,
+	 listener_server, listener_client)
