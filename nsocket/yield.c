@@ -127,14 +127,14 @@ static void gift_add(struct nsock *ns, int crate)
 	*g = (struct gift){ NULL, crate };
 	while (*at)
 		at = &(*at)->next;
-	__atomic_store_n(at, g, __ATOMIC_RELEASE); /* release: pairs with yield_any() */
+	__atomic_store_n(at, g, __ATOMIC_RELEASE); /* release: pairs yield.gift */
 }
 
 static void gift_del(struct nsock *ns)
 {
 	struct gift *g = ns->gifts;
 
-	__atomic_store_n(&ns->gifts, g->next, __ATOMIC_RELEASE); /* release: pairs with yield_any() */
+	__atomic_store_n(&ns->gifts, g->next, __ATOMIC_RELEASE); /* release: pairs yield.gift */
 	fd_hide_close(g->crate);
 	free(g);
 }
@@ -469,7 +469,12 @@ static void *door_main(void *arg)
 	uint64_t rings;
 
 	pthread_setname_np(pthread_self(), "nstack-yield");
-	while (syscall(SYS_ppoll, p, 2, NULL, NULL, (size_t)8) > 0 && !((p[0].revents | p[1].revents) & POLLNVAL)) {
+	for (;;) {
+		/* libc's own signals can't be blocked: it changes a thread's user by one */
+		if (syscall(SYS_ppoll, p, 2, NULL, NULL, (size_t)8) < 0)
+			continue;
+		if ((p[0].revents | p[1].revents) & POLLNVAL)
+			return NULL; /* closed behind our back */
 		if (p[1].revents && syscall(SYS_read, bell, &rings, sizeof(rings)) > 0) {
 			/* acquire: pairs yield.errand */
 			fn = __atomic_exchange_n(&errand, NULL, __ATOMIC_ACQUIRE);
@@ -479,13 +484,13 @@ static void *door_main(void *arg)
 		if (p[0].revents)
 			requests_serve();
 	}
-	return NULL;
 }
 
 bool yield_call(void (*fn)(void))
 {
 	static const uint64_t one = 1;
 
+	/* acquire: pairs yield.thread */
 	if (!__atomic_load_n(&threaded, __ATOMIC_ACQUIRE))
 		return false;
 	/* release: pairs yield.errand - what fn() is to see */
@@ -525,7 +530,7 @@ void yield_open_locked(void)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	if (door_open()) {
-		/* release: pairs the load in yield_call(): its bell */
+		/* release: pairs yield.thread - its bell */
 		__atomic_store_n(&threaded, true, __ATOMIC_RELEASE);
 	} else { /* the next listener tries again */
 		fd_hide_close(door);

@@ -21,7 +21,7 @@ bool yield_ask(struct nsock *ns, uint64_t owner);
 int yield_take(struct nsock *ns, bool cloexec);
 static inline bool yield_any(const struct nsock *ns)
 {
-	/* acquire: pairs with gift_add() and gift_del() */
+	/* acquire: pairs yield.gift - what is in it */
 	return __atomic_load_n(&ns->gifts, __ATOMIC_ACQUIRE);
 }
 /* They are reset. Nobody else has ns. */
