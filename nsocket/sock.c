@@ -572,11 +572,11 @@ static bool retry_begin(struct nsock *ns)
 {
 	bool yes;
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	yes = ns->rejected && ns->retry_ns && !nsock_session(ns);
 	if (yes)
 		ns->rejected = false;
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return yes;
 }
 

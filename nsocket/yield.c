@@ -145,13 +145,13 @@ int yield_take(struct nsock *ns, bool cloexec)
 
 	if (!yield_any(ns))
 		return -EAGAIN;
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	while (ns->gifts && fd == -EAGAIN) {
 		fd = crate_take(ns->gifts->crate, cloexec);
 		if (crate_empty(ns->gifts->crate)) /* now, so that nobody is told that there is more */
 			gift_del(ns);
 	}
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 	return fd;
 }
 
@@ -293,7 +293,7 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 	static const struct timespec moment = { .tv_nsec = HANDSHAKE_LOOK_NS };
 	bool yes;
 
-	pthread_mutex_lock(&ns->rx_lock);
+	lock_take(&ns->rx_lock);
 	worker_lock();
 	handover_rings_drain();
 	yes = ns->s && worker.st && gifts_pack(ns, c, n) && queue_pack(ns, c, n);
@@ -311,7 +311,7 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();
-	pthread_mutex_unlock(&ns->rx_lock);
+	lock_give(&ns->rx_lock);
 	return yes;
 }
 
@@ -354,7 +354,7 @@ void yield_exec_prepare(struct nsock *ns, int fd)
 	struct crate c;
 	uint32_t n = 0;
 
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	if (ns->s && !crate_open(&c)) {
 		listener_pack(ns, &c, &n);
 		crate_close_in(&c);
@@ -366,14 +366,14 @@ void yield_exec_prepare(struct nsock *ns, int fd)
 	for (struct gift *g = ns->gifts; g; g = g->next)
 		crate_label(g->crate, sock_cookie(fd)); /* it may have one already: the same */
 	gifts_inherit(ns, true);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 void yield_exec_failed(struct nsock *ns)
 {
-	pthread_mutex_lock(&ns->lock);
+	lock_take(&ns->lock);
 	gifts_inherit(ns, false);
-	pthread_mutex_unlock(&ns->lock);
+	lock_give(&ns->lock);
 }
 
 bool yield_adopt(int fd)
@@ -387,9 +387,9 @@ bool yield_adopt(int fd)
 	fd = fd_hide(fd);
 	libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (ns) {
-		pthread_mutex_lock(&ns->lock);
+		lock_take(&ns->lock);
 		gift_add(ns, fd);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 		nfile_put(&ns->f);
 	} else { /* nobody here serves that listener */
 		fd_hide_close(fd);
@@ -418,7 +418,7 @@ static bool request(int listener, int reply)
 
 	if (!ns)
 		return false;
-	/* not for ever: its holder may be asking us for another one */
+	/* Not for ever: its holder may be asking us for another one. No handlers run in this thread. */
 	if (!pthread_mutex_clocklock(&ns->lock, CLOCK_MONOTONIC, &t)) {
 		yes = ns->s && yield_to(ns, reply);
 		pthread_mutex_unlock(&ns->lock);

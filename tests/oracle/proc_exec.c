@@ -572,8 +572,10 @@ static void listener_client(void)
 
 	o_sync();
 	for (int i = 0; i <= WAITING; i++) {
-		if (i == WAITING)
+		if (i == WAITING) { /* the last of them is answered */
 			o_sync();
+			o_wait(fd[i - 1], POLLIN);
+		}
 		fd[i] = socket(o_family, SOCK_STREAM, 0);
 		if (connect(fd[i], (void *)&a, len))
 			o_fail("connect");
