@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dnsmasq that answers from its own file, asked by dig over UDP and TCP."""
+"""dnsmasq that answers from its own file, asked by dig over UDP and TCP. It becomes another user, and keeps
+capabilities meanwhile."""
 import pytest
 
 DNSMASQ = ["dnsmasq", "--keep-in-foreground", "--no-daemon", "--conf-file=/dev/null", "--no-resolv",
-           "--no-hosts", "--user=root", "--pid-file=", "--log-facility=-"]
+           "--no-hosts", "--user=nobody", "--pid-file=", "--log-facility=-"]
 
 
 @pytest.fixture
@@ -22,12 +23,14 @@ def test_dig(sides, names, tcp):
     with open(sides.net.workdir + "/questions", "w", encoding="utf8") as f:
         f.writelines(n + " A\n" for n in names)
     how = ["+tcp" if tcp else "+notcp", "+tries=2", "+time=3"]
+    # the first one may have to wait for the neighbour's address, which the kernel asks for
+    gone = sides.run(["dig", "@" + sides.addr, *how, "none.example.test"]).stdout
+    assert "status: REFUSED" in gone or "status: NXDOMAIN" in gone, gone
     sides.watch()
     out = sides.run(["dig", "@" + sides.addr, *how, "+short", "-f", "questions"], timeout=60).stdout
     assert out.split() == list(names.values())
-    gone = sides.run(["dig", "@" + sides.addr, *how, "none.example.test"]).stdout
-    assert "status: REFUSED" in gone or "status: NXDOMAIN" in gone, gone
-    return sides
+    if sides.family == 4 or not sides.client_ours: # dig sets IPV6_MTU: the kernel's, with that reason
+        sides.user_stack(99)
 
 
 def test_truncated_answer_is_asked_again_by_tcp(sides, names):

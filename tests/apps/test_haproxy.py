@@ -82,9 +82,12 @@ def test_reload_under_load(net):
     wait.until(lambda: children(master) and not children(master) & old, "the new worker to be alone", 30)
     if net.is_nstack:
         wait.until(lambda: {("tcp", HTTP), ("tcp", TCP)} <= nstack.claims(net.server), "the new worker's ports")
+    at = lambda: int(load.stdout().split()[-1])
+    start = wait.until(at, "requests", 30)
+    wait.until(lambda: at() >= start + 100, "requests by the new worker", 30)
     load.popen.stdin.close()
     got = json.loads(load.ok(40).splitlines()[-1])
-    assert got["failures"] == [] and got["requests"] > 100, got
+    assert got["failures"] == [] and got["requests"] >= 200, got
     proof = net.proof()
     assert proxy.sum(HTTP, "10m") == proxy.sums["10m"]
     proof.user_stack(tcp=50)
