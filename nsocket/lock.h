@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 /* Of the calling thread; volatile: handlers interrupt the code that looks at it. */
 struct lock_state {
@@ -39,14 +40,25 @@ static inline void lock_give(pthread_mutex_t *m)
 		lock_deliver();
 }
 
-static inline bool lock_try(pthread_mutex_t *m)
+/* Not had, after all. */
+static inline bool lock_missed(void)
 {
-	lock_state.held++;
-	if (pthread_mutex_trylock(m) == 0)
-		return true;
 	if (--lock_state.held == 0 && __builtin_expect(lock_state.deferred != 0, 0))
 		lock_deliver();
 	return false;
+}
+
+static inline bool lock_try(pthread_mutex_t *m)
+{
+	lock_state.held++;
+	return pthread_mutex_trylock(m) == 0 || lock_missed();
+}
+
+/* until: CLOCK_MONOTONIC */
+static inline bool lock_take_until(pthread_mutex_t *m, const struct timespec *until)
+{
+	lock_state.held++;
+	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, until) == 0 || lock_missed();
 }
 
 /* In a child, where every lock is new: what came while its parent forked is the parent's. */

@@ -418,10 +418,10 @@ static bool request(int listener, int reply)
 
 	if (!ns)
 		return false;
-	/* Not for ever: its holder may be asking us for another one. No handlers run in this thread. */
-	if (!pthread_mutex_clocklock(&ns->lock, CLOCK_MONOTONIC, &t)) {
+	/* Not for ever: its holder may be asking us for another one. */
+	if (lock_take_until(&ns->lock, &t)) {
 		yes = ns->s && yield_to(ns, reply);
-		pthread_mutex_unlock(&ns->lock);
+		lock_give(&ns->lock);
 	}
 	if (yes) {
 		/* sets that have it look again when they are waited on: then we ask back */
