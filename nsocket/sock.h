@@ -292,6 +292,8 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 void sock_opt_settle_locked(struct nsock *ns, int fd);
 int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, socklen_t *len);
 int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg);
+/* Have both ends of a connection ended it, and only the peer's word that it knows is missing? */
+bool sock_said_all(struct nsock *ns);
 ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int flags);
 ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags);
 /* Bytes in all, or -errno for what the kernel finds without touching it. *low: set if there is a

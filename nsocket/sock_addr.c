@@ -442,13 +442,20 @@ static int connect_again(struct nsock *ns)
 	return err;
 }
 
+/* The error that is left of a connection that is dissolved: as if the peer had reset what was alive,
+ * but nothing if both ends had said all. Under ns->lock. */
+static int dissolve_error(struct nsock *ns)
+{
+	if (shm_session_state(ns->s) == SHM_S_CLOSED)
+		return -nsock_error(ns->s);
+	return sock_said_all(ns) ? 0 : ECONNRESET;
+}
+
 static int connect_dissolve(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	lock_take(&ns->lock);
 	if (nsock_mode(ns) == SK_STREAM && ns->s) {
-		/* as if the peer had reset what was alive */
-		stream_undo(ns, shm_session_state(ns->s) != SHM_S_CLOSED ? ECONNRESET :
-								      -nsock_error(ns->s));
+		stream_undo(ns, dissolve_error(ns));
 		lock_give(&ns->lock);
 		return 0;
 	}

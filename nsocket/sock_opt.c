@@ -456,6 +456,19 @@ static int info_of(struct nsock *ns, struct tcp_info *ti)
 	return err;
 }
 
+/* of enum tcp_state; netinet/tcp.h has them, too */
+#define TCP_LAST_ACK 9
+#define TCP_CLOSING 11
+
+bool sock_said_all(struct nsock *ns)
+{
+	struct tcp_info ti;
+
+	if (ns->remote || info_of(ns, &ti) || ti.tcpi_notsent_bytes)
+		return false;
+	return ti.tcpi_state == TCP_CLOSING || ti.tcpi_state == TCP_LAST_ACK;
+}
+
 /* As long as this kernel's, whatever header we were compiled with. */
 static int get_tcp_info(struct nsock *ns, int fd, void *val, socklen_t *len)
 {

@@ -202,14 +202,8 @@ static void ts_update(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg 
 
 static void conn_reset_by_peer(struct tcpip *t, struct tcp_conn *c)
 {
-	int err = ECONNRESET;
-
 	COUNT(t, tcp_resets_in);
-	if (c->state == TCP_S_CLOSE_WAIT)
-		err = EPIPE;
-	else if (c->state == TCP_S_CLOSING || c->state == TCP_S_LAST_ACK)
-		err = 0;
-	tcp_conn_end(t, c, err);
+	tcp_conn_end(t, c, c->state == TCP_S_CLOSE_WAIT ? EPIPE : ECONNRESET);
 }
 
 static void input_rst(struct tcpip *t, struct tcp_conn *c, const struct tcp_seg *g)

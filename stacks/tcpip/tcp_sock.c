@@ -239,8 +239,15 @@ int tcp_shutdown(struct tcpip *t, struct shm_session *s, int how)
 
 static void close_live(struct tcpip *t, struct tcp_conn *c, int linger_s)
 {
-	if (fifo_used(&c->rx) || linger_s == 0) { /* RFC 2525 2.17: unread data is a reset */
+	/* both have said all they had to say: as Linux, no reset */
+	bool said = (c->state == TCP_S_CLOSING || c->state == TCP_S_LAST_ACK) && !tcp_unsent(c);
+
+	if (fifo_used(&c->rx) || (linger_s == 0 && !said)) { /* RFC 2525 2.17: unread data is a reset */
 		tcp_conn_abort(t, c, ECONNRESET);
+		return;
+	}
+	if (linger_s == 0) {
+		tcp_conn_end(t, c, 0);
 		return;
 	}
 	if (c->state == TCP_S_FIN_WAIT2) {

@@ -225,3 +225,153 @@ static void all_states(void)
 }
 SCENARIO(ends, "close, reset, linger, shutdown and connect(AF_UNSPEC) in every state, then data", O_BOTH,
 	 all_states, all_states)
+
+/* --- while the peer does not hear us -------------------------------------------------------------------- */
+
+enum held { FIN_WAIT1, CLOSING, LAST_ACK, NHELD };
+static const char *const held_names[NHELD] = { "FIN_WAIT1", "CLOSING", "LAST_ACK" };
+enum last { STAY, GO, ABORT, PEER_ABORTS, GIVE_UP, SHUT_ALL, PEER_SENDS, NLAST };
+static const char *const last_names[NLAST] = { "nothing", "close", "reset", "reset by the peer",
+	"dissolve", "SHUT_RDWR", "data of the peer" };
+static struct {
+	int fd, ep;
+} held[NHELD][NLAST];
+
+static void held_use(int state, int last)
+{
+	conn.fd = held[state][last].fd;
+	conn.ep = held[state][last].ep;
+	snprintf(conn.name, sizeof(conn.name), "%s, %s", held_names[state], last_names[last]);
+}
+
+#define FOR_EACH_HELD \
+	for (int state = 0; state < NHELD; state++) \
+		for (int last = 0; last < NLAST; last++)
+
+static void held_open(void)
+{
+	struct epoll_event edges = { .events = EPOLLET | EPOLLIN | EPOLLOUT | EPOLLRDHUP };
+
+	FOR_EACH_HELD {
+		conn.fd = held[state][last].fd = o_connected(0);
+		held[state][last].ep = epoll_create1(0);
+		epoll_ctl(held[state][last].ep, EPOLL_CTL_ADD, conn.fd, &edges);
+		if (state == LAST_ACK && o_is_server()) {
+			shutdown(conn.fd, SHUT_WR);
+			t_wait_state(conn.fd, TCP_FIN_WAIT2);
+		}
+		if (state == LAST_ACK && !o_is_server())
+			t_wait_state(conn.fd, TCP_CLOSE_WAIT);
+	}
+}
+
+/* The client's FIN is out and lost, the server's has come where the state wants it. */
+static void held_reach(void)
+{
+	FOR_EACH_HELD {
+		held_use(state, last);
+		if (!o_is_server() && shutdown(conn.fd, SHUT_WR))
+			o_fail("shutdown");
+	}
+	o_sync();
+	for (int last = 0; last < NLAST && o_is_server(); last++)
+		if (shutdown(held[CLOSING][last].fd, SHUT_WR))
+			o_fail("shutdown");
+	for (int last = 0; last < NLAST && !o_is_server(); last++)
+		t_wait_state(held[CLOSING][last].fd, TCP_CLOSING);
+	o_sync();
+}
+
+static bool is_over(void *arg)
+{
+	(void)arg;
+	return t_state_of(conn.fd) == TCP_CLOSE;
+}
+
+static void held_peer(int last)
+{
+	if (last == PEER_ABORTS) {
+		o_reset_close(conn.fd);
+		conn.fd = -1;
+	} else if (last == PEER_SENDS) {
+		O(at("peer sends"), send(conn.fd, "late", 4, MSG_NOSIGNAL));
+	}
+}
+
+static void held_call(int last)
+{
+	static const enum call calls[NLAST] = { [GO] = CLOSE, [ABORT] = LINGER_0, [GIVE_UP] = DISSOLVE,
+						[SHUT_ALL] = RDWR };
+
+	look("before");
+	if (last == PEER_ABORTS)
+		o_bool(at("over"), o_until(is_over, NULL));
+	if (last == PEER_SENDS && conn.fd == held[FIN_WAIT1][last].fd)
+		o_wait_bytes(conn.fd, 4);
+	if (last == GO || last == ABORT || last == GIVE_UP || last == SHUT_ALL)
+		make(calls[last]);
+	if (conn.fd < 0)
+		return;
+	look("after");
+	t_recv(at("recv"), conn.fd, 2, MSG_DONTWAIT);
+	O(at("send"), send(conn.fd, "x", 1, MSG_NOSIGNAL));
+	t_error(at("SO_ERROR"), conn.fd);
+}
+
+/* The client is heard again. */
+static void held_end(void)
+{
+	if (conn.fd < 0)
+		return;
+	if (o_is_server()) {
+		o_bool(at("the end comes"), o_wait(conn.fd, POLLRDHUP) & POLLRDHUP);
+	} else {
+		o_until(is_settled, NULL);
+		look("heard again");
+	}
+}
+
+static void held_all(void)
+{
+	bool client = !o_is_server();
+
+	conn.probe = probe_open(1);
+	held_open();
+	o_sync();
+	if (client)
+		t_cut(true);
+	o_sync();
+	held_reach();
+	FOR_EACH_HELD {
+		held_use(state, last);
+		if (!client)
+			held_peer(last);
+		held[state][last].fd = conn.fd;
+	}
+	o_sync();
+	FOR_EACH_HELD {
+		held_use(state, last);
+		if (client)
+			held_call(last);
+		held[state][last].fd = conn.fd;
+	}
+	o_sync();
+	if (client)
+		t_cut(false);
+	o_sync();
+	probe_settle(conn.probe, client); /* the address is found now, and no FIN waits for it */
+	FOR_EACH_HELD {
+		held_use(state, last);
+		if (last != ABORT && last != GIVE_UP) /* the peer was not told */
+			held_end();
+	}
+	o_sync();
+	FOR_EACH_HELD {
+		if (held[state][last].fd >= 0)
+			close(held[state][last].fd);
+		close(held[state][last].ep);
+	}
+	close(conn.probe);
+}
+SCENARIO(held, "FIN_WAIT1, CLOSING and LAST_ACK: calls, a reset, data, while the peer does not hear us",
+	 O_BOTH, held_all, held_all)
