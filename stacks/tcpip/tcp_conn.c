@@ -235,11 +235,22 @@ void tcp_set_state(struct tcpip *t, struct tcp_conn *c, uint8_t state)
 	c->state = state;
 }
 
+void tcp_fin_state(struct tcpip *t, struct tcp_conn *c)
+{
+	if (!(c->flags & TCP_F_FIN_WANTED))
+		return;
+	if (c->state == TCP_S_ESTABLISHED)
+		tcp_set_state(t, c, TCP_S_FIN_WAIT1);
+	else if (c->state == TCP_S_CLOSE_WAIT)
+		tcp_set_state(t, c, TCP_S_LAST_ACK);
+}
+
 void tcp_conn_established(struct tcpip *t, struct tcp_conn *c)
 {
 	struct shm_session *s = c->s;
 
 	tcp_set_state(t, c, TCP_S_ESTABLISHED);
+	tcp_fin_state(t, c);
 	c->flags |= TCP_F_EVER;
 	COUNT(t, tcp_established);
 	tcp_conn_mss(c);

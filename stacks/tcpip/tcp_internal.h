@@ -404,6 +404,8 @@ static inline void tcp_ev(struct tcpip *t, struct tcp_conn *c, uint32_t ev)
 	tcp_do(t, c, 0);
 }
 void tcp_set_state(struct tcpip *t, struct tcp_conn *c, uint8_t state);
+/* The state that a wanted FIN makes, though it waits behind data: as in Linux. */
+void tcp_fin_state(struct tcpip *t, struct tcp_conn *c);
 /* The connection enters ESTABLISHED; all of c is set. */
 void tcp_conn_established(struct tcpip *t, struct tcp_conn *c);
 /* It is over: err 0 = orderly, else ECONNRESET, ETIMEDOUT...; freed from the work list when the sockets

@@ -299,7 +299,6 @@ static void sent_new(struct tcpip *t, struct tcp_conn *c, uint32_t len, bool fin
 	if (fin) {
 		c->fin_seq = c->nxt++;
 		c->flags |= TCP_F_FIN_SENT;
-		tcp_set_state(t, c, c->state == TCP_S_CLOSE_WAIT ? TCP_S_LAST_ACK : TCP_S_FIN_WAIT1);
 	}
 	if (t->now - c->last_data_rcv < PINGPONG_NS && c->last_data_rcv)
 		c->flags |= TCP_F_PINGPONG;

@@ -207,6 +207,7 @@ static void want_fin(struct tcpip *t, struct tcp_conn *c)
 	if (c->flags & TCP_F_FIN_WANTED)
 		return;
 	c->flags |= TCP_F_FIN_WANTED;
+	tcp_fin_state(t, c);
 	tcp_do(t, c, TCP_DO_OUTPUT);
 }
 

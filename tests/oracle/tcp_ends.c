@@ -375,3 +375,95 @@ static void held_all(void)
 }
 SCENARIO(held, "FIN_WAIT1, CLOSING and LAST_ACK: calls, a reset, data, while the peer does not hear us",
 	 O_BOTH, held_all, held_all)
+
+/* --- with data that can't leave -------------------------------------------------------------------------- */
+
+/* As much as goes: the peer does not read. */
+static long fill(void)
+{
+	static char buf[65536];
+	struct pollfd p = { .fd = conn.fd, .events = POLLOUT };
+	long sum = 0;
+	ssize_t n;
+
+	/* there is room again while the peer's window lasts */
+	while (poll(&p, 1, 300) > 0)
+		while ((n = send(conn.fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0)
+			sum += n;
+	return sum;
+}
+
+/* Read all; how it ends. */
+static long drain(void)
+{
+	static char buf[65536];
+	long sum = 0;
+	ssize_t n;
+
+	while ((n = recv(conn.fd, buf, sizeof(buf), 0)) > 0)
+		sum += n;
+	o_ret(at("reading ends"), n);
+	return sum;
+}
+
+/* late: the peer sends before it reads. */
+static void full(enum call call, bool late)
+{
+	struct epoll_event edges = { .events = EPOLLET | EPOLLIN | EPOLLOUT | EPOLLRDHUP };
+	bool client = !o_is_server();
+	bool lost = call == LINGER_0 || call == DISSOLVE || (late && call != WR);
+	uint64_t start;
+	long sum;
+
+	snprintf(conn.name, sizeof(conn.name), "full, %s%s", call_names[call], late ? ", late data" : "");
+	conn.fd = o_connected(0);
+	conn.ep = epoll_create1(0);
+	if (client) {
+		t_set(conn.fd, SOL_SOCKET, SO_SNDBUF, 65536);
+		sum = fill();
+		o_bool(at("sent"), sum > 0);
+		epoll_ctl(conn.ep, EPOLL_CTL_ADD, conn.fd, &edges);
+		look("before");
+		start = o_now();
+		make(call);
+		o_time(at("time"), start, call == LINGER_2 ? 2000 : 0);
+		if (conn.fd >= 0)
+			look("after");
+		o_sync();
+		o_tell(sum);
+		o_sync(); /* the server reads */
+		if (conn.fd >= 0) {
+			o_until(is_settled, NULL);
+			look("all was read");
+			ask_all();
+		}
+	} else {
+		o_sync();
+		if (late)
+			O(at("send late"), send(conn.fd, "late", 4, MSG_NOSIGNAL));
+		o_wait(conn.fd, lost ? POLLHUP : POLLIN);
+		t_poll(at("before reading"), conn.fd);
+		sum = drain();
+		sum -= o_hear();
+		if (!lost)
+			o_bool(at("all came"), !sum);
+		o_sync();
+	}
+	o_sync();
+	if (conn.fd >= 0)
+		close(conn.fd);
+	close(conn.ep);
+	o_sync();
+}
+
+static void all_full(void)
+{
+	static const enum call calls[] = { CLOSE, LINGER_0, LINGER_2, WR, RDWR, DISSOLVE };
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+		full(calls[i], false);
+	full(CLOSE, true);
+	full(WR, true);
+	full(RDWR, true);
+}
+SCENARIO(full, "the same while the peer does not read and data waits", O_BOTH, all_full, all_full)
