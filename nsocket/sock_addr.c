@@ -840,6 +840,7 @@ static void listen_undo(struct nsock *ns)
 {
 	if (ns->s) {
 		worker_lock();
+		handover_rings_drain(); /* handshakes whose end lies there are reset with the others */
 		nsock_session_drop_locked(ns, -1);
 		worker_unlock();
 	}
