@@ -8,7 +8,7 @@
  *	CALL(result, name, (parameters), (arguments))
  *	CALL_NORETURN(name, (parameters), (arguments))
  *
- * fcntl, ioctl and syscall are variadic in libc; here they take one long, or six: on the ABIs that we
+ * fcntl, ioctl, prctl and syscall are variadic in libc; here they take one long, four or six: on the ABIs that we
  * build for, a variadic function finds its integer arguments where a fixed one does.
  *
  * Further lists: names that libc gives to the same functions, and the system calls that syscall(2)
@@ -143,6 +143,8 @@
 	     (nr, a, b, c, d, e, f)) \
 	/* threads and the process */ \
 	CALL(int, pthread_cancel, (pthread_t thread), (thread)) \
+	CALL(int, prctl, (int op, unsigned long a, unsigned long b, unsigned long c, unsigned long d), \
+	     (op, a, b, c, d)) \
 	CALL(pid_t, vfork, (void), ()) \
 	CALL(int, clone, (int (*fn)(void *), void *stack, int flags, void *arg, ...), \
 	     (fn, stack, flags, arg)) \
@@ -268,6 +270,7 @@ struct io_uring_params;
 	SYSCALL(epoll_ctl, 5) \
 	LEGACY(epoll_wait, 1) \
 	LEGACY(select, 0) \
+	SYSCALL(prctl, 0) \
 	SYSCALL(execve, 0) \
 	SYSCALL(execveat, 0) \
 	SYSCALL(capset, 0) \
@@ -291,6 +294,7 @@ struct io_uring_params;
 	SYSCALL(setreuid, 0) \
 	SYSCALL(setresuid, 0) \
 	SYSCALL(io_uring_setup, 0) \
+	SYSCALL(seccomp, 0) \
 	SYSCALL(exit_group, 0)
 
 #endif

@@ -123,8 +123,17 @@ bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *hea
 	return true;
 }
 
+static bool call_rcu_never; /* atomic */
+
+void file_call_rcu_never(void)
+{
+	__atomic_store_n(&call_rcu_never, true, __ATOMIC_RELAXED);
+}
+
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
 {
+	if (__builtin_expect(__atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED), 0))
+		return;
 	if (__libc_single_threaded && !rcu_read_ongoing()) {
 		fn(head);
 		return;

@@ -124,6 +124,9 @@ bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *hea
 /* call_rcu() for anything of this library: its thread is made with all signals blocked, and not
  * at all while the process has a single thread (then fn runs at once). */
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
+/* From now on it calls nothing: what is given up stays as it is. For processes that may neither make
+ * a thread nor wake one (seccomp.c). */
+void file_call_rcu_never(void);
 /* In a child: liburcu makes its thread there, where the parent had one. */
 void file_fork_child(void);
 

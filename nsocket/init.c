@@ -25,6 +25,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/observe.h>
 #include <nsocket/sock.h>
+#include <nsocket/seccomp.h>
 #include <nsocket/stdio.h>
 #include <nsocket/uring.h>
 #include <nsocket/yield.h>
@@ -556,7 +557,8 @@ void init_exit(void)
 {
 	static int done; /* atomic */
 
-	if (!worker_running() || inside || __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
+	if (!worker_running() || inside || seccomp_idle() ||
+	    __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
 		return;
 	share_leave_all();
 	init_close_streams(NULL);

@@ -53,6 +53,7 @@ enum sock_mode {
 	X(outlived, "the process that had the connection has ended, others use it") \
 	X(go_runtime, "a Go program: its runtime calls the kernel without the C library") \
 	X(io_uring, "the process uses io_uring, which sees only the kernel's sockets") \
+	X(seccomp, "the program filters its system calls (seccomp): those of the stack are not foreseen") \
 	X(aio, "POSIX AIO: threads of the C library's own read and write past nstack") \
 	X(stdio, "a connection as descriptor 0, 1 or 2, which are used past the library") \
 	X(inherited, "no listener, and made by another process: inherited, or received by SCM_RIGHTS") \

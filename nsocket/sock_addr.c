@@ -14,6 +14,7 @@
 #include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
 #include <nsocket/handover.h>
+#include <nsocket/seccomp.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <rd/sys.h>
@@ -581,9 +582,16 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 
 /* --- accept ----------------------------------------------------------------------------------------- */
 
+static bool accept_queued(struct nsock *ns)
+{
+	return nsock_session(ns) && fifo_used(&ns->rx) >= sizeof(uint32_t);
+}
+
 /* Must accept() look at both halves? Also while the stack may yet get the port. */
 static bool accept_both(struct nsock *ns)
 {
+	if (seccomp_idle() && !accept_queued(ns))
+		return false;
 	return nsock_mode(ns) == SK_LISTEN &&
 	       (nsock_session(ns) || yield_any(ns) ||
 		__atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED));
@@ -596,11 +604,6 @@ static bool accept_ready(void *p)
 	if (yield_any(ns))
 		return true;
 	return nsock_session(ns) ? fifo_used(&ns->rx) >= sizeof(uint32_t) : !accept_both(ns);
-}
-
-static bool accept_queued(struct nsock *ns)
-{
-	return nsock_session(ns) && fifo_used(&ns->rx) >= sizeof(uint32_t);
 }
 
 /* An id from the stack's queue, as a session; NULL: none. */

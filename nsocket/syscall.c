@@ -19,10 +19,12 @@
 #include "nsocket/libc.h"
 
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <nsocket/cleanup.h>
 #include <nsocket/ev.h>
 #include <nsocket/file.h>
 #include <nsocket/init.h>
+#include <nsocket/seccomp.h>
 #include <nsocket/sock.h>
 #include <nsocket/uring.h>
 #include <sched.h>
@@ -255,6 +257,13 @@ static long own_io_uring_setup(long entries, long p, long c, long d, long e, lon
 		uring_seen();
 	errno = err;
 	return r;
+}
+
+static long own_seccomp(long op, long flags, long filter, long d, long e, long f)
+{
+	if (op == SECCOMP_SET_MODE_STRICT || (op == SECCOMP_SET_MODE_FILTER && filter))
+		seccomp_before();
+	return libc.syscall(SYS_seccomp, op, flags, filter, d, e, f);
 }
 
 static long own_exit_group(long status, long b, long c, long d, long e, long f)

@@ -119,7 +119,7 @@ def test_every_number_of_an_intercepted_call_is_routed():
     text = run("gcc", "-E", "-dM", "-xc", "-", input="#include <sys/syscall.h>\n")
     numbers = set(re.findall(r"#define SYS_(\w+) ", text))
     one_thread = {"setgid", "setregid", "setresgid", "setgroups"} # by number, the calling thread's only
-    assert (wrapped() | {"pselect6", "rt_sigaction", "fork", "clone3", "exit_group", "io_uring_setup"}) \
-        & numbers - one_thread == numbered()
+    assert (wrapped() | {"pselect6", "rt_sigaction", "fork", "clone3", "exit_group", "io_uring_setup",
+                         "seccomp"}) & numbers - one_thread == numbered()
     same = set(re.findall(r"\b(?:SYSCALL|LEGACY)\((\w+),", macro("NS_SYSCALLS")))
     assert same <= wrapped()
