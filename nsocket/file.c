@@ -78,6 +78,8 @@ void nfile_free_rcu(struct nfile *f)
 	file_call_rcu(&f->rcu, nfile_free_cb);
 }
 
+#define NPROC_TIGHT 1024 /* a limit of processes below this was meant */
+
 static bool call_rcu_started; /* atomic; a forked child gets a thread of its own */
 /* Not pthread_once(): a fork in the middle of it would leave the child to wait for a thread that it does
  * not have. */
@@ -94,11 +96,42 @@ static void without_signals(void (*make_thread)(void))
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+static bool call_rcu_never; /* atomic */
+
+void file_call_rcu_never(void)
+{
+	__atomic_store_n(&call_rcu_never, true, __ATOMIC_RELAXED);
+}
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+/* liburcu ends the program if it gets no thread. Programs that limit themselves, above all in a
+ * forked child, do without. */
+static bool thread_possible(void)
+{
+	struct rlimit as, nproc;
+	pthread_t thread;
+
+	if (getrlimit(RLIMIT_AS, &as) || getrlimit(RLIMIT_NPROC, &nproc))
+		return true;
+	if (as.rlim_cur == RLIM_INFINITY && nproc.rlim_cur > NPROC_TIGHT)
+		return true;
+	if (pthread_create(&thread, NULL, nothing, NULL))
+		return false;
+	pthread_join(thread, NULL);
+	return true;
+}
+
 static void call_rcu_thread_make(void)
 {
 	lock_take(&call_rcu_lock);
-	if (!call_rcu_started)
+	if (!call_rcu_started && thread_possible())
 		get_default_call_rcu_data();
+	else if (!call_rcu_started)
+		file_call_rcu_never();
 	/* release: pairs with file_call_rcu() */
 	__atomic_store_n(&call_rcu_started, true, __ATOMIC_RELEASE);
 	lock_give(&call_rcu_lock);
@@ -109,25 +142,41 @@ static void call_rcu_thread_start(void)
 	without_signals(call_rcu_thread_make);
 }
 
+void file_fork_prepare(void)
+{
+	if (!__atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED))
+		call_rcu_before_fork();
+}
+
+void file_fork_parent(void)
+{
+	if (!__atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED))
+		call_rcu_after_fork_parent();
+}
+
+/* liburcu makes a new thread, where the parent had one. */
+static void call_rcu_thread_again(void)
+{
+	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_RELAXED) || thread_possible())
+		call_rcu_after_fork_child();
+	else
+		file_call_rcu_never();
+}
+
 void file_fork_child(void)
 {
-	without_signals(call_rcu_after_fork_child); /* it makes a new one, where the parent had one */
+	if (!__atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED))
+		without_signals(call_rcu_thread_again);
 	pthread_mutex_init(&call_rcu_lock, NULL);
 }
 
 bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *head))
 {
-	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_RELAXED) ||
+	    __atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED))
 		return false;
 	call_rcu(head, fn);
 	return true;
-}
-
-static bool call_rcu_never; /* atomic */
-
-void file_call_rcu_never(void)
-{
-	__atomic_store_n(&call_rcu_never, true, __ATOMIC_RELAXED);
 }
 
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
@@ -141,7 +190,8 @@ void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
 	/* acquire: the thread is there */
 	if (!__atomic_load_n(&call_rcu_started, __ATOMIC_ACQUIRE))
 		call_rcu_thread_start();
-	call_rcu(head, fn);
+	if (!__atomic_load_n(&call_rcu_never, __ATOMIC_RELAXED))
+		call_rcu(head, fn);
 }
 
 int nfile_fd_count(struct nfile *f)

@@ -125,9 +125,12 @@ bool file_call_rcu_thread(struct rcu_head *head, void (*fn)(struct rcu_head *hea
  * at all while the process has a single thread (then fn runs at once). */
 void file_call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 /* From now on it calls nothing: what is given up stays as it is. For processes that may neither make
- * a thread nor wake one (seccomp.c). */
+ * a thread nor wake one (seccomp.c, limits). */
 void file_call_rcu_never(void);
-/* In a child: liburcu makes its thread there, where the parent had one. */
+/* Around fork: liburcu's thread. The child has a new one where the parent had one, unless its limits
+ * forbid. */
+void file_fork_prepare(void);
+void file_fork_parent(void);
 void file_fork_child(void);
 
 /* In the child of a fork, whose only thread is in no call of ours: no reference counts but those of the

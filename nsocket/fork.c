@@ -38,14 +38,14 @@ void fork_prepare(void)
 	lock_take(&worker.start_lock);
 	worker_lock();
 	share_fork_prepare();
-	call_rcu_before_fork();
+	file_fork_prepare();
 	urcu_bp_before_fork();
 }
 
 void fork_parent(void)
 {
 	urcu_bp_after_fork_parent();
-	call_rcu_after_fork_parent();
+	file_fork_parent();
 	share_fork_parent();
 	worker_unlock();
 	lock_give(&worker.start_lock);

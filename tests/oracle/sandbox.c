@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/oracle/sandbox.c - programs that filter their own system calls (seccomp)
+/* tests/oracle/sandbox.c - programs that filter their own system calls (seccomp), or limit themselves
  *
  * The filter allows what such a program calls itself, and ends it for everything else.
  */
@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define ALLOW(name) \
@@ -237,3 +238,42 @@ static void privsep_client(void)
 	close(fd);
 }
 SCENARIO(privsep, "a forked child with a filter beside a server without", O_BOTH, privsep_server, privsep_client)
+
+/* --- limits ------------------------------------------------------------------------------------------------- */
+
+/* More than the program has, less than the stack reserves: no thread can be made any more. */
+static void limited_child(void *arg)
+{
+	struct rlimit lim = { 256u << 20, 256u << 20 };
+	int status = -1;
+	pid_t pid;
+
+	(void)arg;
+	close(o_connected(1));
+	O("setrlimit", setrlimit(RLIMIT_AS, &lim));
+	o_sync();
+	/* libc would keep the stacks of threads for the child */
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0) {
+		ask(dial());
+		_exit(0);
+	}
+	O("waitpid", waitpid(pid, &status, 0) == pid);
+	o_status("its child", status);
+}
+
+static void limited_client(void)
+{
+	o_fork("the client", limited_child, NULL);
+}
+
+static void limited_server(void)
+{
+	int l = o_listener(0);
+
+	close(o_connected(1));
+	o_sync();
+	answer((int)O_OK("accept", accept(l, NULL, NULL)));
+	close(l);
+}
+SCENARIO(limited, "a child of a process that has limited its address space", O_BOTH, limited_server, limited_client)

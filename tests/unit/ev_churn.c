@@ -186,7 +186,7 @@ static void fork_one(void)
 	int st;
 
 	ev_fork_prepare();
-	call_rcu_before_fork();
+	file_fork_prepare();
 	urcu_bp_before_fork();
 	pid = fork();
 	if (!pid) {
@@ -201,7 +201,7 @@ static void fork_one(void)
 		_exit(failures != 0);
 	}
 	urcu_bp_after_fork_parent();
-	call_rcu_after_fork_parent();
+	file_fork_parent();
 	ev_fork_parent();
 	CHECK(pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 0);
 	forks++;
