@@ -13,11 +13,16 @@
  * Threads: whoever holds the worker lock.
  */
 #define _GNU_SOURCE
-#include "nsocket/sock.h"
+#include "nsocket/ports.h"
 
 #include <bpf/steer_ctl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <nsocket/libc.h>
+#include <nsocket/worker_internal.h>
 #include <rd/log.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <nsocket/file.h>
 #include <nsocket/libc.h>
+#include <nsocket/ports.h>
 #include <nsocket/share.h>
 #include <nsocket/sig.h>
 #include <nsocket/worker_internal.h>
@@ -247,33 +248,6 @@ void nsock_to_kernel(struct nsock *ns, enum sock_reason why);
 void nsock_kernel_only(enum sock_reason why);
 /* SR_NR_: it does not. */
 enum sock_reason nsock_kernel_only_why(void);
-
-/* --- ports.c: all under the worker lock ------------------------------------------------------ */
-
-/* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
-int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
-/* A TCP client's flow: its packets come to this instance until ports_release() and the stack's
- * last hold on the port; nobody else's on the port do. */
-int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
-/* The flow is the kernel's from now on, whoever claims the port, until the kernel has it no more. */
-int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
-/* As ports_claim() for a port that was just chosen for a client. */
-int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
-/* Does anything of ours use the port (network byte order)? A hint: without a lock. */
-bool ports_used(uint8_t proto, uint16_t port);
-void ports_release(uint8_t proto, const struct nst_addr *local);
-void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
-bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
-		   const struct nst_addr *remote);
-void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
-/* A listener went: flows that remain are pinned, the port is free for others. */
-void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
-int ports_pin_flows(void); /* all flows; number of pins */
-/* Has a process ended that had a port which we asked for? */
-bool ports_owner_gone(void);
-/* Who had the port when a claim failed last; in the same thread. */
-const struct steer_owner *ports_owner(void);
-void ports_after_fork_child(void);
 
 /* --- the rest, by file ------------------------------------------------------------------------ */
 
