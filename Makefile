@@ -6,7 +6,7 @@
 #   make check      unit tests only (no root, no network)
 #   make check-apps real programs and all of CPython's socket tests under nstack
 #   make bench      measurements, side by side with the kernel
-#   make install    DESTDIR, prefix, bindir, libdir, includedir and mandir work as usual
+#   make install    DESTDIR, prefix, bindir, sbindir, libdir, includedir and mandir work as usual
 #   make uninstall  removes what install put there
 #   make lint       static checks (cppcheck)
 #
@@ -17,6 +17,7 @@ O ?= build$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
 comma := ,
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
+sbindir ?= $(prefix)/sbin
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
@@ -126,8 +127,9 @@ $(O)/nstack.pc: Makefile FORCE
 	$(file >$@.tmp,$(PC))
 	$(Q)cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
-install: $(O)/libnsocket.so $(O)/nstack $(O)/nstack.pc
+install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(O)/nstack.pc
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
+	$(Q)$(INSTALL) -D -m 755 $(O)/nstackd $(DESTDIR)$(sbindir)/nstackd
 	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
 	$(Q)$(INSTALL) -D -m 644 $(O)/nstack.pc $(DESTDIR)$(libdir)/pkgconfig/nstack.pc
 	$(Q)$(INSTALL) -d $(DESTDIR)$(includedir)/nstack
@@ -135,14 +137,14 @@ install: $(O)/libnsocket.so $(O)/nstack $(O)/nstack.pc
 	$(Q)$(foreach m,$(INSTALL_MAN),$(INSTALL) -D -m 644 $(m) $(DESTDIR)$(call man_path,$(m)) &&) true
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(libdir)/libnsocket.so \
+	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(libdir)/libnsocket.so \
 		$(DESTDIR)$(libdir)/pkgconfig/nstack.pc \
 		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m))))
 	rm -rf $(DESTDIR)$(includedir)/nstack
 
 # --- checks without running -------------------------------------------------------------------
 
-LINT_SRCS := $(LIB_SRCS) $(NSOCKET_SRCS) $(TOOL_SRCS)
+LINT_SRCS := $(sort $(LIB_SRCS) $(NSOCKET_SRCS) $(TOOL_SRCS) $(NSTACKD_SRCS))
 # results are kept by file, so a second run looks only at what changed
 lint:
 	@command -v cppcheck >/dev/null || { echo "make lint needs cppcheck"; exit 1; }

@@ -51,15 +51,13 @@ static int reload_open(struct ctl_server *s)
 	return sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, s->reload_fd, &ev);
 }
 
-static void reload_run(struct ctl_server *s)
+void ctl_server_reload(struct ctl_server *s)
 {
 	struct rd_rules *r = malloc(sizeof(*r));
 	const struct ns_config *c = rd_config();
 	char err[RD_ERR];
-	uint64_t count;
 	int ret;
 
-	sys_read(s->reload_fd, &count, sizeof(count));
 	if (!r)
 		return;
 	if (!c->rules_path) {
@@ -84,6 +82,14 @@ static void reload_run(struct ctl_server *s)
 		ns_log(NS_INF, NS_M_RD, "reload: %u rules of %s in force", r->n, c->rules_path);
 out:
 	free(r);
+}
+
+static void reload_wanted(struct ctl_server *s)
+{
+	uint64_t count;
+
+	sys_read(s->reload_fd, &count, sizeof(count));
+	ctl_server_reload(s);
 }
 
 /* --- clients ------------------------------------------------------------------------------- */
@@ -338,7 +344,7 @@ void ctl_server_run(struct ctl_server *s)
 		if (ev[i].data.ptr == &s->listener)
 			client_accept(s);
 		else if (ev[i].data.ptr == &s->reload_fd)
-			reload_run(s);
+			reload_wanted(s);
 		else
 			client_run(s, ev[i].data.ptr, ev[i].events);
 	}

@@ -110,6 +110,8 @@ void ctl_server_close(struct ctl_server *s);
 int ctl_server_fd(const struct ctl_server *s);
 /* Is fd one of the server's? (For close_range() and closefrom() wrappers.) */
 bool ctl_server_owns(const struct ctl_server *s, int fd);
+/* Read the configuration's rule file again, as its reload_signal does. */
+void ctl_server_reload(struct ctl_server *s);
 /* Serve what is ready; bounded work; never blocks. */
 void ctl_server_run(struct ctl_server *s);
 

@@ -263,7 +263,8 @@ static bool local_belongs(const struct netcfg *nc, const struct netcfg_link *lin
 /* Local addresses and the link's MTU into every steering table. Under the worker lock. */
 static void tables_sync(void)
 {
-	struct netcfg *nc = worker.st ? tcpip_netcfg(worker.st) : NULL; /* NULL: start failed */
+	/* NULL: start failed; without interfaces the stack is the daemon's */
+	struct netcfg *nc = worker.st && worker.nports ? tcpip_netcfg(worker.st) : NULL;
 	const struct netcfg_link *link;
 	const struct netcfg_addr *a;
 	struct nst_addr *list;

@@ -14,6 +14,7 @@
 
 #include <netinet/tcp.h>
 #include <nsocket/adopt.h>
+#include <nsocket/attach.h>
 #include <nsocket/engine.h>
 #include <nsocket/handover.h>
 #include <nsocket/observe.h>
@@ -64,6 +65,12 @@ static void helper_service(void)
 		ctl_server_run(ctl);
 }
 
+static void helper_retry(void)
+{
+	attach_retry();
+	nsock_retry_all();
+}
+
 static void helper_fds_collect(void)
 {
 	uint32_t n = 0;
@@ -74,7 +81,7 @@ static void helper_fds_collect(void)
 	worker.nhelper_fds = n;
 	worker.helper_service = helper_service;
 	worker.helper_sweep = engine_sweep;
-	worker.helper_retry = nsock_retry_all;
+	worker.helper_retry = helper_retry;
 }
 
 /* --- start ----------------------------------------------------------------------------------------- */
@@ -91,7 +98,17 @@ static int start(void)
 		ns_log_fallback("everything stays with the kernel: %s", sock_reason_help[SR_io_uring]);
 		return -ENODEV;
 	}
-	err = engine_start(c, &rc, yield_image(), nsock_stack_event, why);
+	if (c->model != NS_MODEL_IN_PROCESS) {
+		err = attach_start(why);
+		if (!err)
+			return 0;
+		if (err != -ENOENT)
+			ns_log(NS_WAR, NS_M_NSOCKET, "%s", why);
+		else if (c->model == NS_MODEL_DAEMON)
+			snprintf(why, sizeof(why), "no nstackd in this network namespace");
+	}
+	if (c->model != NS_MODEL_DAEMON)
+		err = engine_start(c, &rc, yield_image(), nsock_stack_event, why);
 	if (err)
 		ns_log_fallback("everything stays with the kernel: %s", why);
 	return err;
@@ -125,7 +142,8 @@ bool worker_start(void)
 		err = start();
 		helper_prepare(); /* before others give it descriptors */
 		/* release: pairs worker.run */
-		__atomic_store_n(&worker.state, err ? WORKER_FAILED : WORKER_RUNNING,
+		__atomic_store_n(&worker.state, !err ? WORKER_RUNNING :
+				 rd_config()->model == NS_MODEL_DAEMON ? WORKER_LOST : WORKER_FAILED,
 				 __ATOMIC_RELEASE);
 		helper_begin();
 		inside--;
@@ -222,6 +240,8 @@ void init_exit(void)
 {
 	static int done; /* atomic */
 
+	if (attach_used()) /* it goes on with what is unsent */
+		return;
 	if (!worker_running() || inside || seccomp_idle() ||
 	    __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
 		return;
@@ -249,6 +269,7 @@ void init_after_fork_child(void)
 	inside++;
 	ctl_server_close(old);
 	engine_after_fork_child();
+	attach_after_fork_child();
 	inside--;
 }
 

@@ -11,6 +11,17 @@ extern const struct ctl_ops observe_ops;
 /* observe_kernel.c: the sockets of this process that the kernel serves. */
 uint32_t observe_kernel_sockets(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 /* Rules into every port's steering program. 0 or -errno. */
-int observe_rules_install(const struct rd_rules *rules);
+int observe_rules_put(const struct rd_rules *rules);
+
+/* observe_engine.c: members of struct ctl_ops for whoever has an engine (engine.h). */
+uint32_t observe_ports(void *arg, struct ctl_port *out, uint32_t n);
+int observe_queue_stats(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
+uint32_t observe_sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+uint32_t observe_counters(void *arg, struct stack_counter *out, uint32_t n);
+int observe_pin_flows(void *arg);
+int observe_rules_install(void *arg, const struct rd_rules *rules);
+int observe_dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[256]);
+int observe_dump_state(void *arg, uint64_t *packets, uint64_t *lost);
+int observe_dump_stop(void *arg, uint64_t *packets, uint64_t *lost);
 
 #endif

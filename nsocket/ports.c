@@ -21,6 +21,7 @@
 #include <nsocket/libc.h>
 #include <nsocket/worker_internal.h>
 #include <rd/log.h>
+#include <stacks/remote/remote.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -36,6 +37,7 @@ struct claim {
 
 static struct claim *claims[2][65536];
 static uint32_t held[2][65536]; /* users of a port, all of them */
+uint8_t (*ports_map)[65536];
 
 struct pin {
 	struct pin *next;
@@ -114,18 +116,38 @@ static struct claim *claim_find(uint8_t proto, const struct nst_addr *a)
 	return c;
 }
 
+/* Then the daemon has the steering program, and looks at shadows to see whose a port is. */
+static bool attached(void)
+{
+	return worker.ops == &remote_stack_ops;
+}
+
 static void claim_undo(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, uint32_t n)
 {
+	if (attached())
+		remote_release(worker.st, proto, a);
 	for (uint32_t i = 0; i < n; i++)
 		if (worker.port[i].steer)
 			steer_unclaim(worker.port[i].steer, proto, a, v6_takes_v4);
 }
 
-static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, bool fresh)
+static void claim_taken(const struct steer_owner *owner)
+{
+	owner_watch(owner->pid);
+	last_owner = *owner;
+}
+
+static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4, bool fresh, int shadow)
 {
 	struct steer_owner owner = { 0 };
 	int err;
 
+	if (attached()) {
+		err = remote_claim(worker.st, proto, a, v6_takes_v4, fresh, shadow, &owner.pid, &owner.image);
+		if (err == -EADDRINUSE)
+			claim_taken(&owner);
+		return err;
+	}
 	for (uint32_t i = 0; i < worker.nports; i++) {
 		if (!worker.port[i].steer)
 			continue;
@@ -135,10 +157,8 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 		if (!err)
 			continue;
 		claim_undo(proto, a, v6_takes_v4, i);
-		if (err == -EADDRINUSE) {
-			owner_watch(owner.pid);
-			last_owner = owner;
-		}
+		if (err == -EADDRINUSE)
+			claim_taken(&owner);
 		ns_log(NS_WAR, NS_M_STEER, "port %u of %s is not ours: %s (process %d)",
 		       ntohs(a->port), worker.port[i].ifname, strerror(-err), (int)owner.pid);
 		return err;
@@ -146,7 +166,13 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 	return 0;
 }
 
-static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh)
+static void hold(uint8_t proto, uint16_t port)
+{
+	if (!held[idx(proto)][port]++ && ports_map) /* relaxed: a hint */
+		__atomic_store_n(&ports_map[idx(proto)][port], 1, __ATOMIC_RELAXED);
+}
+
+static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh, int shadow)
 {
 	struct claim *c = claim_find(proto, local);
 	int err;
@@ -155,7 +181,7 @@ static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, 
 		c = calloc(1, sizeof(*c));
 		if (!c)
 			return -ENOMEM;
-		err = claim_make(proto, local, v6_takes_v4, fresh);
+		err = claim_make(proto, local, v6_takes_v4, fresh, shadow);
 		if (err) {
 			free(c);
 			return err;
@@ -167,18 +193,18 @@ static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, 
 		claims[idx(proto)][local->port] = c;
 	}
 	c->users++;
-	held[idx(proto)][local->port]++;
+	hold(proto, local->port);
 	return 0;
 }
 
-int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow)
 {
-	return claim(proto, local, v6_takes_v4, false);
+	return claim(proto, local, v6_takes_v4, false, shadow);
 }
 
-int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow)
 {
-	return claim(proto, local, v6_takes_v4, true);
+	return claim(proto, local, v6_takes_v4, true, shadow);
 }
 
 static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
@@ -201,6 +227,8 @@ static void unpin_port(uint8_t proto, uint16_t port)
 	struct pin **pp = &pins[idx(proto)][port], *p;
 
 	while ((p = *pp)) {
+		if (attached())
+			remote_release(worker.st, proto, &p->local);
 		for (uint32_t i = 0; i < worker.nports; i++)
 			if (worker.port[i].steer)
 				steer_unpin(worker.port[i].steer, proto, &p->local, &p->remote);
@@ -215,13 +243,16 @@ static void unhold(uint8_t proto, uint16_t port)
 
 	if (*n == 0 || --*n)
 		return;
+	if (ports_map) /* relaxed: a hint */
+		__atomic_store_n(&ports_map[idx(proto)][port], 0, __ATOMIC_RELAXED);
 	claims_end(proto, port, false);
 	unpin_port(proto, port);
 }
 
 bool ports_used(uint8_t proto, uint16_t port)
 {
-	return __atomic_load_n(&held[idx(proto)][port], __ATOMIC_RELAXED);
+	return __atomic_load_n(&held[idx(proto)][port], __ATOMIC_RELAXED) ||
+	       (attached() && remote_port_used(worker.st, idx(proto), port));
 }
 
 void ports_release(uint8_t proto, const struct nst_addr *local)
@@ -235,7 +266,7 @@ void ports_release(uint8_t proto, const struct nst_addr *local)
 
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
 {
-	held[idx(proto)][local->port]++;
+	hold(proto, local->port);
 }
 
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
@@ -272,9 +303,9 @@ static int pin_keep(uint8_t proto, const struct nst_addr *local, const struct ns
 	return 0;
 }
 
-static int pin_make(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+static int pin_make(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote, int shadow)
 {
-	int err = 0;
+	int err = attached() ? remote_pin(worker.st, proto, local, remote, shadow) : 0;
 
 	for (uint32_t i = 0; !err && i < worker.nports; i++)
 		if (worker.port[i].steer)
@@ -283,13 +314,13 @@ static int pin_make(uint8_t proto, const struct nst_addr *local, const struct ns
 	return err;
 }
 
-int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote, int shadow)
 {
 	int err = pin_keep(proto, local, remote);
 
 	if (!err)
-		err = pin_make(proto, local, remote);
-	held[idx(proto)][local->port]++;
+		err = pin_make(proto, local, remote, shadow);
+	hold(proto, local->port);
 	if (err)
 		unhold(proto, local->port);
 	return err;
@@ -319,7 +350,7 @@ int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct ns
 		err = steer_pin(worker.port[i].steer, proto, local, remote, STEER_TO_KERNEL);
 		if (!err)
 			continue;
-		pin_make(proto, local, remote); /* as it was, or as good as */
+		pin_make(proto, local, remote, -1); /* as it was, or as good as */
 		return err;
 	}
 	/* the pin lasts as long as the kernel's connection: steer_pins_sweep() */
@@ -367,7 +398,7 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 
 	if (a->proto && (proto != a->proto || local->port != a->port))
 		return;
-	pin_make(proto, local, remote);
+	pin_make(proto, local, remote, -1);
 	a->count++;
 	if (a->proto)
 		pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */

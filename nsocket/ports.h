@@ -15,14 +15,18 @@ struct stack_env;
 struct steer_owner;
 
 /* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
-int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+/* shadow: the socket that is bound there, which a daemon wants to see; it knows by itself: -1. */
+int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow);
 /* A TCP client's flow: its packets come to this instance until ports_release() and the stack's
  * last hold on the port; nobody else's on the port do. */
-int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
+int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote, int shadow);
 /* The flow is the kernel's from now on, whoever claims the port, until the kernel has it no more. */
 int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
 /* As ports_claim() for a port that was just chosen for a client. */
-int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow);
+/* A daemon's, for its programs to see: by TCP (0) or UDP (1) and port, 1 = something uses it; NULL: nobody
+ * looks. Set before the first claim. */
+extern uint8_t (*ports_map)[65536];
 /* Does anything of ours use the port (network byte order)? A hint: without a lock. */
 bool ports_used(uint8_t proto, uint16_t port);
 void ports_release(uint8_t proto, const struct nst_addr *local);

@@ -243,7 +243,8 @@ int nsock_session_open_locked(struct nsock *ns, struct shm_session **out)
 	struct shm_session *s;
 	int err;
 
-	s = shm_session_alloc(worker.region, ns->family, ns->proto);
+	s = worker.ops->alloc ? worker.ops->alloc(worker.st, ns->family, ns->proto) :
+				shm_session_alloc(worker.region, ns->family, ns->proto);
 	if (!s)
 		return -ENOBUFS;
 	s->v6only = ns->v6only;
@@ -479,7 +480,7 @@ static int activate_locked(struct nsock *ns)
 
 	if (ns->proto == IPPROTO_UDP)
 		return sock_dgram_start_locked(ns);
-	err = ports_claim(ns->proto, &ns->local, v4too);
+	err = ports_claim(ns->proto, &ns->local, v4too, nfile_fd(&ns->f));
 	if (err)
 		return err;
 	ns->held = ns->local;
@@ -541,6 +542,8 @@ void nsock_start(struct nsock *ns)
 		/* not tried again in this process: nobody has to look at our half any more */
 		if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) == WORKER_FAILED)
 			nsock_set_mode(ns, SK_KERNEL);
+		else /* a daemon may come */
+			nsock_retry_later(ns);
 		return;
 	}
 	err = activate(ns);
@@ -550,7 +553,9 @@ void nsock_start(struct nsock *ns)
 		err = activate(ns);
 	if (err) {
 		ns->rejected = true;
-		if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
+		if (!worker_running()) { /* the daemon has ended meanwhile */
+			nsock_retry_later(ns);
+		} else if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
 			nsock_retry_later(ns);
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */

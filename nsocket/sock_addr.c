@@ -357,7 +357,7 @@ static int connect_start(struct nsock *ns, int fd, const struct nst_addr *remote
 		return err;
 	from.port = ns->local.port;
 	worker_lock();
-	err = ports_pin(ns->proto, &from, remote);
+	err = ports_pin(ns->proto, &from, remote, fd);
 	if (!err) {
 		ns->held = ns->local;
 		ns->port_held = true;

@@ -47,9 +47,10 @@ static bool claim_covers(const struct nsock *ns)
 static int claim(struct nsock *ns)
 {
 	bool v4too = ns->family == AF_INET6 && !ns->v6only;
+	int fd = nfile_fd(&ns->f);
 
-	return ns->peer.family || !ns->bind_called ? ports_claim_new(ns->proto, &ns->local, v4too) :
-						     ports_claim(ns->proto, &ns->local, v4too);
+	return ns->peer.family || !ns->bind_called ? ports_claim_new(ns->proto, &ns->local, v4too, fd) :
+						     ports_claim(ns->proto, &ns->local, v4too, fd);
 }
 
 static void unclaim(struct nsock *ns)

@@ -465,6 +465,8 @@ static void role_leave(struct waiter *w)
 		follower_del(w);
 	if (leader == w) {
 		led = true;
+		if (worker.disarm)
+			worker.disarm();
 		__atomic_store_n(&leader, NULL, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&leader_until, UINT64_MAX, __ATOMIC_SEQ_CST);
 		heir = followers;
@@ -586,7 +588,7 @@ static int sleep_once(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64
 		if (lead && stack_due < until)
 			until = stack_due;
 	}
-	if (!ready(arg) && handlers_run == call.began)
+	if (!ready(arg) && handlers_run == call.began && (!lead || !worker.arm || worker.arm()))
 		r = sleep_tidily(w, kfds, nk, lead, until, sigmask);
 	sleep_end(w);
 	return r;
@@ -663,7 +665,7 @@ static bool helper_deep_sleep(void)
 	 * sees helper_deep or is seen here; the same for a leader that left */
 	if (due == __atomic_load_n(&worker.deadline, __ATOMIC_SEQ_CST) &&
 	    (lead || __atomic_load_n(&leader, __ATOMIC_SEQ_CST)) &&
-	    __atomic_load_n(&helper_deep, __ATOMIC_SEQ_CST))
+	    __atomic_load_n(&helper_deep, __ATOMIC_SEQ_CST) && (!lead || !worker.arm || worker.arm()))
 		served = helper_sleep(retry && retry < due ? retry : due, lead);
 	__atomic_store_n(&helper_deep, 0, __ATOMIC_SEQ_CST);
 	waiter_awake(&helper_waiter);
@@ -792,6 +794,8 @@ void worker_after_fork_child(void)
 	worker.st = NULL;
 	worker.ops = NULL;
 	worker.nfds = 0;
+	worker.arm = NULL;
+	worker.disarm = NULL;
 	worker.nports = 0;
 	worker.nhelper_fds = 0;
 	worker.retry_at = 0;

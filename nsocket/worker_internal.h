@@ -45,7 +45,8 @@ struct worker_cmd_ops {
 	void (*done)(struct worker_cmd *c, uint32_t bits);
 };
 
-enum worker_state { WORKER_NONE, WORKER_RUNNING, WORKER_FAILED };
+/* LOST: the daemon that served us has ended; it is asked for again now and then. */
+enum worker_state { WORKER_NONE, WORKER_RUNNING, WORKER_FAILED, WORKER_LOST };
 
 struct worker {
 	uint32_t state;      /* atomic: enum worker_state; RUNNING is published last */
@@ -59,6 +60,10 @@ struct worker {
 	struct worker_port port[WORKER_PORTS];
 	uint32_t nports;
 	int fds[WORKER_FDS]; /* HAL's and the stack's, constant while it runs */
+	/* The leader is about to sleep on them (false: there is work, it is not to), and has slept. In any
+	 * thread, without the lock, but never in two at once. NULL: nothing to do. */
+	bool (*arm)(void);
+	void (*disarm)(void);
 	uint32_t nfds;
 	uint64_t spin_ns;
 	uint64_t started_ns;

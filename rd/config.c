@@ -20,6 +20,7 @@
 
 static const struct ns_config defaults = {
 	.hal = NS_HAL_XDP,
+	.model = NS_MODEL_AUTO,
 	.mode = NS_MODE_AUTO,
 	.zero_copy = NS_ZC_AUTO,
 	.load = true,
@@ -51,6 +52,7 @@ struct key {
 };
 
 static const char *const hal_words[] = { "xdp", "dpdk", NULL };
+static const char *const model_words[] = { "auto", "in-process", "daemon", NULL };
 static const char *const mode_words[] = { "auto", "generic", "native", NULL };
 static const char *const zc_words[] = { "auto", "off", NULL };
 static const char *const cc_words[] = { "cubic", "reno", NULL };
@@ -59,6 +61,9 @@ static const char *const cc_words[] = { "cubic", "reno", NULL };
 static const struct key keys[] = {
 	{ "hal", T_ENUM, C(hal), 0, 0, hal_words, NULL,
 	  "driver of the packet ports" },
+	{ "model", T_ENUM, C(model), 0, 0, model_words, NULL,
+	  "where the stack runs: in the program, or in nstackd; auto: in nstackd if one runs in this network "
+	  "namespace" },
 	{ "interfaces", T_IFS, C(interfaces), 0, 0, NULL, NULL,
 	  "network interfaces to use; an empty list means every one with a usable address" },
 	{ "mode", T_ENUM, C(mode), 0, 0, mode_words, NULL,

@@ -24,6 +24,7 @@ struct rd_rules;
 #define NS_CONFIG_IFS 16
 
 enum ns_hal { NS_HAL_XDP, NS_HAL_DPDK };
+enum ns_model { NS_MODEL_AUTO, NS_MODEL_IN_PROCESS, NS_MODEL_DAEMON };
 enum ns_xdp_mode { NS_MODE_AUTO, NS_MODE_GENERIC, NS_MODE_NATIVE };
 enum ns_zero_copy { NS_ZC_AUTO, NS_ZC_OFF };
 
@@ -34,6 +35,7 @@ struct ns_tcp_config {
 
 struct ns_config {
 	enum ns_hal hal;
+	enum ns_model model;
 	char interfaces[NS_CONFIG_IFS][IF_NAMESIZE];
 	uint32_t n_interfaces;    /* 0 = every interface with a usable address */
 	enum ns_xdp_mode mode;

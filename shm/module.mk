@@ -1,1 +1,2 @@
-LIB_SRCS += shm/addr.c shm/fd_host.c shm/fifo.c shm/region.c
+LIB_SRCS += shm/addr.c shm/attach.c shm/fd_host.c shm/fifo.c shm/region.c
+UNIT_TESTS += tests/unit/notify

@@ -327,6 +327,11 @@ struct shm_session *shm_session_sibling(struct shm_region *r, const struct shm_s
 	return id < r->n ? shm_session_get(r, shm_session_part(r, s) * r->n + id) : NULL;
 }
 
+bool shm_region_has(const struct shm_region *r, const struct shm_session *s)
+{
+	return (uintptr_t)s - (uintptr_t)r->base < r->nparts * r->part_bytes;
+}
+
 uint32_t shm_session_next(const struct shm_region *r, uint32_t index)
 {
 	uint32_t id = index % r->n;

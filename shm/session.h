@@ -85,6 +85,7 @@ struct shm_session {
 	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
 	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
+	int32_t linger_s;     /* for close() of a session whose stack is in another process */
 
 	struct shm_fifo rx; /* producer: stack */
 	struct shm_fifo tx; /* producer: socket layer */
@@ -173,6 +174,8 @@ struct shm_session *shm_session_get(struct shm_region *r, uint32_t index);
 /* The one with that id in the part of s. NULL as before. */
 struct shm_session *shm_session_sibling(struct shm_region *r, const struct shm_session *s,
 					uint32_t id);
+/* Is it in this region at all? */
+bool shm_region_has(const struct shm_region *r, const struct shm_session *s);
 /* The first index from this one on that is in use; UINT32_MAX: none. */
 uint32_t shm_session_next(const struct shm_region *r, uint32_t index);
 

@@ -23,7 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3"
 STAGES = ["build", "unit", "pytest", "asan", "tsan", "fuzz"]
 # programs of tests/unit whose threads or processes share memory
-TSAN = re.compile(r"shm|ring|fifo|file|ev|worker|wait|log|rules|rcu|ctl|shared")
+TSAN = re.compile(r"shm|ring|fifo|notify|file|ev|worker|wait|log|rules|rcu|ctl|shared")
 UNIT_TIMEOUT = 180
 RERUN_MAX = 5
 SECOND_HALF = {"tests/apps", "tests/oracle"}

@@ -4,3 +4,12 @@ TOOL_SRCS += tools/main.c tools/common.c tools/ctl_client.c tools/verb_load.c \
 UNIT_TESTS += tests/unit/rd_dump_filter
 LINK_rd_dump_filter = $(O)/tools/dump_filter.o
 $(O)/tests/unit/rd_dump_filter: $(LINK_rd_dump_filter)
+
+# The daemon: its own files, and what a program's stack consists of without the libc face.
+NSTACKD_SRCS := $(sort $(wildcard tools/nstackd/*.c)) nsocket/engine.c nsocket/worker.c nsocket/ports.c \
+                nsocket/file.c nsocket/lock.c nsocket/libc.c nsocket/ctl_server.c nsocket/ctl_reply.c nsocket/observe_engine.c
+NSTACKD_OBJS := $(NSTACKD_SRCS:%.c=$(O)/%.o)
+PROGRAMS += $(O)/nstackd
+$(O)/nstackd: $(NSTACKD_OBJS) $(O)/libnstack.a
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(NSTACKD_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <rd/json.h>
 #include <rd/program.h>
+#include <stacks/remote/remote.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -260,6 +261,12 @@ static void prepare(const char *config, const char **sets, int n_sets, const cha
 		on_the_kernel("%s %s", path, program_why(kind));
 		return;
 	}
+	if (c->model != NS_MODEL_IN_PROCESS && remote_look())
+		return;
+	if (c->model == NS_MODEL_DAEMON) {
+		on_the_kernel("no nstackd in this network namespace (it is taken up when one starts)");
+		return;
+	}
 	if (caps_missing()[0]) {
 		on_the_kernel("%s missing (run as root, or give the program these capabilities; see nstack "
 			      "doctor)", caps_missing());
@@ -305,9 +312,10 @@ static int run_run(int argc, char **argv)
 const struct verb verb_run = {
 	"run", run_run, "run a program on the user-space stack",
 	"run [--config FILE] [--set KEY=VALUE]... [--spin US] [--log LEVEL] [--quiet] [--] PROGRAM [ARGS...]",
-	"Attaches the steering program to the interfaces that have an address, if nobody did (it stays\n"
-	"attached; nstack unload), and runs PROGRAM with libnsocket.so preloaded. Where something is\n"
-	"missing the program runs on the kernel, and one line says why.\n\n"
+	"Runs PROGRAM with libnsocket.so preloaded: served by nstackd if one runs in this network namespace,\n"
+	"else by a stack in the program. For that it attaches the steering program to the interfaces that have\n"
+	"an address, if nobody did (it stays attached; nstack unload). Where something is missing the program\n"
+	"runs on the kernel, and one line says why.\n\n"
 	"  -c, --config FILE  configuration (JSON; comments and trailing commas are accepted)\n"
 	"      --set KEY=VAL  set one key of the configuration, such as --set spin_us=50\n"
 	"      --spin US      the same as --set spin_us=US\n"

@@ -45,6 +45,9 @@ struct stack_env {
 	 * may have that connection. NULL: always. Under the worker lock; as above. */
 	bool (*port_ours)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 			  const struct nst_addr *remote);
+	/* The stack lives in another process, which has ended: nothing will come of it any more. Once,
+	 * under the worker lock; must not call back into the stack. May be NULL. */
+	void (*gone)(struct stack_env *env);
 	struct shm_region *region; /* where sessions live */
 };
 
@@ -150,6 +153,9 @@ struct stack_ops {
 	int (*ctl_fd)(struct stack *st);
 
 	/* Sessions. The session's family, proto and options are set by the caller. */
+	/* A session of the region; NULL: none is free. A stack whose region is the caller's has no such
+	 * member: shm_session_alloc() does. */
+	struct shm_session *(*alloc)(struct stack *st, uint8_t family, uint8_t proto);
 	int (*open)(struct stack *st, struct shm_session *s);
 	/* UDP: again at will; port 0: it has no address any more, nothing reaches it. */
 	int (*bind)(struct stack *st, struct shm_session *s, const struct nst_addr *local);

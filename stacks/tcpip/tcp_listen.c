@@ -108,14 +108,14 @@ static void req_free(struct tcpip *t, struct tcp_req *r)
 void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 {
 	struct tcp_listener *l = c->lst, **pp;
-	uint32_t id;
+	uint32_t id, waiting = fifo_used(&c->rx) / sizeof(id); /* a program could go on filling it */
 
 	if (!l)
 		return;
 	while (l->reqs)
 		req_free(t, l->reqs);
 	/* nobody will accept those that wait */
-	while (fifo_read(&c->rx, &id, sizeof(id)) == sizeof(id)) {
+	while (waiting-- && fifo_read(&c->rx, &id, sizeof(id)) == sizeof(id)) {
 		struct shm_session *s = shm_session_sibling(t->region, c->s, id);
 		struct tcp_conn *child = s ? tcp_of(t, s) : NULL;
 

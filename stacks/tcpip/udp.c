@@ -180,8 +180,10 @@ void udp_close(struct tcpip *t, struct shm_session *s)
 {
 	struct udp_sock *u = udp_of(t, s);
 
-	if (!u)
+	if (!u) { /* never opened */
+		shm_session_free(t->region, s);
 		return;
+	}
 	udp_drain(u); /* what was written before close() still goes out, if it can at once */
 	sock_free(u);
 	shm_session_free(t->region, s);

@@ -11,6 +11,7 @@ class Net(netns.Pair):
 
     def __init__(self, workdir, mode, **kw):
         self.mode, self.workdir, self._configs = mode, workdir, 0
+        self.daemons = {}
         super().__init__(workdir, **kw)
 
     @property
@@ -31,7 +32,19 @@ class Net(netns.Pair):
             return list(cmd)
         if isinstance(config, dict):
             config = self.config(**config)
+        if self.mode == "daemon":
+            for ns in (self.server, self.client):
+                self.daemon(ns, config)
         return nstack.run_argv(cmd, config)
+
+    def daemon(self, ns, config=None):
+        """nstackd of that namespace, started if it is not there yet."""
+        if ns not in self.daemons or not self.daemons[ns].running():
+            argv = [nstack.DAEMON] + (["--config", config] if config else [])
+            p = ns.spawn(argv, f"nstackd-{len(self.daemons)}", env=self.env())
+            wait.until(lambda: p.must_run() or nstack.daemon_ready(ns), "nstackd to be ready")
+            self.daemons[ns] = p
+        return self.daemons[ns]
 
     def serve(self, cmd, name, tcp=(), udp=(), side=None, config=None, plain=False, owned=True,
               **kw):

@@ -8,6 +8,8 @@
 Names carry the pid of the test run, so runs do not meet, and what a killed run left is found and
 removed by the next one. Nothing outside the two namespaces is touched.
 """
+import contextlib
+import ctypes
 import ipaddress
 import os
 import re
@@ -97,6 +99,18 @@ class Namespace:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+    @contextlib.contextmanager
+    def inside(self):
+        """Sockets that the calling thread makes meanwhile are this namespace's."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open("/proc/thread-self/ns/net", encoding="ascii") as old, \
+                open(f"/run/netns/{self.name}", encoding="ascii") as new:
+            assert libc.setns(new.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
+            try:
+                yield
+            finally:
+                assert libc.setns(old.fileno(), 0) == 0
 
     # --- what the kernel of this namespace counted ---------------------------------------
 

@@ -2,7 +2,7 @@
 """nstack as the tests see it: where it was built, how a server starts under it, what it says.
 
 Modes: "kernel" runs everything plainly (to test the tests), "in_process" runs servers by
-`nstack run`. A daemon mode joins here later; the tests only know `net.serve()`.
+`nstack run`, "daemon" too, beside an nstackd; the tests only know `net.serve()`.
 """
 import json
 import os
@@ -11,6 +11,7 @@ import subprocess
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NSTACK_BUILD", os.path.join(ROOT, "build")))
 TOOL = os.path.join(BUILD, "nstack")
+DAEMON = os.path.join(BUILD, "nstackd")
 LIB = os.path.join(BUILD, "libnsocket.so")
 PYTHON = "/usr/bin/python3"
 MODES = os.environ.get("NSTACK_TEST_MODES", "in_process").split(",")
@@ -49,6 +50,12 @@ def tool(ns, *args, check=True, timeout=30):
 
 def tool_json(ns, *args):
     return json.loads(tool(ns, *args, "--json").stdout)
+
+
+def daemon_ready(ns):
+    """Does it accept programs? Its socket is in the list of the namespace."""
+    return "@nstackd" in ns.run(["cat", "/proc/net/unix"]).stdout and \
+        any(p.get("program") == "nstackd" for p in processes(ns))
 
 
 def walk(node):

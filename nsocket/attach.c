@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/attach.c - served by nstackd instead of a stack in the process
+ *
+ * The worker then is a connection to the daemon (stacks/remote): no interfaces, no steering tables, no
+ * privilege. When the daemon ends, connections answer ECONNRESET, listeners and UDP sockets go on by their
+ * shadows, and the helper looks for a daemon until there is one again; then they are its.
+ *
+ * A connection to a daemon that has ended is not freed before the next one ends: a thread that was asleep
+ * then may just be about to look at it.
+ *
+ * Threads: as said in attach.h; attach_gone() under the worker lock, arm() and disarm() in the leader.
+ */
+#define _GNU_SOURCE
+#include "nsocket/attach.h"
+
+#include <nsocket/sock.h>
+#include <nsocket/yield.h>
+#include <rd/config.h>
+#include <rd/log.h>
+#include <stacks/remote/remote.h>
+
+#define LOOK_NS 200000000ull /* how often a daemon is looked for */
+
+static bool used;
+static struct stack *former;          /* start_lock */
+static struct shm_region *lost_region; /* its sockets are to be told; NULL: none. Helper and start_lock */
+
+bool attach_used(void)
+{
+	return used;
+}
+
+static bool arm(void)
+{
+	return remote_arm(worker.st);
+}
+
+static void disarm(void)
+{
+	remote_disarm(worker.st);
+}
+
+static void attach_gone(struct stack_env *env)
+{
+	worker.nfds = 0;
+	/* release: pairs worker.run */
+	__atomic_store_n(&worker.state, WORKER_LOST, __ATOMIC_RELEASE);
+	ns_log(NS_WAR, NS_M_NSOCKET, "nstackd is gone: its connections are reset, the kernel serves new ones");
+	worker_retry_at(worker_now());
+}
+
+int attach_start(char why[256])
+{
+	struct shm_region *region;
+	struct stack *st;
+	int err;
+
+	worker.env.event = nsock_stack_event;
+	worker.env.gone = attach_gone;
+	err = remote_attach(&st, &worker.env, &region, yield_image(), why);
+	if (err)
+		return err;
+	used = true;
+	worker.region = worker.env.region = region;
+	worker.ops = &remote_stack_ops;
+	worker.st = st;
+	worker.nfds = remote_fds(st, worker.fds);
+	worker.arm = arm;
+	worker.disarm = disarm;
+	worker.spin_ns = (uint64_t)rd_config()->spin_us * 1000;
+	worker.started_ns = worker_now();
+	ns_log(NS_INF, NS_M_NSOCKET, "served by nstackd (%d)", (int)remote_pid(st));
+	return 0;
+}
+
+/* --- the daemon has ended ----------------------------------------------------------------------- */
+
+/* As if every peer had sent a reset. What the stack writes else is ours to write now. */
+static void stream_lost(struct nsock *ns, struct shm_session *s)
+{
+	__atomic_store_n(&s->error, ECONNRESET, __ATOMIC_RELAXED); /* relaxed: state follows */
+	__atomic_fetch_or(&s->stack_flags, SHM_SF_RX_EOF | SHM_SF_TX_DEAD | SHM_SF_RESET, __ATOMIC_RELEASE);
+	shm_session_set_state(s, SHM_S_CLOSED);
+	__atomic_store_n(&s->tx_nospace, 0, __ATOMIC_RELEASE);
+	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP | STACK_EV_ERR);
+}
+
+/* The kernel's half goes on alone, until the port is ours again. */
+static void shadow_serves(struct nsock *ns)
+{
+	lock_take(&ns->lock);
+	worker_lock();
+	nsock_session_drop_locked(ns, -1);
+	worker_unlock();
+	if (nsock_mode(ns) == SK_DGRAM)
+		nsock_set_mode(ns, SK_NEW);
+	ns->rejected = true;
+	nsock_reason(ns, SR_stack_not_running);
+	nsock_retry_later(ns);
+	lock_give(&ns->lock);
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
+}
+
+static void socket_lost(struct nsock *ns)
+{
+	struct shm_session *s = nsock_session(ns);
+
+	if (!s || ns->remote || !shm_region_has(lost_region, s))
+		return;
+	if (nsock_mode(ns) == SK_STREAM)
+		stream_lost(ns, s);
+	else
+		shadow_serves(ns);
+}
+
+static void sockets_lost(void)
+{
+	struct nfile *f;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK)
+			socket_lost(nsock_of(f));
+		nfile_put(f);
+	}
+}
+
+static void look_again(void)
+{
+	struct stack *old = worker.st;
+	char why[256];
+	int err;
+
+	worker_lock();
+	err = attach_start(why);
+	/* release: pairs worker.run */
+	if (!err)
+		__atomic_store_n(&worker.state, WORKER_RUNNING, __ATOMIC_RELEASE);
+	worker_unlock();
+	if (err) {
+		worker_retry_at(worker_now() + LOOK_NS);
+		return;
+	}
+	if (former)
+		remote_detach(former);
+	former = old;
+}
+
+void attach_retry(void)
+{
+	lock_take(&worker.start_lock);
+	if (__atomic_load_n(&worker.state, __ATOMIC_ACQUIRE) == WORKER_LOST) {
+		if (worker.region != lost_region) {
+			lost_region = worker.region;
+			sockets_lost();
+		}
+		look_again();
+	}
+	lock_give(&worker.start_lock);
+}
+
+void attach_after_fork_child(void)
+{
+	used = false;
+	former = NULL;
+	lost_region = NULL;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shm/attach.c - messages between a program and nstackd; see attach.h */
+#define _GNU_SOURCE
+#include "shm/attach.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FDS_MAX 8u /* of a message from somebody who does not keep to the protocol, before it is cut off */
+
+union control {
+	struct cmsghdr h;
+	char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
+};
+
+long att_send(int sock, const void *msg, size_t size, const int *fds, unsigned nfds, int flags)
+{
+	union control c;
+	struct iovec iov = { (void *)msg, size };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	long r;
+
+	if (nfds) {
+		memset(&c, 0, sizeof(c));
+		c.h = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+					.cmsg_len = CMSG_LEN(nfds * sizeof(int)) };
+		memcpy(CMSG_DATA(&c.h), fds, nfds * sizeof(int));
+		m.msg_control = &c;
+		m.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+	}
+	do
+		r = syscall(SYS_sendmsg, sock, &m, flags | MSG_NOSIGNAL);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+static void fds_sort(struct msghdr *m, int *fds, unsigned max, unsigned *nfds)
+{
+	unsigned n, kept = 0;
+	int fd;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		for (unsigned i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (kept < max)
+				fds[kept++] = fd;
+			else
+				syscall(SYS_close, fd);
+		}
+	}
+	if (nfds)
+		*nfds = kept;
+}
+
+long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *nfds, int flags)
+{
+	union control c;
+	struct iovec iov = { msg, size };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c,
+			    .msg_controllen = sizeof(c) };
+	long r;
+
+	if (nfds)
+		*nfds = 0;
+	do
+		r = syscall(SYS_recvmsg, sock, &m, flags | MSG_CMSG_CLOEXEC);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	fds_sort(&m, fds, max, nfds);
+	if (m.msg_flags & MSG_TRUNC) {
+		for (unsigned i = 0; nfds && i < *nfds; i++)
+			syscall(SYS_close, fds[i]);
+		if (nfds)
+			*nfds = 0;
+		return -EMSGSIZE;
+	}
+	return r;
+}

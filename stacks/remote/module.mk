@@ -1,0 +1,1 @@
+LIB_SRCS += stacks/remote/remote.c

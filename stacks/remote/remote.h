@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stacks/remote/remote.h - the stack of nstackd, as a program's own
+ *
+ * remote_stack_ops serves sessions of a region that the daemon has shared (shm/attach.h): what needs an
+ * answer is a message to the daemon, all else a notification. It has no ports and no deadline.
+ *
+ * When the daemon ends, or does not answer for some seconds, stack_env.gone is called once; from then on
+ * every call fails or does nothing, until remote_detach().
+ */
+#ifndef STACKS_REMOTE_H
+#define STACKS_REMOTE_H
+
+#include <nstack/stack.h>
+#include <sys/types.h>
+
+struct shm_region;
+
+extern const struct stack_ops remote_stack_ops;
+
+/* image: what other programs are told of this one when it has a port that they want. 0: attached; *region is the daemon's part for this process and is never unmapped, so sockets may keep
+ * looking at it. -ENOENT: no daemon in this network namespace. Others: refused, and one line in why. */
+int remote_attach(struct stack **out, struct stack_env *env, struct shm_region **region, uint64_t image,
+		  char why[256]);
+void remote_detach(struct stack *st);
+/* Who would be attached to: the daemon's pid, 0: nobody whom we trust. */
+pid_t remote_look(void);
+/* What a sleeper polls; room for 2. Returns how many. */
+unsigned remote_fds(struct stack *st, int fds[2]);
+/* Before it sleeps (false: there is work, don't) and after; any thread, one at a time, without the lock. */
+bool remote_arm(struct stack *st);
+void remote_disarm(struct stack *st);
+pid_t remote_pid(struct stack *st);
+
+/* Local ports, as bpf/steer_ctl.h has them for a process that has the steering program itself; shadow: the
+ * socket that is bound to local. -EADDRINUSE: that process has it, and what it called itself. */
+int remote_claim(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh,
+		 int shadow, pid_t *owner, uint64_t *image);
+void remote_release(struct stack *st, uint8_t proto, const struct nst_addr *local);
+int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
+	       const struct nst_addr *remote, int shadow);
+/* Does anybody use that port (network byte order)? A hint; any thread. */
+bool remote_port_used(struct stack *st, int udp, uint16_t port);
+
+#endif

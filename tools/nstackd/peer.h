@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/nstackd/peer.h - programs that are attached
+ *
+ *   main.c   options, signals, the loop      peer.c  life of an attached program
+ *   calls.c  what programs ask for           claims.c  local ports of programs
+ *
+ * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
+ * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
+ *
+ * Threads: the daemon has one, which holds the worker lock in all of this.
+ */
+#ifndef NSTACKD_PEER_H
+#define NSTACKD_PEER_H
+
+#include <nstack/stack.h>
+#include <shm/attach.h>
+#include <shm/session.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* A port of the steering program that was claimed for a program, or pinned flows of one. */
+struct peer_port {
+	struct peer_port *next;
+	uint8_t proto;
+	bool client;      /* flows only: nobody else's connections are concerned */
+	struct nst_addr local;
+};
+
+struct peer {
+	struct peer *next;
+	int sock, bell_in, bell_out; /* ours, the program's; -1 when it has ended */
+	pid_t pid;
+	uid_t uid;
+	bool attached;      /* HELLO is done: the rest is valid */
+	bool ended;         /* only what the stack is not done with is left */
+	char name[32];
+	uint64_t image;     /* what it is called by others who want its ports */
+	uint32_t part;      /* of the region */
+	void *mem;          /* notifications */
+	size_t mem_bytes;
+	struct notify in, out;
+	bool *bound;        /* by id: has a local port of this program's */
+	struct peer_port *ports;
+	uint32_t nports;
+};
+
+struct peers_config {
+	uint32_t max;       /* programs at once; parts of the region */
+	uint32_t sessions;  /* of one program */
+	uint32_t rx_size, tx_size;
+	uint32_t max_ports; /* of one program */
+	int ports_fd;       /* for ATT_FD_PORTS */
+	const gid_t *groups; /* members may attach, */
+	unsigned ngroups;
+	const uid_t *users; /* and these; neither: everybody */
+	unsigned nusers;
+};
+
+extern struct peers_config peers_config;
+
+/* --- peer.c ------------------------------------------------------------------------------------ */
+
+/* A new connection on the daemon's socket; takes sock. epfd: for its descriptors, with data.ptr the peer. */
+void peer_new(int sock, int epfd);
+/* Its descriptors have something: messages, or its end. */
+void peer_run(struct peer *p);
+/* Take all notifications; returns how many there were. */
+uint32_t peer_notifications(struct peer *p);
+uint32_t peers_notifications(void);
+bool peers_any(void);
+/* Before the daemon sleeps (false: there is work, don't), and after. */
+bool peers_arm(void);
+void peers_disarm(void);
+/* Close down what programs have that are gone. True: something is left to wait for. */
+bool peers_reap(void);
+/* Every program is cut off. */
+void peers_end(void);
+/* As struct stack_env.event. */
+void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
+struct peer *peers_first(void);
+unsigned peers_count(void);
+
+/* --- calls.c ----------------------------------------------------------------------------------- */
+
+/* HELLO from a peer that is not attached: result for the answer; fds are the caller's to close. */
+int peer_hello(struct peer *p, const struct att_call *c, struct att_answer *a, int fds[ATT_FDS]);
+/* One call of an attached program; fd: what came with the message, or -1. */
+int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
+
+/* --- claims.c ---------------------------------------------------------------------------------- */
+
+int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
+int port_pin(struct peer *p, const struct att_call *c, int fd);
+int port_release(struct peer *p, const struct att_call *c);
+/* May a session of p use that local address? */
+bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local);
+void ports_drop(struct peer *p);
+
+#endif
