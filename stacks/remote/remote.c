@@ -152,8 +152,8 @@ void remote_disarm(struct stack *st)
 
 	if (notify_awake(&r->in))
 		bell_empty(r->bell_in);
-	/* relaxed: only says when to look */
-	__atomic_store_n(&r->idle, IDLE_LOOK, __ATOMIC_RELAXED);
+	else /* woken by something else; relaxed: only says when to look */
+		__atomic_store_n(&r->idle, IDLE_LOOK, __ATOMIC_RELAXED);
 }
 
 /* Nothing was up, after a sleep or for long: has the daemon ended? */

@@ -49,22 +49,32 @@ static bool proven(const struct peer *p, int fd, uint8_t proto, const struct nst
 	return is.port && is.port == local->port && (nst_addr_is_any(&is) || nst_addr_same_ip(&is, local));
 }
 
-static struct peer_port *add(struct peer *p, uint8_t proto, const struct nst_addr *local, bool client)
+static struct peer_port *add(struct peer *p, uint8_t proto, const struct nst_addr *local, bool client,
+			     bool v4too)
 {
 	struct peer_port *pp = calloc(1, sizeof(*pp));
 
 	if (!pp)
 		return NULL;
-	*pp = (struct peer_port){ .next = p->ports, .proto = proto, .client = client, .local = *local };
+	*pp = (struct peer_port){ .next = p->ports, .proto = proto, .client = client, .v4too = v4too,
+				 .local = *local };
 	p->ports = pp;
 	p->nports++;
 	return pp;
 }
 
+static bool covers(const struct peer_port *pp, const struct nst_addr *local)
+{
+	if (nst_addr_is_any(&pp->local) && pp->local.port == local->port &&
+	    (pp->local.family == local->family || pp->v4too))
+		return true;
+	return same_port(&pp->local, local);
+}
+
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local)
 {
 	for (const struct peer_port *pp = p->ports; pp; pp = pp->next)
-		if (pp->proto == proto && same_port(&pp->local, local))
+		if (pp->proto == proto && covers(pp, local))
 			return true;
 	return false;
 }
@@ -114,7 +124,7 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 		a->session = (uint32_t)ports_owner()->pid;
 		a->image = ports_owner()->image;
 	}
-	if (!err && !add(p, proto, &c->local, false)) {
+	if (!err && !add(p, proto, &c->local, false, v4too)) {
 		ports_release(proto, &c->local);
 		err = -ENOMEM;
 	}
@@ -133,7 +143,7 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 	if (v.action != RD_STACK)
 		return v.action == RD_DROP ? -EACCES : -EPERM;
 	err = ports_pin(proto, &c->local, &c->remote, -1);
-	if (!err && !add(p, proto, &c->local, true)) {
+	if (!err && !add(p, proto, &c->local, true, false)) {
 		ports_release(proto, &c->local);
 		err = -ENOMEM;
 	}

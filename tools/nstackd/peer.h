@@ -23,6 +23,7 @@ struct peer_port {
 	struct peer_port *next;
 	uint8_t proto;
 	bool client;      /* flows only: nobody else's connections are concerned */
+	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
 	struct nst_addr local;
 };
 
