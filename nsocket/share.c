@@ -107,14 +107,20 @@ static void bell(int sock, uint32_t *flag)
 
 /* --- parent --------------------------------------------------------------------------------- */
 
+/* A socket that is not of our own parent's stack. */
+static struct nsock *own_sock(int fd)
+{
+	struct nfile *f = fd_is_protected(fd) ? NULL :
+			  __atomic_load_n(&nfile_table[fd], __ATOMIC_ACQUIRE); /* acquire: as fd_get() */
+
+	return f && f->kind == NF_SOCK && !nsock_of(f)->remote ? nsock_of(f) : NULL;
+}
+
 static struct nsock *shareable(int fd)
 {
-	struct nfile *f = fd_is_protected(fd) ? NULL : nfile_table[fd];
+	struct nsock *ns = own_sock(fd);
 
-	if (!f || f->kind != NF_SOCK || nsock_mode(nsock_of(f)) != SK_STREAM ||
-	    !nsock_of(f)->s || nsock_of(f)->remote)
-		return NULL;
-	return nsock_of(f);
+	return ns && nsock_mode(ns) == SK_STREAM && ns->s ? ns : NULL;
 }
 
 static struct share *share_new(struct nsock *ns)
@@ -239,7 +245,8 @@ static struct link *link_new(uint32_t n)
 	return l;
 }
 
-/* Open connections among the descriptors get slots; mark says which were seen (dup). */
+/* Open connections among the descriptors get slots, each one once (dup). One that another thread accepts
+ * or connects from here on has none: in the child it is lost. */
 void share_fork_prepare(void)
 {
 	struct nsock *ns;
@@ -248,21 +255,21 @@ void share_fork_prepare(void)
 	fresh = NULL;
 	if (!worker_running())
 		return;
+	rcu_read_lock(); /* other threads may close what we look at */
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
-		ns = shareable(fd);
-		if (ns) {
+		ns = own_sock(fd);
+		if (ns)
 			ns->slot = UINT32_MAX;
-			n++;
-		}
+		n += shareable(fd) != NULL;
 	}
-	if (!n)
-		return;
-	fresh = link_new(n);
+	if (n)
+		fresh = link_new(n);
 	for (int fd = fd_next(0); fresh && fd >= 0; fd = fd_next(fd + 1)) {
 		ns = shareable(fd);
-		if (ns && ns->slot == UINT32_MAX && slot_add(fresh, ns))
+		if (ns && ns->slot == UINT32_MAX && fresh->shm->n < n && slot_add(fresh, ns))
 			break;
 	}
+	rcu_read_unlock();
 }
 
 void share_fork_parent(void)

@@ -140,6 +140,7 @@ struct nsock *nsock_new(int family, int proto, uint32_t flags)
 	ns->proto = (uint8_t)proto;
 	ns->linger_s = -1;
 	ns->kept_fd = -1;
+	ns->slot = UINT32_MAX;
 	pthread_mutex_init(&ns->lock, NULL);
 	pthread_mutex_init(&ns->rx_lock, NULL);
 	pthread_mutex_init(&ns->tx_lock, NULL);

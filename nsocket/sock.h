@@ -111,7 +111,7 @@ struct nsock {
 	bool port_held;      /* lock: we hold a claim for `held` */
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
-	uint32_t slot;       /* its place in the link */
+	uint32_t slot;       /* its place in the link; UINT32_MAX: none */
 	struct gift *gifts;  /* lock; the head is atomic: connections from another process, or of before exec
 			      * (yield.c) */
 	uint64_t looked_ns;  /* atomic: when a listener got its port, or accept() asked last */
