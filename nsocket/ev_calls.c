@@ -13,6 +13,7 @@
 
 #include <nsocket/cleanup.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 /* Declared by the C library's headers only where fortification is on. */
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room);
@@ -84,8 +85,18 @@ NS_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
+/* More than there may be: the kernel refuses it before it looks at one. */
+static bool too_many(nfds_t n)
+{
+	struct rlimit lim;
+
+	return n > FD_SETSIZE && !getrlimit(RLIMIT_NOFILE, &lim) && n > lim.rlim_cur;
+}
+
 bool ev_poll_ours(const struct pollfd *fds, nfds_t n)
 {
+	if (too_many(n))
+		return false;
 	for (nfds_t i = 0; !ev_wild(fds) && i < n; i++)
 		if (fd_is_ours(fds[i].fd) && !fd_is_kernels(fds[i].fd))
 			return true;

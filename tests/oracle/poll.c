@@ -39,6 +39,9 @@ static void calls_watch(void)
 	O("wild pointer", poll(wild, 1, 0));
 	O("too many", poll(p, lim.rlim_cur + 1, 0));
 	O("very many", poll(p, lim.rlim_cur * 1000, 0));
+	p[0].fd = file; /* none of them is a socket */
+	O("very many, of files", poll(p, lim.rlim_cur * 1000, 0));
+	p[0].fd = fd;
 	p[1] = (struct pollfd){ .fd = -1, .events = POLLIN, .revents = -1 };
 	p[2] = (struct pollfd){ .fd = -fd - 1, .events = POLLIN, .revents = -1 };
 	show("negative ones are left out", p, 3, 0);

@@ -44,7 +44,9 @@ static void fill(int fd)
 	do
 		while (send(fd, buf, sizeof(buf), 0) > 0)
 			;
-	while (poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 100) > 0);
+	while (poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 1500) > 0); /* the window is probed for a while */
+	while (send(fd, buf, 1, 0) > 0) /* poll() wants more room than that */
+		;
 	o_nonblock(fd, was);
 }
 
