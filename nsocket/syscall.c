@@ -350,7 +350,10 @@ static inline bool concerns_us(unsigned fds, long a, long b, long c)
 	f = va_arg(ap, long); \
 	va_end(ap)
 
-NS_EXPORT long syscall(long nr, ...)
+/* AddressSanitizer takes arguments that the caller did not pass for what they are. */
+#define NO_CHECK __attribute__((no_sanitize_address))
+
+NO_CHECK NS_EXPORT long syscall(long nr, ...)
 {
 	const struct route *r;
 	struct cancel_off off;
@@ -370,7 +373,7 @@ NS_EXPORT long syscall(long nr, ...)
 
 /* The library's own system calls (the linker's --wrap). */
 long __wrap_syscall(long nr, ...);
-long __wrap_syscall(long nr, ...)
+NO_CHECK long __wrap_syscall(long nr, ...)
 {
 	ARGUMENTS(nr);
 
