@@ -110,7 +110,8 @@ struct nsock {
 	uint64_t retry_ns;   /* lock: rejected because another process has the port; 0 = not so */
 	bool port_held;      /* lock: we hold a claim for `held` */
 	bool remote;         /* the session is that of the parent's stack (share.c) */
-	int kept_fd;         /* closed by the program, not yet by children: the shadow; else -1 */
+	int kept_fd;         /* atomic: the shadow, closed by the program, but not by children, or not by
+			      * accept() in another thread; else -1 */
 	uint32_t slot;       /* its place in the link; UINT32_MAX: none */
 	struct gift *gifts;  /* lock; the head is atomic: connections from another process, or of before exec
 			      * (yield.c) */
@@ -259,6 +260,9 @@ int sock_listen(struct nsock *ns, int fd, int backlog);
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int sock_shutdown(struct nsock *ns, int fd, int how);
+/* The last descriptor of a listener is about to be closed: accept() that waits in another thread goes on
+ * until it has a connection. */
+void sock_listener_keep(struct nsock *ns, int fd);
 /* A descriptor was closed; the caller has a reference still. */
 void sock_linger(struct nsock *ns);
 int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, bool peer);

@@ -718,6 +718,23 @@ static int accept_given(int fd)
 	return fd;
 }
 
+void sock_listener_keep(struct nsock *ns, int fd)
+{
+	/* relaxed: a thread that comes to wait just now finds the number closed, as it could before */
+	if (__atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED) && ns->kept_fd < 0)
+		__atomic_store_n(&ns->kept_fd, fd_hide(libc.fcntl(fd, F_DUPFD_CLOEXEC, 0)), __ATOMIC_RELEASE);
+}
+
+/* The shadow by a number that is open, if the one that the call came by was closed meanwhile. */
+static int accept_fd(const struct nsock *ns, int fd)
+{
+	if (nfile_has_fd(&ns->f, fd))
+		return fd;
+	fd = nfile_fd(&ns->f);
+	/* acquire: pairs with sock_listener_keep() */
+	return fd >= 0 ? fd : __atomic_load_n(&ns->kept_fd, __ATOMIC_ACQUIRE);
+}
+
 static void kernel_rcvtimeo(int fd, uint64_t ns)
 {
 	struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u),
@@ -730,14 +747,15 @@ static void kernel_rcvtimeo(int fd, uint64_t ns)
  * thread, or a process that shares it, may be faster. The way out may not be O_NONBLOCK, which they
  * would see; the shortest time-out lasts for a moment only, and who meets it in accept_plain() goes
  * on. Accepted sockets inherit it. */
-static int accept_kernel(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+static int accept_kernel(struct nsock *ns, int number, struct sockaddr *addr, socklen_t *len, int flags)
 {
+	int fd = accept_fd(ns, number);
 	static const struct timespec zero;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	bool blocking = !nsock_nonblock(ns);
 	int r;
 
-	if (!nfile_has_fd(&ns->f, fd)) /* closed by another thread: what the stack has goes on */
+	if (fd < 0) /* closed by another thread: what the stack has goes on */
 		return -EAGAIN;
 	/* system calls: libc's are cancellation points, and our caller has a reference */
 	if (syscall(SYS_ppoll, &p, 1, &zero, NULL, (size_t)8) <= 0)
@@ -829,8 +847,7 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))
 			return r;
-		r = nsock_wait(ns, nfile_has_fd(&ns->f, fd) ? fd : -1, POLLIN, deadline,
-			       accept_ready, true);
+		r = nsock_wait(ns, accept_fd(ns, fd), POLLIN, deadline, accept_ready, true);
 		if (r <= 0)
 			return r ? r : -EAGAIN;
 	}

@@ -76,8 +76,14 @@ static long put(struct nsock *ns, long r, int err)
 /* fd, no longer in the table, is about to be closed. */
 void sock_closing(struct nfile *f, int fd)
 {
-	if (f && f->kind == NF_SOCK && nsock_of(f)->share && nfile_fd_count(f) == 0)
-		share_keep(nsock_of(f), fd);
+	struct nsock *ns = f && f->kind == NF_SOCK ? nsock_of(f) : NULL;
+
+	if (!ns || nfile_fd_count(f))
+		return;
+	if (ns->share)
+		share_keep(ns, fd);
+	else if (nsock_mode(ns) == SK_LISTEN)
+		sock_listener_keep(ns, fd);
 }
 
 /* The reference of a table entry that was removed. */
