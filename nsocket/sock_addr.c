@@ -836,8 +836,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		r = accept_gift(ns, addr, len, flags);
 		if (r != -EAGAIN)
 			return r;
-		if (!accept_queued(ns))
-			worker_drive();
+		if (!accept_queued(ns)) /* the last ACK of a connection that the peer has may just lie in the ring */
+			worker_drive_all();
 		if (accept_queued(ns)) {
 			worker_tick();
 			r = accept_stack(ns, addr, len, flags);

@@ -407,6 +407,15 @@ void worker_drive(void)
 		drive(1);
 }
 
+void worker_drive_all(void)
+{
+	if (burst_left || !worker_running())
+		return;
+	worker_lock();
+	worker_round_locked();
+	worker_unlock();
+}
+
 void worker_tick(void)
 {
 	static __thread uint32_t ticks;

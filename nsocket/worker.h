@@ -61,6 +61,8 @@ bool worker_in_handler(void);
 
 /* One bounded round of driving if the lock is free; cheap. Nothing during a burst. */
 void worker_drive(void);
+/* The same, after whoever has the lock: what had arrived when it is called is dealt with when it returns. */
+void worker_drive_all(void);
 
 /* The calling thread was handed n events and is about to deal with them one by one. What it sends
  * meanwhile leaves together: after a few calls per event, when it waits again, or after a bounded
