@@ -257,6 +257,18 @@ static void dgrams_deliver(struct nsock *ns)
 	}
 }
 
+/* The port is no longer claimed. A datagram that the steering program looked at just before that may not be
+ * in the ring yet, and nobody would send it again. */
+static void late_datagrams(void)
+{
+	static const struct timespec moment = { .tv_nsec = 100000 };
+
+	for (int i = 0; i < 3; i++) {
+		syscall(SYS_nanosleep, &moment, NULL);
+		handover_rings_drain();
+	}
+}
+
 static void dgram_handover(struct nsock *ns, enum sock_reason why)
 {
 	lock_take(&ns->lock);
@@ -269,6 +281,7 @@ static void dgram_handover(struct nsock *ns, enum sock_reason why)
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);
 		handover_rings_drain();
+		late_datagrams();
 		dgrams_deliver(ns);
 		nsock_session_drop_locked(ns, -1);
 	}
