@@ -407,13 +407,10 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
 {
 	struct pin_arg a = { .proto = proto, .port = local->port };
-	struct claim *c = claims[idx(proto)][local->port];
+	const struct claim *c = claim_find(proto, local);
 
-	for (; c; c = c->next)
-		if (c->users)
-			return; /* another listener of ours */
-	if (!claims[idx(proto)][local->port])
-		return; /* went with the last user */
+	if (!c || c->users)
+		return; /* went with the last user; or another listener of ours has that very address */
 	worker.ops->flows(worker.st, pin_one, &a);
 	claims_end(proto, local->port, true);
 }
