@@ -42,6 +42,7 @@ struct pair {
 static struct pair pairs[PAIRS];
 static int hal = -1;
 static bool over; /* atomic */
+static uint32_t out; /* atomic: waiters that are through, and drive the stack no more */
 static bool quiet; /* atomic: nobody rings any more, so waiters may end */
 
 static uint32_t straw_poll(struct stack *st, uint64_t now)
@@ -108,6 +109,7 @@ static void *waiter_main(void *arg)
 		worker_post(&p->cmd, 1);
 		__atomic_store_n(&p->done, p->taken, __ATOMIC_RELEASE);
 	}
+	__atomic_add_fetch(&out, 1, __ATOMIC_ACQ_REL);
 	while (!__atomic_load_n(&quiet, __ATOMIC_ACQUIRE))
 		usleep(100);
 	return NULL;
@@ -205,6 +207,8 @@ int main(void)
 		pthread_join(t[2 * i + 1], NULL);
 	pthread_join(canceller, NULL);
 	worker_helper_stop();
+	while (__atomic_load_n(&out, __ATOMIC_ACQUIRE) != PAIRS)
+		usleep(100);
 	__atomic_store_n(&quiet, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < PAIRS; i++)
 		pthread_join(t[2 * i], NULL);
