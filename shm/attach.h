@@ -48,13 +48,12 @@ enum att_op {
 	ATT_SETOPT,     /* arg: option; data, len */
 	ATT_GETOPT,     /* arg: option; len: room -> data, len */
 	ATT_TCP_INFO,   /* -> data: struct tcp_info */
-	ATT_ROUTE,      /* local: AF_UNSPEC = not bound; arg: protocol -> route. -EPERM: a rule gives it to the
-			 * kernel; -EACCES: a rule drops it */
+	ATT_ROUTE,      /* local: AF_UNSPEC = not bound -> route */
 	ATT_CLAIM,      /* arg: protocol, arg2: ATT_CLAIM_*, local; with the socket. -EADDRINUSE: another
 			 * program has it, session: its pid, image: as it called itself; -EPERM: a rule */
-	ATT_RELEASE,    /* arg: protocol, local */
-	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket */
-	ATT_GONE,       /* arg: protocol, local: its listener went, its connections stay */
+	ATT_RELEASE,    /* of a claim or a pin; connections on it stay. arg: protocol, local */
+	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket. -EPERM: a rule gives
+			 * it to the kernel; -EACCES: a rule drops it */
 	ATT_OP_NR_
 };
 

@@ -38,7 +38,7 @@
 #define STOP_NS 2000000000ull /* how long the end waits for them */
 #define LISTEN_FDS_START 3    /* sd_listen_fds(3) */
 
-static int epfd, listener, sigfd;
+static int listener, sigfd;
 static struct ctl_server *ctl;
 static uid_t users[IDS_MAX];
 static gid_t groups[IDS_MAX];
@@ -177,7 +177,7 @@ static void watch(int fd, void *what)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = what };
 
-	epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev);
+	epoll_ctl(peers_config.epfd, EPOLL_CTL_ADD, fd, &ev);
 }
 
 static int signals_open(void)
@@ -303,7 +303,7 @@ static void accept_all(void)
 	int fd;
 
 	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		peer_new(fd, epfd);
+		peer_new(fd);
 }
 
 /* True: end. */
@@ -324,7 +324,7 @@ static bool signals_read(void)
 static bool serve(void)
 {
 	struct epoll_event ev[64];
-	int n = epoll_wait(epfd, ev, 64, 0);
+	int n = epoll_wait(peers_config.epfd, ev, 64, 0);
 	bool end = false, ask = false;
 
 	worker_lock();
@@ -335,14 +335,12 @@ static bool serve(void)
 			accept_all();
 		else if (what == &on_signal)
 			end = signals_read();
-		else if (what == &on_service)
-			engine_service_locked();
 		else if (what == &on_ctl)
 			ask = true;
-		else
+		else if (what != &on_service)
 			peer_run(what);
 	}
-	engine_service_locked();
+	engine_service_locked(); /* also for what comes by the stack's own descriptor: addresses, routes */
 	worker_unlock();
 	if (ask)
 		ctl_server_run(ctl); /* takes the lock itself */
@@ -362,7 +360,7 @@ static uint64_t reap(uint64_t now)
 
 static void run(void)
 {
-	struct pollfd kfd = { .fd = epfd, .events = POLLIN };
+	struct pollfd kfd = { .fd = peers_config.epfd, .events = POLLIN };
 	uint64_t reap_at = UINT64_MAX, swept = worker_now(), now;
 	uint32_t busy = 0;
 	bool end = false;
@@ -420,12 +418,12 @@ int main(int argc, char **argv)
 	ns_log_init(rd_config());
 	if (rd_init(rd_config(), err))
 		return die("%s", err);
-	epfd = epoll_create1(EPOLL_CLOEXEC);
+	peers_config.epfd = epoll_create1(EPOLL_CLOEXEC);
 	sigfd = signals_open();
 	listener = listener_open();
 	if (listener < 0)
 		return 1;
-	if (epfd < 0 || sigfd < 0)
+	if (peers_config.epfd < 0 || sigfd < 0)
 		return die("no descriptors: %s", strerror(errno));
 	if (ports_open() || engine())
 		return 1;

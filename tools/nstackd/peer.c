@@ -26,7 +26,6 @@ struct peers_config peers_config;
 
 static struct peer *peers;   /* living and ended */
 static uint32_t npeers;
-static int epoll;
 static struct peer **by_part;
 
 struct peer *peers_first(void)
@@ -150,10 +149,10 @@ static int watch(struct peer *p, int fd, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = p };
 
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+	return epoll_ctl(peers_config.epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
-void peer_new(int sock, int epfd)
+void peer_new(int sock)
 {
 	struct ucred u = { 0 };
 	socklen_t len = sizeof(u);
@@ -172,7 +171,6 @@ void peer_new(int sock, int epfd)
 	}
 	/* who connects and says nothing is not to use up our descriptors */
 	p = by_part && npeers < 2 * peers_config.max ? calloc(1, sizeof(*p)) : NULL;
-	epoll = epfd;
 	if (!p || watch(p, sock, EPOLLIN)) {
 		free(p);
 		close(sock);

@@ -46,6 +46,7 @@ struct peer {
 };
 
 struct peers_config {
+	int epfd;           /* for programs' descriptors, with data.ptr the peer */
 	uint32_t max;       /* programs at once; parts of the region */
 	uint32_t sessions;  /* of one program */
 	uint32_t rx_size, tx_size;
@@ -61,8 +62,8 @@ extern struct peers_config peers_config;
 
 /* --- peer.c ------------------------------------------------------------------------------------ */
 
-/* A new connection on the daemon's socket; takes sock. epfd: for its descriptors, with data.ptr the peer. */
-void peer_new(int sock, int epfd);
+/* A new connection on the daemon's socket; takes sock. */
+void peer_new(int sock);
 /* Its descriptors have something: messages, or its end. */
 void peer_run(struct peer *p);
 /* Take all notifications; returns how many there were. */
