@@ -8,6 +8,7 @@
  */
 #include "tests/oracle/events.h"
 #include "tests/oracle/tcp_help.h"
+#include "tests/oracle/task.h"
 
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -335,22 +336,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static char state_of(pid_t tid)
-{
-	char path[64], buf[200] = "", *at;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	if (read(fd, buf, sizeof(buf) - 1) < 0)
-		buf[0] = 0;
-	close(fd);
-	at = strrchr(buf, ')');
-	return at ? at[2] : 0;
-}
-
 /* It sleeps: seen three times, since it may sleep on the way to its call. Or it has ended. */
 static void until_asleep(struct task *t)
 {
@@ -359,7 +344,7 @@ static void until_asleep(struct task *t)
 	while (!(tid = __atomic_load_n(&t->tid, __ATOMIC_ACQUIRE)))
 		ev_pause(1);
 	for (int seen = 0, tries = 0; seen < 3 && tries < 1000; tries++) {
-		char s = state_of(tid);
+		char s = task_state(tid);
 
 		if (!s)
 			break;

@@ -252,17 +252,9 @@ static void owner_server(void)
 }
 SCENARIO(owner_execs, "the process that accepted the connection execs", O_BOTH, owner_server, ask)
 
-static void owner_client_main(void *arg)
-{
-	int fd = o_connected(0);
-
-	execve(o_self(), args("exec_talk", fd), environ);
-	_exit(99);
-}
-
 static void owner_client(void)
 {
-	o_fork("the process", owner_client_main, NULL);
+	o_fork("the process", owner_main, NULL);
 }
 SCENARIO(client_execs, "the process that connected execs", O_BOTH, ask, owner_client)
 

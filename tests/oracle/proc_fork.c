@@ -4,6 +4,7 @@
  * Whoever records while others may, too, waits for them first.
  */
 #include "oracle.h"
+#include "talk.h"
 
 #include <pthread.h>
 
@@ -14,34 +15,6 @@ static void wait_for(const char *label, pid_t pid)
 	if (waitpid(pid, &status, 0) != pid)
 		o_fail("waitpid");
 	o_status(label, status);
-}
-
-static void serve(int fd, const char *who)
-{
-	char label[64], buf[16];
-
-	snprintf(label, sizeof(label), "%s: request", who);
-	o_bytes(label, buf, o_recv_all(fd, buf, 4));
-	snprintf(label, sizeof(label), "%s: answer", who);
-	O(label, send(fd, "pong", 4, 0));
-}
-
-static void ask(int fd, const char *what)
-{
-	char label[64], buf[16];
-
-	snprintf(label, sizeof(label), "send %s", what);
-	O(label, send(fd, what, 4, 0));
-	snprintf(label, sizeof(label), "answer to %s", what);
-	o_bytes(label, buf, o_recv_all(fd, buf, 4));
-}
-
-static void see_end(int fd)
-{
-	char c;
-
-	O("end", recv(fd, &c, 1, 0));
-	O("close", close(fd));
 }
 
 /* --- one generation ------------------------------------------------------------------------------ */

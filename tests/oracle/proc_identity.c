@@ -5,6 +5,7 @@
  * threads is by itself for the kernel; and a signal goes to any thread that does not block it.
  */
 #include "oracle.h"
+#include "talk.h"
 
 #include <dirent.h>
 #include <grp.h>
@@ -15,34 +16,6 @@
 #include <sys/syscall.h>
 
 #define NOBODY 65534
-
-static void serve(int fd, const char *who)
-{
-	char label[64], buf[16];
-
-	snprintf(label, sizeof(label), "%s: request", who);
-	o_bytes(label, buf, o_recv_all(fd, buf, 4));
-	snprintf(label, sizeof(label), "%s: answer", who);
-	O(label, send(fd, "pong", 4, 0));
-}
-
-static void ask(int fd, const char *what)
-{
-	char label[64], buf[16];
-
-	snprintf(label, sizeof(label), "send %s", what);
-	O(label, send(fd, what, 4, 0));
-	snprintf(label, sizeof(label), "answer to %s", what);
-	o_bytes(label, buf, o_recv_all(fd, buf, 4));
-}
-
-static void see_end(int fd)
-{
-	char c;
-
-	O("end", recv(fd, &c, 1, 0));
-	O("close", close(fd));
-}
 
 static void *nothing(void *arg)
 {

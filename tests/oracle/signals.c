@@ -5,6 +5,7 @@
  * scenario gives back the handlers that it found.
  */
 #include "tests/oracle/events.h"
+#include "tests/oracle/task.h"
 
 #include <setjmp.h>
 #include <sys/syscall.h>
@@ -27,22 +28,6 @@ static void catch(int sig, void (*fn)(int), int flags, struct sigaction *old)
 }
 
 /* --- who sends it ------------------------------------------------------------------------------------ */
-
-static char task_state(pid_t tid)
-{
-	char path[64], buf[200] = "", *at;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	if (read(fd, buf, sizeof(buf) - 1) < 0)
-		buf[0] = 0;
-	close(fd);
-	at = strrchr(buf, ')');
-	return at ? at[2] : 0;
-}
 
 /* It is in its call and sleeps: seen twice, since it may sleep on the way there. */
 static void until_asleep(pid_t tid)

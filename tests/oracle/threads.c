@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/oracle/threads.c - several threads in the same calls, sets and sockets; cancellation */
 #include "tests/oracle/events.h"
+#include "tests/oracle/task.h"
 
 #include <sys/syscall.h>
 
@@ -41,22 +42,6 @@ static void start(struct task *t)
 	t->cleaned = false;
 	if (pthread_create(&t->thread, NULL, task_run, t))
 		o_fail("pthread_create");
-}
-
-static char task_state(pid_t tid)
-{
-	char path[64], buf[200] = "", *at;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	if (read(fd, buf, sizeof(buf) - 1) < 0)
-		buf[0] = 0;
-	close(fd);
-	at = strrchr(buf, ')');
-	return at ? at[2] : 0;
 }
 
 /* Started, and asleep in its call. */
