@@ -2,7 +2,8 @@
 /* nsocket/worker_internal.h - the worker as the socket layer and start-up see it
  *
  * Lock order: start_lock - worker lock - (nsock.wait_lock, sleep_lock, port table). A thread that
- * holds the worker lock never waits for anything.
+ * holds the worker lock waits for nothing but, for a bounded time, an answer of nstackd (stacks/remote) and
+ * what is on its way to a socket that moves to the kernel (handover.c).
  */
 #ifndef NSOCKET_WORKER_INTERNAL_H
 #define NSOCKET_WORKER_INTERNAL_H
