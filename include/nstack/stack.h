@@ -177,6 +177,13 @@ struct stack_ops {
 	/* It was taken over: forget it without a word to the peer. Segments of it that still come
 	 * here are dropped for a while. The session stays until close(). */
 	void (*moved)(struct stack *st, struct shm_session *s);
+	/* The connection or UDP socket of `from` goes on in `to`, a session of the same family and protocol
+	 * that was just allocated (in any part of the region) and not opened: with its options, what both
+	 * FIFOs hold, and its error. `from` is freed; nobody may be writing its FIFOs who wants that to be
+	 * kept, and events that it has not reported yet are reported for `to`. No promise is made for
+	 * contents that the program has forged, but that they do no harm. 0, or -errno with nothing changed:
+	 * -ENOTCONN: it was never opened, or is closed; -EOPNOTSUPP: a listener; -EPROTO: forged. */
+	int (*move)(struct stack *st, struct shm_session *from, struct shm_session *to);
 	int (*setopt)(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len);
 	int (*getopt)(struct stack *st, struct shm_session *s, int opt, void *v, uint32_t *len);
 	int (*tcp_info)(struct stack *st, struct shm_session *s, struct tcp_info *out);

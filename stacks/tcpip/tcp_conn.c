@@ -293,10 +293,7 @@ void tcp_conn_end(struct tcpip *t, struct tcp_conn *c, int err)
 	struct shm_session *s = c->s;
 	bool was_live = c->state != TCP_S_CLOSE;
 
-	if (!was_live && c->state == TCP_S_CLOSE && !c->n.hashed && s &&
-	    shm_session_state(s) == SHM_S_CLOSED) {
-		/* told already */
-	} else if (s && !(c->flags & TCP_F_CLOSED)) {
+	if (s && !(c->flags & (TCP_F_CLOSED | TCP_F_OVER))) {
 		uint32_t ev = STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP | STACK_EV_HUP;
 
 		if (err) {
@@ -316,6 +313,7 @@ void tcp_conn_end(struct tcpip *t, struct tcp_conn *c, int err)
 		COUNT(t, tcp_connect_fails);
 	conn_strip(t, c);
 	tcp_set_state(t, c, TCP_S_CLOSE);
+	c->flags |= TCP_F_OVER;
 	tcp_do(t, c, c->flags & TCP_F_CLOSED ? TCP_DO_REAP : 0);
 }
 

@@ -11,6 +11,7 @@
  *   tcp_listen.c    SYN queue, cookies, accept queue
  *   tcp_timewait.c  what is left of a connection in TIME_WAIT
  *   tcp_move.c      handing a connection over to another TCP
+ *   session_move.c  a connection, or UDP socket, goes on in another session
  *   tcp_timer.c     time-outs
  *   tcp_info.c      observation
  *
@@ -166,6 +167,7 @@ enum tcp_rexmit_mode { TCP_RM_RTO, TCP_RM_TLP, TCP_RM_PERSIST };
 #define TCP_F_PROBE 0x8000u     /* window probes are out: user time-out counts from probe_start */
 #define TCP_F_EVER 0x10000u     /* was established */
 #define TCP_F_URG_IN 0x40000u   /* an urgent byte was announced and is not there yet */
+#define TCP_F_OVER 0x80000u     /* state CLOSE: it was more than that before; not to be used again */
 #define TCP_F_FIN_AHEAD 0x20000u /* peer_fin: its FIN came before data that is missing */
 
 struct tcp_listener;

@@ -88,6 +88,7 @@ int tcp_listen_start(struct tcpip *t, struct tcp_conn *c, int backlog)
 	l->max_req = t->cfg.max_synqueue ? t->cfg.max_synqueue :
 		max_u32(8, min_u32((uint32_t)backlog * 2, 16384));
 	tcp_set_state(t, c, TCP_S_LISTEN);
+	c->flags &= ~TCP_F_OVER;
 	c->s->local = c->n.local;
 	shm_session_set_state(c->s, SHM_S_LISTEN);
 	return 0;

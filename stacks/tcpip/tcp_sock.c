@@ -138,7 +138,7 @@ int tcp_connect(struct tcpip *t, struct shm_session *s, const struct nst_addr *r
 
 	if (!c || !remote->port || nst_addr_is_any(remote))
 		return -EINVAL;
-	if (c->state != TCP_S_CLOSE || shm_session_state(s) != SHM_S_IDLE)
+	if (c->state != TCP_S_CLOSE || c->flags & TCP_F_OVER)
 		return c->state == TCP_S_SYN_SENT ? -EALREADY : -EISCONN;
 	c->iss = 0;
 	err = connect_addresses(t, c, remote, &hash);

@@ -448,6 +448,13 @@ static void op_moved(struct stack *st, struct shm_session *s)
 	tcp_moved(call_begin(st), s);
 }
 
+static int op_move(struct stack *st, struct shm_session *from, struct shm_session *to)
+{
+	struct tcpip *t = call_begin(st);
+
+	return is_tcp(st, from) ? tcp_session_move(t, from, to) : udp_session_move(t, from, to);
+}
+
 static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)
 {
 	struct tcpip *t = call_begin(st);
@@ -571,6 +578,7 @@ const struct stack_ops tcpip_stack_ops = {
 	.close = op_close,
 	.image = op_image,
 	.moved = op_moved,
+	.move = op_move,
 	.setopt = op_setopt,
 	.getopt = op_getopt,
 	.tcp_info = op_tcp_info,

@@ -339,6 +339,7 @@ int tcp_shutdown(struct tcpip *t, struct shm_session *s, int how);
 void tcp_close(struct tcpip *t, struct shm_session *s, int linger_s);
 int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *out);
 void tcp_moved(struct tcpip *t, struct shm_session *s);
+int tcp_session_move(struct tcpip *t, struct shm_session *from, struct shm_session *to);
 int tcp_setopt(struct tcpip *t, struct shm_session *s, int opt, const void *v, uint32_t len);
 int tcp_getopt(struct tcpip *t, struct shm_session *s, int opt, void *v, uint32_t *len);
 int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *out);
@@ -365,6 +366,7 @@ int udp_setopt(struct tcpip *t, struct shm_session *s, int opt, const void *v, u
 int udp_getopt(struct tcpip *t, struct shm_session *s, int opt, void *v, uint32_t *len);
 int udp_join(struct tcpip *t, struct shm_session *s, const struct nst_addr *group,
 	     unsigned ifindex, bool leave);
+int udp_session_move(struct tcpip *t, struct shm_session *from, struct shm_session *to);
 /* cursor starts at 0 and is udp's own while its bit 63 is clear; UINT64_MAX when done */
 uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 void udp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
