@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import zlib
 
 import pytest
 
@@ -15,6 +16,39 @@ from lib.net import Net  # noqa: E402
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than some seconds")
     config.addinivalue_line("markers", "smoke: the part that also runs under ASan")
+    config.addinivalue_line("markers", "in_process: about what only a stack in the process has")
+
+
+def variant(item):
+    """Its parameters without the mode: {name: value as text}"""
+    call = getattr(item, "callspec", None)
+    return {k: repr(v) for k, v in call.params.items() if k != "mode"} if call else {}
+
+
+def wanted(items):
+    """Those that run in their mode. Of a test with variants (address family, side, ...) each model gets every
+    second one, like the squares of a chessboard; one without them runs in both."""
+    values = {}  # {(test, parameter): its values, in their order}
+    for item in items:
+        for k, v in variant(item).items():
+            values.setdefault((item.nodeid.split("[")[0], k), {}).setdefault(v, None)
+    for item in items:
+        mode = item.callspec.params.get("mode") if hasattr(item, "callspec") else None
+        alone = item.get_closest_marker("in_process")
+        if mode == "daemon" and alone:
+            continue
+        test, mine = item.nodeid.split("[")[0], variant(item)
+        if mode and mine and nstack.SHARED and not alone:
+            square = zlib.crc32(test.encode()) + sum(list(values[test, k]).index(v) for k, v in mine.items())
+            if mode != nstack.MODES[square % len(nstack.MODES)]:
+                continue
+        yield item
+
+
+def pytest_collection_modifyitems(config, items):
+    keep = list(wanted(items))
+    config.hook.pytest_deselected(items=[i for i in items if i not in keep])
+    items[:] = keep
 
 
 def _terminate(sig, frame):

@@ -22,7 +22,7 @@ class Sides:
         return self.net.serve(cmd, name, plain=not self.server_ours, **kw)
 
     def _client_argv(self, cmd):
-        return self.net.argv(cmd) if self.client_ours else list(cmd)
+        return self.net.argv(cmd, side=self.net.client) if self.client_ours else list(cmd)
 
     def run(self, cmd, env=None, **kw):
         return self.net.client.run(self._client_argv(cmd), env={**self.net.env(), **(env or {})}, **kw)

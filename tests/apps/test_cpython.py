@@ -30,7 +30,7 @@ class Run:
         for case in cases:
             cmd += ["-m", case]
         cmd.append("test_" + module)
-        self.proc = ns.spawn(net.argv(cmd) if ours else cmd, os.path.basename(self.dir),
+        self.proc = ns.spawn(net.argv(cmd, side=ns) if ours else cmd, os.path.basename(self.dir),
                              env={**net.env(), "HOME": self.dir})
 
     def results(self):

@@ -26,19 +26,19 @@ class Net(netns.Pair):
             json.dump(keys, f)
         return path
 
-    def argv(self, cmd, config=None):
-        """cmd as it starts in this mode; config is a dict of keys or a file name."""
+    def argv(self, cmd, config=None, side=None):
+        """cmd as it starts in this mode, on that side (default: the server's); config is a dict of
+        keys or a file name."""
         if not self.is_nstack:
             return list(cmd)
         if isinstance(config, dict):
             config = self.config(**config)
         if self.mode == "daemon":
-            for ns in (self.server, self.client):
-                self.daemon(ns, config)
+            self.daemon(side or self.server, config)
         return nstack.run_argv(cmd, config)
 
     def daemon(self, ns, config=None):
-        """nstackd of that namespace, started if it is not there yet."""
+        """nstackd of that namespace, started if it is not there yet; it keeps its first configuration."""
         if ns not in self.daemons or not self.daemons[ns].running():
             argv = [nstack.DAEMON] + (["--config", config] if config else [])
             p = ns.spawn(argv, f"nstackd-{len(self.daemons)}", env=self.env())
@@ -51,7 +51,7 @@ class Net(netns.Pair):
         """Start a server and wait until it serves tcp/udp ports (under nstack: owns them)."""
         ns = side or self.server
         kw["env"] = {**self.env(), **kw.get("env", {})}
-        p = ns.spawn(cmd if plain else self.argv(cmd, config), name, **kw)
+        p = ns.spawn(cmd if plain else self.argv(cmd, config, ns), name, **kw)
         self.wait_served(p, tcp, udp, ns, owned=owned and self.is_nstack and not plain)
         return p
 

@@ -2,7 +2,8 @@
 """nstack as the tests see it: where it was built, how a server starts under it, what it says.
 
 Modes: "kernel" runs everything plainly (to test the tests), "in_process" runs servers by
-`nstack run`, "daemon" too, beside an nstackd; the tests only know `net.serve()`.
+`nstack run`, "daemon" too, beside an nstackd; the tests only know `net.serve()`. "shared": the two
+models of nstack share the variants of each test (conftest.py).
 """
 import json
 import os
@@ -15,6 +16,9 @@ DAEMON = os.path.join(BUILD, "nstackd")
 LIB = os.path.join(BUILD, "libnsocket.so")
 PYTHON = "/usr/bin/python3"
 MODES = os.environ.get("NSTACK_TEST_MODES", "in_process").split(",")
+SHARED = MODES == ["shared"]
+if SHARED:
+    MODES = ["in_process", "daemon"]
 SAN = os.environ.get("NSTACK_TEST_SAN")
 
 

@@ -20,7 +20,7 @@ class Client:
         ns = self.net.client
         before, udp = ns.kernel_tcp_segments(), ns.kernel_udp_datagrams()
         opens = ns.kernel_tcp_opens()
-        r = ns.run(self.net.argv(cmd), env=self.net.env() if self.net.is_nstack else None, **kw)
+        r = ns.run(self.net.argv(cmd, side=ns), env=self.net.env() if self.net.is_nstack else None, **kw)
         if self.net.is_nstack:
             assert ns.kernel_tcp_opens() == opens, "the kernel's TCP made connections"
             # when the program is gone its peer's last FIN, if it is late, finds the kernel

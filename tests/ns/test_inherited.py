@@ -183,7 +183,7 @@ def test_makefile(net, family):
             "f=s.makefile('rw')\n"
             "f.write('one\\ntwo\\n'); f.flush(); print(f.readline()+f.readline(),end='')\n")
     net.serve([*apps.prog("echo.py"), "tcp", net.saddr(family), PORT], "echo", tcp=[PORT])
-    assert net.client.run(net.argv([nstack.PYTHON, "-c", code]), env=net.env()).stdout == "one\ntwo\n"
+    assert net.client.run(net.argv([nstack.PYTHON, "-c", code], side=net.client), env=net.env()).stdout == "one\ntwo\n"
 
 
 NGINX = """daemon on; master_process on; worker_processes 1; pid {dir}/nginx.pid; user root;

@@ -46,7 +46,7 @@ def test_client(net, programs, linked, when, how):
     net.tool("load", net.cif, side=net.client)
     s = net.server.spawn([programs["shared"], "server", when, "init", "0.0.0.0", "7000"], "server")
     wait.until(lambda: net.server.listening(7000), "the server")
-    r = net.client.run(net.argv([programs[linked], "client", when, how, net.s4, "7000"]), env=net.env(),
+    r = net.client.run(net.argv([programs[linked], "client", when, how, net.s4, "7000"], side=net.client), env=net.env(),
                        timeout=15)
     assert r.stdout == "ok\n"
     s.ok(10)

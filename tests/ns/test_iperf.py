@@ -44,7 +44,7 @@ def test_client(net, family, streams, reverse):
     """The client is ours, the server the kernel's."""
     net.serve(["iperf3", "-s"], "iperf3", tcp=[5201], plain=True)
     args = ["-P", streams] + (["-R"] if reverse else [])
-    p = net.client.spawn(net.argv(client_argv(net.saddr(family), *args)), "client")
+    p = net.client.spawn(net.argv(client_argv(net.saddr(family), *args), side=net.client), "client")
     before, opens = net.client.kernel_tcp_segments(), net.client.kernel_tcp_opens()
     nbytes = check_tcp(totals(p.ok(40)), streams)
     assert nbytes > 1e6

@@ -73,7 +73,7 @@ def start(net, number, group, family, scenario=None):
         argv = [PROGRAM, side, group, family, number, channel, net.s4, net.s6, net.c4, net.c6, dev,
                 *([scenario] if scenario else [])]
         if side in PLAYS[number]:
-            argv = net.argv(argv, json.loads(os.environ.get("NSTACK_ORACLE_CONFIG", "null")))
+            argv = net.argv(argv, json.loads(os.environ.get("NSTACK_ORACLE_CONFIG", "null")), ns)
         procs[side] = ns.spawn(argv, f"{group}-{number}-{side}", env=net.env())
     return procs
 
