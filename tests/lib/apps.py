@@ -74,7 +74,7 @@ def redis_benchmark(ns, addr, n, pipeline=1, clients=50, tests="set,get", port=6
 
 # --- nginx ------------------------------------------------------------------------------
 
-NGINX = """daemon off; master_process {master}; worker_processes 1; pid {dir}/nginx.pid;
+NGINX = """daemon off; master_process {master}; worker_processes {workers}; pid {dir}/nginx.pid;
 {user}
 error_log stderr info;
 events {{ worker_connections 4096; }}
@@ -97,7 +97,7 @@ http {{
 class Nginx:
     """Files 1k and 10m below /sf/ (sendfile) and /rw/ (read and write)."""
 
-    def __init__(self, net, port=80, master=True, user="root", opts="", **kw):
+    def __init__(self, net, port=80, master=True, user="root", opts="", workers=1, **kw):
         self.net, self.port = net, port
         www = os.path.join(net.workdir, "www")
         os.makedirs(www, exist_ok=True)
@@ -107,7 +107,7 @@ class Nginx:
         conf = net.workdir + "/nginx.conf"
         with open(conf, "w", encoding="utf8") as f:
             text = NGINX.format(dir=net.workdir, port=port, master="on" if master else "off",
-                                user=f"user {user};" if user else "", opts=opts)
+                                user=f"user {user};" if user else "", opts=opts, workers=workers)
             f.write(re.sub(r".*dav_methods.*\n", "", text))
         self.proc = net.serve(["nginx", "-c", conf], "nginx", tcp=[port], **kw)
 
