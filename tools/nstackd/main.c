@@ -425,7 +425,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (peers_config.epfd < 0 || sigfd < 0)
 		return die("no descriptors: %s", strerror(errno));
-	if (ports_open() || engine())
+	if (peers_recycle_init() || ports_open() || engine())
 		return 1;
 	descriptors();
 	tell_systemd("READY=1");

@@ -2,9 +2,8 @@
 /* tools/nstackd/peer.c - life of an attached program
  *
  * It begins with a connection, is attached by HELLO, and ends when the kernel closes the program's end of
- * the connection, however the program ended. What it had open is closed then as the kernel would:
- * its peers get a FIN, or a reset where it left something unread. Its memory stays until the stack is done
- * with the last session.
+ * the connection, or says by its pidfd that it has ended though a child still has that descriptor. What
+ * becomes of what it had is in recycle.c; the record stays until that is done.
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/peer.h"
@@ -17,10 +16,15 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MESSAGES_ROUND 16u
 #define NOTIFICATIONS_ROUND 1024u
+#define DIED ((uintptr_t)1) /* added to an event's data.ptr: it is the pidfd's */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 struct peers_config peers_config;
 
@@ -78,13 +82,11 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 	}
 }
 
-uint32_t peer_notifications(struct peer *p)
+static uint32_t notifications_take(struct peer *p)
 {
 	uint32_t n = 0, id, bits;
 	struct shm_session *s;
 
-	if (!p->attached || p->ended)
-		return 0;
 	while (n < NOTIFICATIONS_ROUND && notify_take(&p->in, &id, &bits)) {
 		s = bits ? shm_session_get(worker.region, p->part * peers_config.sessions + id) : NULL;
 		if (s)
@@ -92,6 +94,18 @@ uint32_t peer_notifications(struct peer *p)
 		n++;
 	}
 	return n;
+}
+
+uint32_t peer_notifications(struct peer *p)
+{
+	return p->attached && !p->ended ? notifications_take(p) : 0;
+}
+
+void peer_last_notifications(struct peer *p)
+{
+	/* as many as there can be: one that is cut off and lives may go on for ever */
+	for (uint32_t n = 0; n <= peers_config.sessions && notifications_take(p); n += NOTIFICATIONS_ROUND)
+		;
 }
 
 uint32_t peers_notifications(void)
@@ -145,11 +159,57 @@ static bool allowed(const struct ucred *u)
 	return false;
 }
 
-static int watch(struct peer *p, int fd, uint32_t events)
+static int watch(void *what, int fd, uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = p };
+	struct epoll_event ev = { .events = events, .data.ptr = what };
 
 	return epoll_ctl(peers_config.epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+/* Readable when the process at the other end has ended. -1: there is none that we see. */
+static int pidfd_of(int sock, pid_t pid)
+{
+	socklen_t len = sizeof(int);
+	int fd;
+
+	if (!getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len))
+		return fd;
+	/* before Linux 6.5; it is still the same process as long as its end of the connection is open */
+	return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+}
+
+static void close_all(struct peer *p)
+{
+	int *const fd[] = { &p->sock, &p->pidfd, &p->bell_in, &p->bell_out };
+
+	for (size_t i = 0; i < sizeof(fd) / sizeof(fd[0]); i++) {
+		if (*fd[i] >= 0)
+			close(*fd[i]);
+		*fd[i] = -1;
+	}
+}
+
+/* sock stays the caller's if that fails. */
+static struct peer *peer_make(int sock, const struct ucred *u)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->sock = p->bell_in = p->bell_out = -1;
+	p->pid = u->pid;
+	p->uid = u->uid;
+	p->pidfd = pidfd_of(sock, u->pid);
+	p->walk = recycle_watch((uint32_t)u->pid);
+	if (!p->walk || watch(p, sock, EPOLLIN) ||
+	    (p->pidfd >= 0 && watch((void *)((uintptr_t)p + DIED), p->pidfd, EPOLLIN))) {
+		close_all(p);
+		recycle_unwatch(p->walk);
+		free(p);
+		return NULL;
+	}
+	p->sock = sock;
+	return p;
 }
 
 void peer_new(int sock)
@@ -170,22 +230,36 @@ void peer_new(int sock)
 		return;
 	}
 	/* who connects and says nothing is not to use up our descriptors */
-	p = by_part && npeers < 2 * peers_config.max ? calloc(1, sizeof(*p)) : NULL;
-	if (!p || watch(p, sock, EPOLLIN)) {
-		free(p);
+	p = by_part && npeers < 2 * peers_config.max ? peer_make(sock, &u) : NULL;
+	if (!p) {
 		close(sock);
 		return;
 	}
-	p->sock = sock;
-	p->bell_in = p->bell_out = -1;
-	p->pid = u.pid;
-	p->uid = u.uid;
 	p->next = peers;
 	peers = p;
 	npeers++;
 }
 
-static void close_sessions(struct peer *p)
+static void peer_end(struct peer *p)
+{
+	struct recycle_walk *w = p->walk;
+
+	if (p->attached)
+		ns_log(NS_INF, NS_M_CTL, "%s (%d) is gone", p->name, (int)p->pid);
+	p->ended = true;
+	p->walk = NULL;
+	close_all(p);
+	recycle_exit(w, worker_now());
+}
+
+bool peer_has_sessions(const struct peer *p)
+{
+	uint32_t first = p->part * peers_config.sessions;
+
+	return p->attached && shm_session_next(worker.region, first) < first + peers_config.sessions;
+}
+
+void peer_close_sessions(struct peer *p)
 {
 	uint32_t first = p->part * peers_config.sessions, end = first + peers_config.sessions;
 
@@ -193,23 +267,19 @@ static void close_sessions(struct peer *p)
 		worker.ops->close(worker.st, shm_session_get(worker.region, i), -1);
 }
 
-static void peer_end(struct peer *p)
+void peer_free_memory(struct peer *p)
 {
-	if (p->attached && !p->ended) {
-		ns_log(NS_INF, NS_M_CTL, "%s (%d) is gone", p->name, (int)p->pid);
-		/* as many as there can be; a program that lives may go on for ever */
-		for (uint32_t n = 0; n <= peers_config.sessions; n += NOTIFICATIONS_ROUND)
-			peer_notifications(p);
-		ports_drop(p); /* first: a request for a port without a listener would be refused */
-		close_sessions(p);
+	if (p->attached) {
+		by_part[p->part] = NULL;
+		shm_region_part_free(worker.region, p->part);
 	}
-	p->ended = true;
-	close(p->sock);
-	if (p->bell_in >= 0)
-		close(p->bell_in);
-	if (p->bell_out >= 0)
-		close(p->bell_out);
-	p->sock = p->bell_in = p->bell_out = -1;
+	if (p->mem)
+		munmap(p->mem, p->mem_bytes);
+	free(p->bound);
+	p->bound = NULL;
+	p->mem = NULL;
+	p->attached = false;
+	p->done = true;
 }
 
 static void peer_free(struct peer *p)
@@ -220,31 +290,20 @@ static void peer_free(struct peer *p)
 		pp = &(*pp)->next;
 	*pp = p->next;
 	npeers--;
-	if (p->attached) {
-		by_part[p->part] = NULL;
-		shm_region_part_free(worker.region, p->part);
-	}
-	if (p->mem)
-		munmap(p->mem, p->mem_bytes);
-	free(p->bound);
 	free(p);
 }
 
 bool peers_reap(void)
 {
+	bool waits = peers_recycle();
 	struct peer *p, *next;
-	bool waits = false;
 
 	for (p = peers; p; p = next) {
-		uint32_t first = p->part * peers_config.sessions;
-
 		next = p->next;
-		if (!p->ended)
-			continue;
-		if (p->attached && shm_session_next(worker.region, first) < first + peers_config.sessions)
-			waits = true;
-		else
+		if (p->done)
 			peer_free(p);
+		else
+			waits |= p->ended;
 	}
 	return waits;
 }
@@ -297,9 +356,11 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 	return att_send(p->sock, &a, sizeof(a), NULL, 0, MSG_DONTWAIT) < 0 ? -EPIPE : 0;
 }
 
-void peer_run(struct peer *p)
+void peer_run(void *what)
 {
 	static struct att_call calls[ATT_CALLS];
+	bool died = (uintptr_t)what & DIED;
+	struct peer *p = (struct peer *)((uintptr_t)what & ~DIED);
 	unsigned nfds;
 	long n = 0;
 	int fd, err = 0;
@@ -307,7 +368,7 @@ void peer_run(struct peer *p)
 	for (unsigned i = 0; i < MESSAGES_ROUND && !err && p->sock >= 0; i++) {
 		fd = -1;
 		n = att_recv(p->sock, calls, sizeof(calls), &fd, 1, &nfds, MSG_DONTWAIT);
-		if (n == -EAGAIN)
+		if (n == -EAGAIN && !died)
 			return;
 		if (n <= 0 || n % (long)sizeof(calls[0]))
 			err = -EPROTO;

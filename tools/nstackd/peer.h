@@ -3,6 +3,7 @@
  *
  *   main.c   options, signals, the loop      peer.c  life of an attached program
  *   calls.c  what programs ask for           claims.c  local ports of programs
+ *   recycle.c  what becomes of what an ended program had
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -14,6 +15,7 @@
 
 #include <nstack/stack.h>
 #include <shm/attach.h>
+#include <shm/recycle.h>
 #include <shm/session.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -33,7 +35,10 @@ struct peer {
 	pid_t pid;
 	uid_t uid;
 	bool attached;      /* HELLO is done: the rest is valid */
-	bool ended;         /* only what the stack is not done with is left */
+	bool ended;         /* recycle.c has it */
+	bool done;          /* nothing is left but this record */
+	int pidfd;          /* -1: its process can't be seen, or it has ended */
+	struct recycle_walk *walk; /* NULL when it has ended */
 	char name[32];
 	uint64_t image;     /* what it is called by others who want its ports */
 	uint32_t part;      /* of the region */
@@ -64,8 +69,8 @@ extern struct peers_config peers_config;
 
 /* A new connection on the daemon's socket; takes sock. */
 void peer_new(int sock);
-/* Its descriptors have something: messages, or its end. */
-void peer_run(struct peer *p);
+/* What an event of its descriptors says it is about: messages, or its end. */
+void peer_run(void *what);
 /* Take all notifications; returns how many there were. */
 uint32_t peer_notifications(struct peer *p);
 uint32_t peers_notifications(void);
@@ -73,7 +78,7 @@ bool peers_any(void);
 /* Before the daemon sleeps (false: there is work, don't), and after. */
 bool peers_arm(void);
 void peers_disarm(void);
-/* Close down what programs have that are gone. True: something is left to wait for. */
+/* Go on with what programs had that are gone. True: something is left to wait for. */
 bool peers_reap(void);
 /* Every program is cut off. */
 void peers_end(void);
@@ -81,6 +86,20 @@ void peers_end(void);
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 struct peer *peers_first(void);
 unsigned peers_count(void);
+
+/* An ended one: what it said last; is the stack done with its sessions? close them as the kernel would: a
+ * FIN, or a reset where something was left unread; then its memory, which nobody may look at any more. */
+void peer_last_notifications(struct peer *p);
+bool peer_has_sessions(const struct peer *p);
+void peer_close_sessions(struct peer *p);
+void peer_free_memory(struct peer *p);
+
+/* --- recycle.c --------------------------------------------------------------------------------- */
+
+/* Once, before the first program comes. 0 or -ENOSPC. */
+int peers_recycle_init(void);
+/* Ended programs whose sessions are done, and what waited for long enough. True: something still waits. */
+bool peers_recycle(void);
 
 /* --- calls.c ----------------------------------------------------------------------------------- */
 
