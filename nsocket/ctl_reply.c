@@ -19,6 +19,7 @@
 #define SOCKETS_PER_PART 100u
 #define COUNTERS_MAX 512u
 #define REASONS_MAX 128u
+#define ACCOUNTS_MAX 32u
 #define QUEUES_SHOWN 8u
 
 struct request {
@@ -175,6 +176,16 @@ static void put_reasons(struct ctl_server *s, cJSON *r)
 	free(reason);
 }
 
+static void put_accounts(struct ctl_server *s, cJSON *r)
+{
+	struct stack_counter account[ACCOUNTS_MAX];
+	cJSON *o = cJSON_AddObjectToObject(r, "accounts");
+	uint32_t n = s->ops->accounts ? s->ops->accounts(s->arg, account, ACCOUNTS_MAX) : 0;
+
+	for (uint32_t i = 0; i < n && i < ACCOUNTS_MAX; i++)
+		put_u64(o, account[i].name, account[i].value);
+}
+
 static void put_hello(cJSON *r)
 {
 	put_u64(r, "version", CTL_PROTO_VERSION);
@@ -234,6 +245,7 @@ static int op_status(struct request *q)
 	put_rules_summary(r);
 	put_ports(s, r);
 	put_reasons(s, r);
+	put_accounts(s, r);
 	return ctl_client_reply(q->c, r);
 }
 

@@ -82,6 +82,8 @@ struct ctl_ops {
 	uint32_t (*kernel_sockets)(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 	uint32_t (*counters)(void *arg, struct stack_counter *out, uint32_t n);
 	uint32_t (*reasons)(void *arg, struct ctl_reason *out, uint32_t n);
+	/* What is taken and has to be given back, now: the same as before once everybody has. */
+	uint32_t (*accounts)(void *arg, struct stack_counter *out, uint32_t n);
 	/* Before new rules come into force: pin every established flow to the own instance on every
 	 * port. Returns the number of pins, or a negative errno. The rules themselves are the
 	 * server's business (rd_rules_publish()). */

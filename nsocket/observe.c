@@ -75,6 +75,7 @@ const struct ctl_ops observe_ops = {
 	.sockets = observe_sockets,
 	.kernel_sockets = observe_kernel_sockets,
 	.counters = observe_counters,
+	.accounts = observe_accounts,
 	.reasons = reasons,
 	.pin_flows = observe_pin_flows,
 	.dump_start = observe_dump_start,

@@ -18,6 +18,7 @@ uint32_t observe_ports(void *arg, struct ctl_port *out, uint32_t n);
 int observe_queue_stats(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
 uint32_t observe_sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 uint32_t observe_counters(void *arg, struct stack_counter *out, uint32_t n);
+uint32_t observe_accounts(void *arg, struct stack_counter *out, uint32_t n);
 int observe_pin_flows(void *arg);
 int observe_rules_install(void *arg, const struct rd_rules *rules);
 int observe_dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[256]);

@@ -11,6 +11,7 @@
 #include <bpf/steer_rules.h>
 #include <errno.h>
 #include <hal_wrap/hal_pcap.h>
+#include <hal_xdp/hal_xdp.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/fd_host.h>
@@ -80,6 +81,53 @@ uint32_t observe_counters(void *arg, struct stack_counter *out, uint32_t n)
 		r = worker.ops->counters(worker.st, out, n);
 	worker_unlock();
 	return r;
+}
+
+static void frames_add(struct hal_xdp_frames *sum, const struct hal_xdp_frames *f)
+{
+	sum->rx_total += f->rx_total;
+	sum->rx_fill += f->rx_fill;
+	sum->rx_ring += f->rx_ring;
+	sum->rx_held += f->rx_held;
+	sum->tx_total += f->tx_total;
+	sum->tx_free += f->tx_free;
+	sum->tx_sent += f->tx_sent;
+	sum->rx_recovered += f->rx_recovered;
+	sum->sweeping |= f->sweeping;
+}
+
+uint32_t observe_accounts(void *arg, struct stack_counter *out, uint32_t n)
+{
+	struct hal_xdp_frames sum = { 0 }, f;
+	struct shm_region_stats rs = { 0 };
+	uint32_t used;
+
+	worker_lock();
+	for (uint32_t i = 0; i < worker.nports; i++)
+		for (uint32_t q = 0; worker.port[i].base && q < worker.port[i].base->nqueues; q++)
+			if (!hal_xdp_frames(worker.port[i].base, q, &f))
+				frames_add(&sum, &f);
+	if (worker.region)
+		shm_region_stats(worker.region, &rs);
+	worker_unlock();
+	const struct stack_counter all[] = {
+		{ "rx_frames", sum.rx_total },
+		{ "rx_frames_kernel", sum.rx_fill },
+		{ "rx_frames_received", sum.rx_ring },
+		{ "rx_frames_held", sum.rx_held },
+		{ "rx_frames_recovered", sum.rx_recovered },
+		{ "tx_frames", sum.tx_total },
+		{ "tx_frames_free", sum.tx_free },
+		{ "tx_frames_sent", sum.tx_sent },
+		{ "frames_sweep", sum.sweeping },
+		{ "sessions", rs.used },
+		{ "session_double_frees", rs.double_frees },
+		{ "parts", rs.parts },
+	};
+	used = sizeof(all) / sizeof(all[0]);
+	used = used < n ? used : n;
+	memcpy(out, all, used * sizeof(all[0]));
+	return used;
 }
 
 int observe_pin_flows(void *arg)

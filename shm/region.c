@@ -348,7 +348,11 @@ void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out)
 	struct stat sb;
 
 	*out = r->st;
-	for (uint32_t i = 0; i < r->nparts; i++)
-		if (r->part[i].fd >= 0 && !fstat(r->part[i].fd, &sb))
+	for (uint32_t i = 0; i < r->nparts; i++) {
+		if (r->part[i].fd < 0)
+			continue;
+		out->parts++;
+		if (!fstat(r->part[i].fd, &sb))
 			out->resident_bytes += (uint64_t)sb.st_blocks * 512;
+	}
 }

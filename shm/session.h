@@ -188,6 +188,7 @@ struct fifo shm_session_tx(const struct shm_region *r, struct shm_session *s);
 
 struct shm_region_stats {
 	uint32_t sessions, used, high_water; /* of all parts that could be */
+	uint32_t parts;          /* that are */
 	uint64_t allocs, frees, alloc_failed, double_frees;
 	uint64_t resident_bytes; /* of the region's memfds */
 };

@@ -117,6 +117,12 @@ def processes(ns):
     return tool_json(ns, "status")["processes"]
 
 
+def accounts(ns):
+    """What the nstackd of ns has given out and taken: {name: count}."""
+    (d,) = [p for p in processes(ns) if p.get("program") == "nstackd"]
+    return d["accounts"]
+
+
 def interface(ns, name):
     """Status of one interface, {} if nstack has nothing to say about it."""
     return next((i for i in tool_json(ns, "status")["interfaces"] if i["name"] == name), {})

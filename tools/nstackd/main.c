@@ -214,6 +214,7 @@ static const struct ctl_ops ctl_ops = {
 	.queue_stats = observe_queue_stats,
 	.sockets = observe_sockets,
 	.counters = observe_counters,
+	.accounts = peers_accounts,
 	.pin_flows = observe_pin_flows,
 	.dump_start = observe_dump_start,
 	.dump_stop = observe_dump_stop,

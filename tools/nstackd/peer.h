@@ -3,7 +3,7 @@
  *
  *   main.c   options, signals, the loop      peer.c  life of an attached program
  *   calls.c  what programs ask for           claims.c  local ports of programs
- *   recycle.c  what becomes of what an ended program had
+ *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -100,6 +100,11 @@ void peer_free_memory(struct peer *p);
 int peers_recycle_init(void);
 /* Ended programs whose sessions are done, and what waited for long enough. True: something still waits. */
 bool peers_recycle(void);
+
+/* --- accounts.c -------------------------------------------------------------------------------- */
+
+/* As struct ctl_ops.accounts; takes the worker lock. */
+uint32_t peers_accounts(void *arg, struct stack_counter *out, uint32_t n);
 
 /* --- calls.c ----------------------------------------------------------------------------------- */
 
