@@ -38,7 +38,7 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pro
         -Wno-unused-parameter $(if $(WERROR),-Werror)
 OPT ?= -O2 -g
 CFLAGS += -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-strict-aliasing -pthread \
-          -Iinclude -I. -I$(O) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+          -Iinclude -I$(O)/include -I. -I$(O) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 
 all:
@@ -78,7 +78,7 @@ $(O)/nstack: $(TOOL_OBJS) $(O)/libnstack.a
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(TOOL_OBJS) $(O)/libnstack.a $(PKG_LIBS)
 
-$(O)/%.o: %.c
+$(O)/%.o: %.c | $(DECLARE_SYSCALLS)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
@@ -116,29 +116,44 @@ libdir=$(libdir)
 includedir=$(includedir)
 preload=$${libdir}/libnsocket.so
 
-Name: nstack
-Description: User-space network stack on AF_XDP under unmodified programs
+Name: $(1)
+Description: $(2)
 Version: $(VERSION)
-Cflags: -I$${includedir}
+Cflags: $(3)
+$(if $(4),Libs: $(4))
 endef
+PC_nstack = $(call PC,nstack,User-space network stack on AF_XDP under unmodified programs,-I$${includedir})
+PC_libnStackAPI = $(call PC,libnStackAPI,The sockets of nstack for programs that are linked with it,\
+	-I$${includedir},-L$${libdir} -lnStackAPI)
+PC_libnStackAdapt = $(call PC,libnStackAdapt,What plug-in stacks of nstack use,\
+	-I$${includedir} -I$${includedir}/nstack/dmm,-L$${libdir} -lnStackAdapt)
+PCS := nstack libnStackAPI libnStackAdapt
+# The names of the DMM manual for the library
+LIB_LINKS := libnStackAPI.so libnStackAdapt.so
 
-$(O)/nstack.pc: Makefile FORCE
+$(PCS:%=$(O)/%.pc): $(O)/%.pc: Makefile FORCE
 	@mkdir -p $(@D)
-	$(file >$@.tmp,$(PC))
+	$(file >$@.tmp,$(PC_$*))
 	$(Q)cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
-install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(O)/nstack.pc
+$(LIB_LINKS:%=$(O)/%): $(O)/libnsocket.so
+	$(Q)ln -sf libnsocket.so $@
+all: $(LIB_LINKS:%=$(O)/%)
+
+install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc)
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstackd $(DESTDIR)$(sbindir)/nstackd
 	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
-	$(Q)$(INSTALL) -D -m 644 $(O)/nstack.pc $(DESTDIR)$(libdir)/pkgconfig/nstack.pc
-	$(Q)$(INSTALL) -d $(DESTDIR)$(includedir)/nstack
+	$(Q)$(foreach l,$(LIB_LINKS),ln -sf libnsocket.so $(DESTDIR)$(libdir)/$(l) &&) true
+	$(Q)$(INSTALL) -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/nstack/dmm
+	$(Q)$(INSTALL) -m 644 $(PCS:%=$(O)/%.pc) $(DESTDIR)$(libdir)/pkgconfig
 	$(Q)$(INSTALL) -m 644 $(INSTALL_HEADERS) $(DESTDIR)$(includedir)/nstack
+	$(Q)$(INSTALL) -m 644 $(DECLARE_SYSCALLS) $(DESTDIR)$(includedir)/nstack/dmm
 	$(Q)$(foreach m,$(INSTALL_MAN),$(INSTALL) -D -m 644 $(m) $(DESTDIR)$(call man_path,$(m)) &&) true
 
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(libdir)/libnsocket.so \
-		$(DESTDIR)$(libdir)/pkgconfig/nstack.pc \
+		$(LIB_LINKS:%=$(DESTDIR)$(libdir)/%) $(PCS:%=$(DESTDIR)$(libdir)/pkgconfig/%.pc) \
 		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m))))
 	rm -rf $(DESTDIR)$(includedir)/nstack
 

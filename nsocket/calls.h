@@ -8,7 +8,7 @@
  *	CALL(result, name, (parameters), (arguments))
  *	CALL_NORETURN(name, (parameters), (arguments))
  *
- * fcntl, ioctl, prctl and syscall are variadic in libc; here they take one long, four or six: on the ABIs that we
+ * fcntl, ioctl, prctl and syscall are variadic in libc; here they take one integer, four or six: on the ABIs that we
  * build for, a variadic function finds its integer arguments where a fixed one does.
  *
  * Further lists: names that libc gives to the same functions, and the system calls that syscall(2)
@@ -25,26 +25,12 @@
 #ifndef NSOCKET_CALLS_H
 #define NSOCKET_CALLS_H
 
-#define NS_CALLS(CALL, CALL_NORETURN) \
-	/* life of descriptors */ \
+/* The calls that a plug-in stack may supply: those of the DMM manual, in its order. nstack_socket_ops
+ * (nstack/dmm_stack.h) is made of this list, so its order is ABI: a new one goes behind the last. */
+#define NS_STACK_CALLS(CALL) \
 	CALL(int, socket, (int domain, int type, int protocol), (domain, type, protocol)) \
-	CALL(int, close, (int fd), (fd)) \
-	CALL(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
-	CALL(void, closefrom, (int first), (first)) \
-	CALL(int, dup, (int fd), (fd)) \
-	CALL(int, dup2, (int fd, int to), (fd, to)) \
-	CALL(int, dup3, (int fd, int to, int flags), (fd, to, flags)) \
-	CALL(int, fcntl, (int fd, int cmd, long arg), (fd, cmd, arg)) \
-	CALL(int, fcntl64, (int fd, int cmd, long arg), (fd, cmd, arg)) \
-	CALL(int, ioctl, (int fd, unsigned long req, long arg), (fd, req, arg)) \
-	/* sockets */ \
 	CALL(int, bind, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
-	CALL(int, bindresvport, (int fd, struct sockaddr_in *addr), (fd, addr)) \
 	CALL(int, listen, (int fd, int backlog), (fd, backlog)) \
-	CALL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
-	CALL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags), \
-	     (fd, addr, len, flags)) \
-	CALL(int, connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
 	CALL(int, shutdown, (int fd, int how), (fd, how)) \
 	CALL(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
 	CALL(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
@@ -52,25 +38,51 @@
 	     (fd, level, name, val, len)) \
 	CALL(int, setsockopt, (int fd, int level, int name, const void *val, socklen_t len), \
 	     (fd, level, name, val, len)) \
-	CALL(int, sockatmark, (int fd), (fd)) \
-	/* data */ \
+	CALL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len)) \
+	CALL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags), \
+	     (fd, addr, len, flags)) \
+	CALL(int, connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len)) \
+	CALL(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags)) \
 	CALL(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags)) \
+	CALL(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n)) \
+	CALL(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n)) \
+	CALL(ssize_t, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
+	CALL(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
 	CALL(ssize_t, sendto, (int fd, const void *buf, size_t n, int flags, \
 			       const struct sockaddr *addr, socklen_t len), \
 	     (fd, buf, n, flags, addr, len)) \
-	CALL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags)) \
-	CALL(int, sendmmsg, (int fd, struct mmsghdr *vec, unsigned n, int flags), \
-	     (fd, vec, n, flags)) \
-	CALL(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags)) \
 	CALL(ssize_t, recvfrom, (int fd, void *buf, size_t n, int flags, struct sockaddr *addr, \
 				 socklen_t *len), (fd, buf, n, flags, addr, len)) \
+	CALL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags)) \
 	CALL(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags)) \
+	CALL(int, close, (int fd), (fd)) \
+	CALL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout), \
+	     (n, r, w, e, timeout)) \
+	CALL(int, ioctl, (int fd, unsigned long req, unsigned long arg), (fd, req, arg)) \
+	CALL(int, fcntl, (int fd, int cmd, unsigned long arg), (fd, cmd, arg)) \
+	CALL(int, epoll_create, (int size), (size)) \
+	CALL(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event), \
+	     (epfd, op, fd, event)) \
+	CALL(int, epoll_wait, (int epfd, struct epoll_event *ev, int n, int timeout), \
+	     (epfd, ev, n, timeout))
+
+#define NS_CALLS(CALL, CALL_NORETURN) \
+	NS_STACK_CALLS(CALL) \
+	/* life of descriptors */ \
+	CALL(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
+	CALL(void, closefrom, (int first), (first)) \
+	CALL(int, dup, (int fd), (fd)) \
+	CALL(int, dup2, (int fd, int to), (fd, to)) \
+	CALL(int, dup3, (int fd, int to, int flags), (fd, to, flags)) \
+	CALL(int, fcntl64, (int fd, int cmd, long arg), (fd, cmd, arg)) \
+	/* sockets */ \
+	CALL(int, bindresvport, (int fd, struct sockaddr_in *addr), (fd, addr)) \
+	CALL(int, sockatmark, (int fd), (fd)) \
+	/* data */ \
+	CALL(int, sendmmsg, (int fd, struct mmsghdr *vec, unsigned n, int flags), \
+	     (fd, vec, n, flags)) \
 	CALL(int, recvmmsg, (int fd, struct mmsghdr *vec, unsigned n, int flags, \
 			     struct timespec *timeout), (fd, vec, n, flags, timeout)) \
-	CALL(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n)) \
-	CALL(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n)) \
-	CALL(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
-	CALL(ssize_t, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n)) \
 	CALL(ssize_t, preadv2, (int fd, const struct iovec *iov, int n, off_t off, int flags), \
 	     (fd, iov, n, off, flags)) \
 	CALL(ssize_t, preadv64v2, (int fd, const struct iovec *iov, int n, off64_t off, int flags), \
@@ -113,12 +125,7 @@
 	CALL(int, lio_listio64, (int mode, struct aiocb64 *const list[], int n, struct sigevent *sig), \
 	     (mode, list, n, sig)) \
 	/* events (ev_*.c) */ \
-	CALL(int, epoll_create, (int size), (size)) \
 	CALL(int, epoll_create1, (int flags), (flags)) \
-	CALL(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event), \
-	     (epfd, op, fd, event)) \
-	CALL(int, epoll_wait, (int epfd, struct epoll_event *ev, int n, int timeout), \
-	     (epfd, ev, n, timeout)) \
 	CALL(int, epoll_pwait, (int epfd, struct epoll_event *ev, int n, int timeout, \
 				const sigset_t *mask), (epfd, ev, n, timeout, mask)) \
 	CALL(int, epoll_pwait2, (int epfd, struct epoll_event *ev, int n, \
@@ -132,8 +139,6 @@
 	CALL(int, __ppoll_chk, (struct pollfd *fds, nfds_t n, const struct timespec *timeout, \
 				const sigset_t *mask, size_t room), \
 	     (fds, n, timeout, mask, room)) \
-	CALL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout), \
-	     (n, r, w, e, timeout)) \
 	CALL(int, pselect, (int n, fd_set *r, fd_set *w, fd_set *e, \
 			    const struct timespec *timeout, const sigset_t *mask), \
 	     (n, r, w, e, timeout, mask)) \

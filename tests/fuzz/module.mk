@@ -3,7 +3,7 @@
 FUZZERS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_CC ?= $(CLANG)
 FUZZ_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-strict-aliasing -pthread -Iinclude -I. -I$(O) $(FUZZ_FLAGS) \
+FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-strict-aliasing -pthread -Iinclude -I$(O)/include -I. -I$(O) $(FUZZ_FLAGS) \
 	-DNSTACK_FUZZ=1
 FUZZ_LIB = $(patsubst %.c,$(O)/fuzz/obj/%.o,$(LIB_SRCS))
 

@@ -69,3 +69,63 @@ def test_what_else_is_installed(root, tmp_path):
     preload = subprocess.run(["pkg-config", "--variable=preload", "nstack"], env=env, check=True,
                              capture_output=True, text=True).stdout.strip()
     assert preload.endswith(f"{libdir}/libnsocket.so")
+
+
+def pkg_config(top, libdir, *args):
+    """What a package of the installed tree says, for a compiler that looks below `top`."""
+    env = {**os.environ, "PKG_CONFIG_LIBDIR": str(top / libdir[1:] / "pkgconfig"),
+           "PKG_CONFIG_SYSROOT_DIR": str(top), "PKG_CONFIG_ALLOW_SYSTEM_LIBS": "1"}
+    return subprocess.run(["pkg-config", *args], env=env, check=True, capture_output=True,
+                          text=True).stdout.split()
+
+
+#: the form of registration that the DMM manual shows
+PLUGIN = """
+#include <nstack/nstack_dmm_api.h>
+#define NSTACK_MK_DECL(ret, fn, args) ret my_##fn args
+#include "declare_syscalls.h"
+#undef NSTACK_MK_DECL
+int my_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops)
+{
+#define NSTACK_MK_DECL(ret, fn, args) proc_fun->socket_ops.pf##fn = my_##fn
+#include "declare_syscalls.h"
+#undef NSTACK_MK_DECL
+	proc_fun->socket_ops.pfselect = NULL;
+	proc_fun->extern_ops.ep_getevt = NULL;
+	return event_ops->event_cb != NULL;
+}
+"""
+
+PROGRAM = """
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+int main(void)
+{
+	static char line[4096];
+	FILE *maps = fopen("/proc/self/maps", "r");
+	int found = 0;
+	while (fgets(line, sizeof(line), maps))
+		found |= strstr(line, "libnsocket.so") != NULL;
+	return socket(AF_INET, SOCK_STREAM, 0) < 0 || !found;
+}
+"""
+
+
+def test_names_of_the_dmm_manual(root, tmp_path):
+    top, _, libdir = root
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "plugin.c").write_text(PLUGIN)
+    (work / "prog.c").write_text(PROGRAM)
+    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-c", "plugin.c",
+                    *pkg_config(top, libdir, "--cflags", "libnStackAdapt")], check=True, cwd=work)
+    cxx = ["c++", "-std=c++17", "-Wall", "-Wextra", "-fsyntax-only", "-xc++", "-",
+           *pkg_config(top, libdir, "--cflags", "libnStackAdapt")]
+    subprocess.run(cxx, input="#include <nstack/nstack_dmm_api.h>\n", text=True, check=True)
+    # linked with the library instead of preloaded
+    subprocess.run(["cc", "-o", "prog", "prog.c", *pkg_config(top, libdir, "--cflags", "--libs",
+                                                             "libnStackAPI")], check=True, cwd=work)
+    subprocess.run([work / "prog"], check=True, env={"LD_LIBRARY_PATH": str(top / libdir[1:])})
+    for f in work.iterdir():
+        f.unlink()

@@ -28,7 +28,7 @@ def macro(name):
 
 
 def wrapped():
-    text = macro("NS_CALLS")
+    text = macro("NS_STACK_CALLS") + macro("NS_CALLS")
     return set(re.findall(r"\bCALL\([\w *]+,\s*(\w+),", text) +
                re.findall(r"\bCALL_NORETURN\((\w+),", text))
 

@@ -67,7 +67,7 @@ def test_header_compiles_alone(header, tmp_path):
     src = tmp_path / "alone.c"
     src.write_text(f'#include "{header}"\n')
     out = subprocess.run(
-        ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-Iinclude", "-I.", f"-I{BUILD}", "-fsyntax-only",
+        ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-Iinclude", f"-I{BUILD}/include", "-I.", f"-I{BUILD}", "-fsyntax-only",
          "-Wall", "-Wno-unused-function", str(src)],
         cwd=ROOT, capture_output=True, text=True,
     )

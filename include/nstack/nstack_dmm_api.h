@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nstack/nstack_dmm_api.h - everything that the DMM developer manual names, by one include
+ *
+ *	dmm_stack.h    what a plug-in stack gives to the framework, and what it gets
+ *
+ * Programs that only use sockets need none of it.
+ */
+#ifndef NSTACK_DMM_API_H
+#define NSTACK_DMM_API_H
+
+#include <nstack/dmm_stack.h>
+
+/* What code written for the manual expects of this header. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#endif
