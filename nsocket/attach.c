@@ -30,6 +30,11 @@ bool attach_used(void)
 	return used;
 }
 
+pid_t attach_daemon(void)
+{
+	return used && worker_running() ? remote_pid(worker.st) : 0;
+}
+
 static bool arm(void)
 {
 	return remote_arm(worker.st);

@@ -33,10 +33,31 @@ struct ctl_server {
 	char msg[CTL_MSG_MAX];
 };
 
+/* What a request is about, for the function that answers it. */
+struct ctl_request {
+	struct ctl_server *s;
+	struct ctl_client *c;
+	const cJSON *json;
+	int fd; /* -1: none, or taken */
+};
+
 /* Answer one request; fd: a descriptor that came along (owned by the callee), -1 = none.
  * 0, or -errno when the client is to be closed. */
 int ctl_request(struct ctl_server *s, struct ctl_client *c, const char *msg, size_t len, int fd);
 /* Send reply (freed; NULL: out of memory). */
 int ctl_client_reply(struct ctl_client *c, cJSON *reply);
+
+/* --- ctl_json.c: what answers are made of --------------------------------------------------------- */
+
+cJSON *ctl_reply_new(bool ok);
+/* Send {"ok": false, "error": text}. */
+int ctl_reply_error(struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ctl_put_u64(cJSON *o, const char *key, uint64_t v);
+uint64_t ctl_get_u64(const cJSON *o, const char *key);   /* 0: not there, or out of range */
+const char *ctl_get_str(const cJSON *o, const char *key); /* NULL: not there */
+
+/* --- the answers of other files; as those in ctl_reply.c -------------------------------------------- */
+
+int ctl_op_programs(struct ctl_request *q); /* ctl_programs.c */
 
 #endif

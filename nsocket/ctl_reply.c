@@ -10,7 +10,6 @@
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/sys.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,62 +20,6 @@
 #define REASONS_MAX 128u
 #define ACCOUNTS_MAX 32u
 #define QUEUES_SHOWN 8u
-
-struct request {
-	struct ctl_server *s;
-	struct ctl_client *c;
-	const cJSON *json;
-	int fd; /* -1: none, or taken */
-};
-
-/* --- replies ----------------------------------------------------------------------------------- */
-
-static cJSON *reply_new(bool ok)
-{
-	cJSON *r = cJSON_CreateObject();
-
-	cJSON_AddBoolToObject(r, "ok", ok);
-	return r;
-}
-
-__attribute__((format(printf, 2, 3)))
-static int reply_error(struct ctl_client *c, const char *fmt, ...)
-{
-	cJSON *r = reply_new(false);
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	cJSON_AddStringToObject(r, "error", text);
-	return ctl_client_reply(c, r);
-}
-
-/* cJSON prints large numbers as 1e+15; counters stay whole numbers. */
-static void put_u64(cJSON *o, const char *key, uint64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
-	cJSON_AddRawToObject(o, key, text);
-}
-
-static uint64_t get_u64(const cJSON *o, const char *key)
-{
-	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
-
-	/* the cast is defined only in range */
-	return cJSON_IsNumber(v) && v->valuedouble >= 0 && v->valuedouble < 9e15 ?
-	       (uint64_t)v->valuedouble : 0;
-}
-
-static const char *get_str(const cJSON *o, const char *key)
-{
-	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
-
-	return cJSON_IsString(v) ? v->valuestring : NULL;
-}
 
 /* --- status ------------------------------------------------------------------------------------- */
 
@@ -100,7 +43,7 @@ static void put_queue(cJSON *o, const struct hal_queue_stats *st)
 		uint64_t v;
 
 		memcpy(&v, (const char *)st + queue_fields[i].off, sizeof(v));
-		put_u64(o, queue_fields[i].name, v);
+		ctl_put_u64(o, queue_fields[i].name, v);
 	}
 }
 
@@ -119,7 +62,7 @@ static void put_queues(struct ctl_server *s, cJSON *o, const struct ctl_port *p)
 		if (q < QUEUES_SHOWN) {
 			cJSON *item = cJSON_CreateObject();
 
-			put_u64(item, "queue", q);
+			ctl_put_u64(item, "queue", q);
 			put_queue(item, &st);
 			cJSON_AddItemToArray(list, item);
 		}
@@ -138,11 +81,11 @@ static void put_ports(struct ctl_server *s, cJSON *r)
 		cJSON *o = cJSON_CreateObject(), *caps;
 
 		cJSON_AddStringToObject(o, "ifname", p->ifname);
-		put_u64(o, "ifindex", p->ifindex);
+		ctl_put_u64(o, "ifindex", p->ifindex);
 		cJSON_AddBoolToObject(o, "in_use", !p->why_not[0]);
 		cJSON_AddStringToObject(o, "why_not", p->why_not);
-		put_u64(o, "instance", p->instance);
-		put_u64(o, "queues", p->nqueues);
+		ctl_put_u64(o, "instance", p->instance);
+		ctl_put_u64(o, "queues", p->nqueues);
 		cJSON_AddStringToObject(o, "mode", p->mode);
 		cJSON_AddStringToObject(o, "mode_why", p->mode_why);
 		caps = cJSON_AddArrayToObject(o, "capabilities");
@@ -170,7 +113,7 @@ static void put_reasons(struct ctl_server *s, cJSON *r)
 		o = cJSON_CreateObject();
 		cJSON_AddStringToObject(o, "name", reason[i].name);
 		cJSON_AddStringToObject(o, "help", reason[i].help ? reason[i].help : "");
-		put_u64(o, "count", reason[i].count);
+		ctl_put_u64(o, "count", reason[i].count);
 		cJSON_AddItemToArray(list, o);
 	}
 	free(reason);
@@ -183,20 +126,20 @@ static void put_accounts(struct ctl_server *s, cJSON *r)
 	uint32_t n = s->ops->accounts ? s->ops->accounts(s->arg, account, ACCOUNTS_MAX) : 0;
 
 	for (uint32_t i = 0; i < n && i < ACCOUNTS_MAX; i++)
-		put_u64(o, account[i].name, account[i].value);
+		ctl_put_u64(o, account[i].name, account[i].value);
 }
 
 static void put_hello(cJSON *r)
 {
-	put_u64(r, "version", CTL_PROTO_VERSION);
-	put_u64(r, "pid", (uint64_t)getpid());
-	put_u64(r, "uid", geteuid());
+	ctl_put_u64(r, "version", CTL_PROTO_VERSION);
+	ctl_put_u64(r, "pid", (uint64_t)getpid());
+	ctl_put_u64(r, "uid", geteuid());
 	cJSON_AddStringToObject(r, "program", program_invocation_short_name);
 }
 
-static int op_hello(struct request *q)
+static int op_hello(struct ctl_request *q)
 {
-	cJSON *r = reply_new(true);
+	cJSON *r = ctl_reply_new(true);
 
 	put_hello(r);
 	return ctl_client_reply(q->c, r);
@@ -210,16 +153,16 @@ static void put_rules_summary(cJSON *r)
 	if (!rules)
 		return;
 	rd_rules_current(rules);
-	put_u64(o, "count", rules->n);
-	put_u64(o, "generation", rules->generation);
+	ctl_put_u64(o, "count", rules->n);
+	ctl_put_u64(o, "generation", rules->generation);
 	free(rules);
 }
 
-static int op_status(struct request *q)
+static int op_status(struct ctl_request *q)
 {
 	struct ctl_server *s = q->s;
 	struct ctl_status st = { 0 };
-	cJSON *r = reply_new(true);
+	cJSON *r = ctl_reply_new(true);
 	struct timespec t;
 
 	if (s->ops->status)
@@ -232,16 +175,22 @@ static int op_status(struct request *q)
 	cJSON_AddStringToObject(r, "stack", st.stack);
 	cJSON_AddStringToObject(r, "fallback", st.fallback);
 	cJSON_AddStringToObject(r, "config", rd_config()->source);
-	put_u64(r, "uptime_ms", st.start_ns ? ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000) -
+	ctl_put_u64(r, "uptime_ms", st.start_ns ? ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000) -
 		st.start_ns / 1000000 : 0);
-	put_u64(r, "sockets_ours", st.sockets_ours);
-	put_u64(r, "sockets_kernel", st.sockets_kernel);
-	put_u64(r, "sessions", st.sessions);
-	put_u64(r, "sessions_used", st.sessions_used);
-	put_u64(r, "sessions_high", st.sessions_high);
-	put_u64(r, "region_bytes", st.region_bytes);
-	put_u64(r, "helper_ticks", st.helper_ticks);
-	put_u64(r, "lock_contended", st.lock_contended);
+	ctl_put_u64(r, "sockets_ours", st.sockets_ours);
+	ctl_put_u64(r, "sockets_kernel", st.sockets_kernel);
+	ctl_put_u64(r, "sessions", st.sessions);
+	ctl_put_u64(r, "sessions_used", st.sessions_used);
+	ctl_put_u64(r, "sessions_high", st.sessions_high);
+	ctl_put_u64(r, "region_bytes", st.region_bytes);
+	ctl_put_u64(r, "helper_ticks", st.helper_ticks);
+	ctl_put_u64(r, "lock_contended", st.lock_contended);
+	if (st.daemon)
+		ctl_put_u64(r, "daemon", (uint64_t)st.daemon);
+	if (st.programs_max) {
+		ctl_put_u64(r, "programs", st.programs);
+		ctl_put_u64(r, "programs_max", st.programs_max);
+	}
 	put_rules_summary(r);
 	put_ports(s, r);
 	put_reasons(s, r);
@@ -271,14 +220,27 @@ static cJSON *socket_json(const struct stack_sock_info *i)
 	cJSON_AddStringToObject(o, "state", state_name(i));
 	cJSON_AddStringToObject(o, "local", i->local.family ? nst_addr_str(&i->local, addr) : "*:*");
 	cJSON_AddStringToObject(o, "remote", i->remote.family ? nst_addr_str(&i->remote, addr) : "*:*");
-	put_u64(o, "recv_q", i->recv_q);
-	put_u64(o, "send_q", i->send_q);
-	put_u64(o, "rtt_us", i->rtt_us);
-	put_u64(o, "cwnd", i->cwnd);
-	put_u64(o, "bytes_in", i->bytes_in);
-	put_u64(o, "bytes_out", i->bytes_out);
-	put_u64(o, "retrans", i->retrans);
+	ctl_put_u64(o, "recv_q", i->recv_q);
+	ctl_put_u64(o, "send_q", i->send_q);
+	ctl_put_u64(o, "rtt_us", i->rtt_us);
+	ctl_put_u64(o, "cwnd", i->cwnd);
+	ctl_put_u64(o, "bytes_in", i->bytes_in);
+	ctl_put_u64(o, "bytes_out", i->bytes_out);
+	ctl_put_u64(o, "packets_in", i->packets_in);
+	ctl_put_u64(o, "packets_out", i->packets_out);
+	ctl_put_u64(o, "retrans", i->retrans);
 	return o;
+}
+
+static void put_owner(struct ctl_server *s, cJSON *o, uint32_t session)
+{
+	struct ctl_owner w;
+
+	if (!s->ops->owner || !s->ops->owner(s->arg, session, &w))
+		return;
+	ctl_put_u64(o, "pid", (uint64_t)w.pid);
+	ctl_put_u64(o, "uid", w.uid);
+	cJSON_AddStringToObject(o, "program", w.name);
 }
 
 static uint32_t put_stack_sockets(struct ctl_server *s, struct ctl_client *c, cJSON *list)
@@ -289,8 +251,9 @@ static uint32_t put_stack_sockets(struct ctl_server *s, struct ctl_client *c, cJ
 	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++) {
 		cJSON *o = socket_json(&info[i]);
 
-		put_u64(o, "session", info[i].session);
+		ctl_put_u64(o, "session", info[i].session);
 		cJSON_AddStringToObject(o, "stack", "tcpip");
+		put_owner(s, o, info[i].session);
 		cJSON_AddItemToArray(list, o);
 	}
 	free(info);
@@ -306,7 +269,7 @@ static uint32_t put_kernel_sockets(struct ctl_server *s, struct ctl_client *c, c
 	for (uint32_t i = 0; i < n && i < SOCKETS_PER_PART; i++) {
 		cJSON *o = socket_json(&k[i].info);
 
-		put_u64(o, "fd", (uint64_t)k[i].fd);
+		ctl_put_u64(o, "fd", (uint64_t)k[i].fd);
 		cJSON_AddStringToObject(o, "stack", "kernel");
 		cJSON_AddStringToObject(o, "reason", k[i].reason);
 		cJSON_AddItemToArray(list, o);
@@ -317,7 +280,7 @@ static uint32_t put_kernel_sockets(struct ctl_server *s, struct ctl_client *c, c
 
 static int sockets_part(struct ctl_server *s, struct ctl_client *c)
 {
-	cJSON *r = reply_new(true), *list = cJSON_AddArrayToObject(r, "sockets");
+	cJSON *r = ctl_reply_new(true), *list = cJSON_AddArrayToObject(r, "sockets");
 	bool more = true;
 
 	if (!c->kernel_part && !put_stack_sockets(s, c, list)) {
@@ -331,42 +294,42 @@ static int sockets_part(struct ctl_server *s, struct ctl_client *c)
 	return ctl_client_reply(c, r);
 }
 
-static int op_sockets(struct request *q)
+static int op_sockets(struct ctl_request *q)
 {
 	if (!q->s->ops->sockets)
-		return reply_error(q->c, "this process has no stack of its own");
+		return ctl_reply_error(q->c, "this process has no stack of its own");
 	q->c->cursor = 0;
 	q->c->kernel_part = false;
 	return sockets_part(q->s, q->c);
 }
 
-static int op_counters(struct request *q)
+static int op_counters(struct ctl_request *q)
 {
 	struct stack_counter *counter;
 	cJSON *r, *o;
 	uint32_t n;
 
 	if (!q->s->ops->counters)
-		return reply_error(q->c, "this process has no stack of its own");
+		return ctl_reply_error(q->c, "this process has no stack of its own");
 	counter = calloc(COUNTERS_MAX, sizeof(*counter));
 	if (!counter)
 		return -ENOMEM;
-	r = reply_new(true);
+	r = ctl_reply_new(true);
 	put_hello(r);
 	o = cJSON_AddObjectToObject(r, "counters");
 	n = q->s->ops->counters(q->s->arg, counter, COUNTERS_MAX);
 	for (uint32_t i = 0; i < n && i < COUNTERS_MAX; i++)
-		put_u64(o, counter[i].name, counter[i].value);
+		ctl_put_u64(o, counter[i].name, counter[i].value);
 	free(counter);
 	return ctl_client_reply(q->c, r);
 }
 
 /* --- rules ------------------------------------------------------------------------------------------ */
 
-static int op_rules_get(struct request *q)
+static int op_rules_get(struct ctl_request *q)
 {
 	struct rd_rules *rules = malloc(sizeof(*rules));
-	cJSON *r = reply_new(true);
+	cJSON *r = ctl_reply_new(true);
 	char *text;
 
 	if (rules) {
@@ -374,100 +337,100 @@ static int op_rules_get(struct request *q)
 		text = rd_rules_text(rules);
 		if (text)
 			cJSON_AddStringToObject(r, "rules", text);
-		put_u64(r, "generation", rules->generation);
+		ctl_put_u64(r, "generation", rules->generation);
 		free(text);
 	}
 	free(rules);
 	return ctl_client_reply(q->c, r);
 }
 
-static int op_rules_prepare(struct request *q)
+static int op_rules_prepare(struct ctl_request *q)
 {
-	const char *text = get_str(q->json, "rules");
+	const char *text = ctl_get_str(q->json, "rules");
 	struct rd_rules *rules;
 	char err[RD_ERR];
 	int pins = 0;
 	cJSON *r;
 
 	if (!text)
-		return reply_error(q->c, "\"rules\" is missing");
+		return ctl_reply_error(q->c, "\"rules\" is missing");
 	rules = malloc(sizeof(*rules));
 	if (!rules)
 		return -ENOMEM;
 	if (rd_rules_parse(text, strlen(text), "rules", rules, err)) {
 		free(rules);
-		return reply_error(q->c, "%s", err);
+		return ctl_reply_error(q->c, "%s", err);
 	}
 	if (q->s->ops->pin_flows)
 		pins = q->s->ops->pin_flows(q->s->arg);
 	if (pins < 0) {
 		free(rules);
-		return reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
+		return ctl_reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
 	}
 	free(q->c->pending);
 	q->c->pending = rules;
-	r = reply_new(true);
-	put_u64(r, "pins", (uint64_t)pins);
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "pins", (uint64_t)pins);
 	return ctl_client_reply(q->c, r);
 }
 
-static int op_rules_commit(struct request *q)
+static int op_rules_commit(struct ctl_request *q)
 {
 	cJSON *r;
 	int ret;
 
 	if (!q->c->pending)
-		return reply_error(q->c, "no rules were prepared");
+		return ctl_reply_error(q->c, "no rules were prepared");
 	ret = rd_rules_publish(q->c->pending);
 	free(q->c->pending);
 	q->c->pending = NULL;
 	if (ret)
-		return reply_error(q->c, "%s", strerror(-ret));
+		return ctl_reply_error(q->c, "%s", strerror(-ret));
 	if (q->s->ops->rules_changed)
 		q->s->ops->rules_changed(q->s->arg);
-	r = reply_new(true);
-	put_u64(r, "generation", rd_rules_generation());
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "generation", rd_rules_generation());
 	return ctl_client_reply(q->c, r);
 }
 
 /* Again, while the steering programs take the new rules: connections of the meantime. */
-static int op_flows_pin(struct request *q)
+static int op_flows_pin(struct ctl_request *q)
 {
 	int pins = q->s->ops->pin_flows ? q->s->ops->pin_flows(q->s->arg) : 0;
 	cJSON *r;
 
 	if (pins < 0)
-		return reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
-	r = reply_new(true);
-	put_u64(r, "pins", (uint64_t)pins);
+		return ctl_reply_error(q->c, "established flows can't be pinned: %s", strerror(-pins));
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "pins", (uint64_t)pins);
 	return ctl_client_reply(q->c, r);
 }
 
-static int op_rules_abort(struct request *q)
+static int op_rules_abort(struct ctl_request *q)
 {
 	free(q->c->pending);
 	q->c->pending = NULL;
-	return ctl_client_reply(q->c, reply_new(true));
+	return ctl_client_reply(q->c, ctl_reply_new(true));
 }
 
 /* --- capture ------------------------------------------------------------------------------------------ */
 
-static int op_dump_start(struct request *q)
+static int op_dump_start(struct ctl_request *q)
 {
-	struct ctl_dump opt = { .max_packets = get_u64(q->json, "packets"),
-				.snaplen = (uint32_t)get_u64(q->json, "snaplen"),
-				.port = (uint16_t)get_u64(q->json, "port") };
-	const char *ifname = get_str(q->json, "ifname"), *proto = get_str(q->json, "proto");
+	struct ctl_dump opt = { .max_packets = ctl_get_u64(q->json, "packets"),
+				.snaplen = (uint32_t)ctl_get_u64(q->json, "snaplen"),
+				.port = (uint16_t)ctl_get_u64(q->json, "port") };
+	const char *ifname = ctl_get_str(q->json, "ifname"), *proto = ctl_get_str(q->json, "proto");
 	char why[256] = "";
 	int ret, fd = q->fd;
 
 	if (!q->s->ops->dump_start)
-		return reply_error(q->c, "this process can't capture");
+		return ctl_reply_error(q->c, "this process can't capture");
 	if (fd < 0)
-		return reply_error(q->c, "no descriptor came with the request");
+		return ctl_reply_error(q->c, "no descriptor came with the request");
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		if (q->s->client[i].dumping)
-			return reply_error(q->c, "another capture is running");
+			return ctl_reply_error(q->c, "another capture is running");
 	}
 	if (proto && proto[0])
 		opt.proto = !strcmp(proto, "tcp") ? IPPROTO_TCP : IPPROTO_UDP;
@@ -475,47 +438,47 @@ static int op_dump_start(struct request *q)
 	q->fd = -1;
 	ret = q->s->ops->dump_start(q->s->arg, fd, &opt, why);
 	if (ret)
-		return reply_error(q->c, "%s", why[0] ? why : strerror(-ret));
+		return ctl_reply_error(q->c, "%s", why[0] ? why : strerror(-ret));
 	q->c->dumping = true;
-	return ctl_client_reply(q->c, reply_new(true));
+	return ctl_client_reply(q->c, ctl_reply_new(true));
 }
 
-static int op_dump_state(struct request *q)
+static int op_dump_state(struct ctl_request *q)
 {
 	uint64_t packets = 0, lost = 0;
 	cJSON *r;
 	int state;
 
 	if (!q->s->ops->dump_state)
-		return reply_error(q->c, "this process can't capture");
+		return ctl_reply_error(q->c, "this process can't capture");
 	state = q->s->ops->dump_state(q->s->arg, &packets, &lost);
-	r = reply_new(true);
+	r = ctl_reply_new(true);
 	cJSON_AddBoolToObject(r, "running", state > 0);
-	put_u64(r, "packets", packets);
-	put_u64(r, "lost", lost);
+	ctl_put_u64(r, "packets", packets);
+	ctl_put_u64(r, "lost", lost);
 	return ctl_client_reply(q->c, r);
 }
 
-static int op_dump_stop(struct request *q)
+static int op_dump_stop(struct ctl_request *q)
 {
 	uint64_t packets = 0, lost = 0;
 	cJSON *r;
 
 	if (!q->c->dumping || !q->s->ops->dump_stop)
-		return reply_error(q->c, "this connection has started no capture");
+		return ctl_reply_error(q->c, "this connection has started no capture");
 	q->c->dumping = false;
 	q->s->ops->dump_stop(q->s->arg, &packets, &lost);
-	r = reply_new(true);
-	put_u64(r, "packets", packets);
-	put_u64(r, "lost", lost);
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "packets", packets);
+	ctl_put_u64(r, "lost", lost);
 	return ctl_client_reply(q->c, r);
 }
 
 /* --- log ------------------------------------------------------------------------------------------------ */
 
-static int op_log_get(struct request *q)
+static int op_log_get(struct ctl_request *q)
 {
-	uint64_t seq = get_u64(q->json, "seq");
+	uint64_t seq = ctl_get_u64(q->json, "seq");
 	char *text = malloc(CTL_MSG_MAX / 4), path[320];
 	cJSON *r;
 
@@ -523,28 +486,28 @@ static int op_log_get(struct request *q)
 		return -ENOMEM;
 	ns_log_ring_read(&seq, text, CTL_MSG_MAX / 4);
 	ns_log_path(path, sizeof(path));
-	r = reply_new(true);
-	put_u64(r, "seq", seq);
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "seq", seq);
 	cJSON_AddStringToObject(r, "text", text);
 	cJSON_AddStringToObject(r, "path", path);
 	free(text);
 	return ctl_client_reply(q->c, r);
 }
 
-static int op_log_level(struct request *q)
+static int op_log_level(struct ctl_request *q)
 {
-	const char *level = get_str(q->json, "level"), *module = get_str(q->json, "module");
+	const char *level = ctl_get_str(q->json, "level"), *module = ctl_get_str(q->json, "module");
 	int l = level ? ns_log_level_parse(level) : -1;
 	int m = module ? ns_log_module_parse(module) : NS_M_NR_;
 	cJSON *r, *o;
 
 	if (level && l < 0)
-		return reply_error(q->c, "unknown level \"%.20s\"", level);
+		return ctl_reply_error(q->c, "unknown level \"%.20s\"", level);
 	if (m < 0)
-		return reply_error(q->c, "unknown module \"%.20s\"", module);
+		return ctl_reply_error(q->c, "unknown module \"%.20s\"", module);
 	if (level)
 		ns_log_set_level((enum ns_log_module)m, (enum ns_log_level)l);
-	r = reply_new(true);
+	r = ctl_reply_new(true);
 	o = cJSON_AddObjectToObject(r, "levels");
 	for (m = 0; m < NS_M_NR_; m++)
 		cJSON_AddStringToObject(o, ns_log_module_name((enum ns_log_module)m),
@@ -554,10 +517,11 @@ static int op_log_level(struct request *q)
 
 /* --- dispatch ------------------------------------------------------------------------------------------- */
 
-static const struct { const char *name; int (*fn)(struct request *q); } ops[] = {
+static const struct { const char *name; int (*fn)(struct ctl_request *q); } ops[] = {
 	{ "hello", op_hello },
 	{ "status", op_status },
 	{ "sockets", op_sockets },
+	{ "programs", ctl_op_programs },
 	{ "counters", op_counters },
 	{ "rules_get", op_rules_get },
 	{ "rules_prepare", op_rules_prepare },
@@ -571,22 +535,22 @@ static const struct { const char *name; int (*fn)(struct request *q); } ops[] = 
 	{ "log_level", op_log_level },
 };
 
-static int request_run(struct request *q)
+static int request_run(struct ctl_request *q)
 {
-	const char *op = cJSON_IsObject(q->json) ? get_str(q->json, "op") : NULL;
+	const char *op = cJSON_IsObject(q->json) ? ctl_get_str(q->json, "op") : NULL;
 
 	if (!op)
-		return reply_error(q->c, "a request is an object with \"op\"");
+		return ctl_reply_error(q->c, "a request is an object with \"op\"");
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
 		if (!strcmp(ops[i].name, op))
 			return ops[i].fn(q);
 	}
-	return reply_error(q->c, "unknown op \"%.40s\"", op);
+	return ctl_reply_error(q->c, "unknown op \"%.40s\"", op);
 }
 
 int ctl_request(struct ctl_server *s, struct ctl_client *c, const char *msg, size_t len, int fd)
 {
-	struct request q = { .s = s, .c = c, .json = cJSON_ParseWithLength(msg, len), .fd = fd };
+	struct ctl_request q = { .s = s, .c = c, .json = cJSON_ParseWithLength(msg, len), .fd = fd };
 	int ret = request_run(&q);
 
 	if (q.fd >= 0)

@@ -37,6 +37,8 @@ struct ctl_status {
 	uint64_t region_bytes;    /* resident */
 	uint64_t helper_ticks;    /* rounds of the helper thread */
 	uint64_t lock_contended;  /* commands that had to be queued */
+	pid_t daemon;             /* whose stack it is, 0 = its own */
+	uint32_t programs, programs_max; /* attached ones, and how many may be; 0: it is no daemon */
 };
 
 struct ctl_port {
@@ -64,6 +66,36 @@ struct ctl_kernel_socket {
 	const char *reason;       /* as in struct ctl_reason, or another short word */
 };
 
+/* A program that is attached to the daemon that answers. What it does itself is its own to say, by its own
+ * control socket. */
+struct ctl_program {
+	pid_t pid;
+	uid_t uid;
+	char name[32];
+	const char *state;        /* "start": connected, not attached yet; "running"; "exiting": it has ended, the
+				     stack is not done with its connections */
+	bool asleep;              /* it waits for its bell, so it will be rung */
+	uint64_t since_ns;        /* CLOCK_MONOTONIC: connected */
+	uint32_t sessions, sessions_max;
+	uint32_t listeners, connections, datagram; /* of its sessions, by kind; others are on their way */
+	uint32_t ports, ports_max; /* local ports that it has claimed, clients' among them */
+	uint64_t memory_bytes;    /* of its sessions, resident */
+	uint64_t messages, notifications; /* from it */
+	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* payload; closed connections included */
+	struct ctl_program_port {
+		uint8_t proto;
+		struct nst_addr local;
+	} port[64];               /* those it listens on, or is bound to with UDP */
+	uint32_t nport;           /* how many there are, perhaps more than have room */
+};
+
+/* Whose a socket is, where that is not who answers. */
+struct ctl_owner {
+	pid_t pid;
+	uid_t uid;
+	const char *name;         /* valid until the callback is called again */
+};
+
 struct ctl_dump {
 	uint64_t max_packets;     /* 0 = no bound */
 	uint32_t snaplen;         /* 0 = whole packets */
@@ -78,6 +110,10 @@ struct ctl_ops {
 	int (*queue_stats)(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
 	/* as in struct stack_ops: *cursor 0 at first, 0 results = end */
 	uint32_t (*sockets)(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+	/* whose the session of one of sockets() is; false: this process's */
+	bool (*owner)(void *arg, uint32_t session, struct ctl_owner *out);
+	/* as sockets() */
+	uint32_t (*programs)(void *arg, struct ctl_program *out, uint32_t n, uint64_t *cursor);
 	/* the same for those of the kernel; only asked when sockets() has come to its end */
 	uint32_t (*kernel_sockets)(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 	uint32_t (*counters)(void *arg, struct stack_counter *out, uint32_t n);

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "nsocket/observe.h"
 
+#include <nsocket/attach.h>
 #include <nsocket/sock.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ static void status(void *arg, struct ctl_status *out)
 		out->sockets_kernel += (uint32_t)sock_reasons[i];
 	out->helper_ticks = worker.ticks;
 	out->lock_contended = worker.contended;
+	out->daemon = attach_daemon();
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		f = fd_get(fd);
 		if (!f)

@@ -9,6 +9,7 @@
  *  "hello"         -                                    version, pid, program, uid
  *  "status"        -                                    see ctl_server.c
  *  "sockets"       -                                    parts: "sockets": [...]
+ *  "programs"      -                                    parts: "programs": [...], of a daemon
  *  "counters"      -                                    parts: "counters": {name: value}
  *  "rules_get"     -                                    "rules": text, "generation"
  *  "rules_prepare" "rules": text                        "pins": n  (kept until commit or abort)

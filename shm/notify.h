@@ -79,6 +79,12 @@ static inline bool notify_put(struct notify *q, uint32_t id, uint32_t bits)
 	       __atomic_exchange_n(&q->sh->sleeping, 0, __ATOMIC_SEQ_CST);
 }
 
+/* Has the consumer announced that it sleeps? For people: it may have changed by now. */
+static inline bool notify_sleeps(const struct notify *q)
+{
+	return __atomic_load_n(&q->sh->sleeping, __ATOMIC_RELAXED);
+}
+
 /* --- consumer --------------------------------------------------------------------------- */
 
 static inline bool notify_any(const struct notify *q)

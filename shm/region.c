@@ -343,16 +343,18 @@ uint32_t shm_session_next(const struct shm_region *r, uint32_t index)
 	return UINT32_MAX;
 }
 
-void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out)
+uint64_t shm_region_part_resident(const struct shm_region *r, uint32_t part)
 {
 	struct stat sb;
 
+	return r->part[part].fd >= 0 && !fstat(r->part[part].fd, &sb) ? (uint64_t)sb.st_blocks * 512 : 0;
+}
+
+void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out)
+{
 	*out = r->st;
 	for (uint32_t i = 0; i < r->nparts; i++) {
-		if (r->part[i].fd < 0)
-			continue;
-		out->parts++;
-		if (!fstat(r->part[i].fd, &sb))
-			out->resident_bytes += (uint64_t)sb.st_blocks * 512;
+		out->parts += r->part[i].fd >= 0;
+		out->resident_bytes += shm_region_part_resident(r, i);
 	}
 }

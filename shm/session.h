@@ -157,6 +157,8 @@ int shm_region_part_new(struct shm_region *r);
 /* Its sessions have been freed, or nobody will look at them any more. */
 void shm_region_part_free(struct shm_region *r, uint32_t part);
 int shm_region_part_fd(const struct shm_region *r, uint32_t part);
+/* Bytes of memory that it takes up. */
+uint64_t shm_region_part_resident(const struct shm_region *r, uint32_t part);
 
 /* Owner of the region only, under the worker lock: NULL when none is free. The session comes
  * IDLE, FIFOs empty, limits at FIFO size, parent UINT32_MAX, other fields 0. */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define CTL_TIMEOUT_S 3
+#define PARTS_MAX (1u << 16) /* of a list; what does not end by then never does */
 
 static int pid_cmp(const void *a, const void *b)
 {
@@ -184,6 +185,43 @@ cJSON *ctl_ask(pid_t pid, const char *op, char why[256])
 	r = ctl_call(fd, ctl_request_new(op), -1, why);
 	close(fd);
 	return r;
+}
+
+/* A part's list goes behind the others. True: more follows. */
+static bool part_take(cJSON *list, cJSON *part, const char *key)
+{
+	cJSON *from = cJSON_GetObjectItem(part, key), *item;
+	bool more = flag(part, "more");
+
+	while ((item = cJSON_DetachItemFromArray(from, 0)))
+		cJSON_AddItemToArray(list, item);
+	cJSON_Delete(part);
+	return more;
+}
+
+cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, char why[256])
+{
+	cJSON *list, *part;
+	struct ucred u;
+	socklen_t len = sizeof(u);
+	bool more = true;
+	unsigned n = 0;
+	int fd = ctl_connect(pid);
+
+	if (fd < 0) {
+		snprintf(why, 256, "%s", strerror(-fd));
+		return NULL;
+	}
+	if (speaks)
+		*speaks = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &len) && (!u.uid || u.uid == geteuid());
+	list = cJSON_CreateArray();
+	while (more && (part = n ? ctl_receive(fd, why) : ctl_call(fd, ctl_request_new(op), -1, why)))
+		more = part_take(list, part, key) && ++n < PARTS_MAX;
+	close(fd);
+	if (!more)
+		return list;
+	cJSON_Delete(list);
+	return NULL;
 }
 
 cJSON *ctl_ask_or_error(pid_t pid, const char *op)

@@ -114,6 +114,9 @@ cJSON *ctl_request_new(const char *op);
 cJSON *ctl_ask(pid_t pid, const char *op, char why[256]);
 /* The same for a list of processes: the answer, or who it was and "error". Never NULL. */
 cJSON *ctl_ask_or_error(pid_t pid, const char *op);
+/* The lists called key of all parts of an answer, in one; NULL: why says it. *speaks: may it speak of
+ * other processes? Only root's may, and the asking user's. May be NULL. */
+cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, char why[256]);
 /* A pid argument, or the only process there is. 0 and *pid, or EXIT_FAILED (said). */
 int ctl_pick(const char *arg, pid_t *pid);
 

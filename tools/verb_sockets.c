@@ -7,9 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define PARTS_MAX (1u << 16) /* of a list of sockets; what doesn't end by then never does */
 
 struct filter {
 	bool tcp, udp, listening, kernel;
@@ -34,39 +31,46 @@ static bool wanted(const struct filter *f, const cJSON *s)
 		return false;
 	if (f->kernel && strcmp(str(s, "stack"), "kernel"))
 		return false;
+	if (f->pid && num(s, "pid") != f->pid && num(s, "served_by") != f->pid)
+		return false;
 	return f->port < 0 || port_is(str(s, "local"), f->port) || port_is(str(s, "remote"), f->port);
+}
+
+/* Whose it is: the daemon names the program, others speak for themselves. */
+static void name_owner(cJSON *s, pid_t pid, bool speaks)
+{
+	char program[32];
+
+	if (speaks && num(s, "pid") > 0) {
+		put_u64(s, "served_by", (uint64_t)pid);
+		return;
+	}
+	cJSON_DeleteItemFromObject(s, "pid");
+	cJSON_DeleteItemFromObject(s, "uid");
+	cJSON_DeleteItemFromObject(s, "program");
+	put_u64(s, "pid", (uint64_t)pid);
+	cJSON_AddStringToObject(s, "program", program_of(pid, program));
 }
 
 /* 0, or 1 and a message when the process does not answer. */
 static int add_process(cJSON *list, pid_t pid, const struct filter *f)
 {
-	char why[256] = "", program[32];
-	int fd = ctl_connect(pid);
-	cJSON *part, *s;
-	bool more = true;
-	unsigned parts = 0;
+	char why[256] = "";
+	bool speaks;
+	cJSON *all = ctl_ask_parts(pid, "sockets", "sockets", &speaks, why), *s;
 
-	if (fd < 0)
-		return fail("pid %d: %s", (int)pid, strerror(-fd));
-	part = ctl_call(fd, ctl_request_new("sockets"), -1, why);
-	for (; part && more && parts++ < PARTS_MAX; part = more ? ctl_receive(fd, why) : NULL) {
-		cJSON *array = cJSON_GetObjectItem(part, "sockets");
-
-		while ((s = cJSON_DetachItemFromArray(array, 0))) {
-			if (!wanted(f, s)) {
-				cJSON_Delete(s);
-				continue;
-			}
-			put_u64(s, "pid", (uint64_t)pid);
-			cJSON_AddStringToObject(s, "program", program_of(pid, program));
+	while ((s = cJSON_DetachItemFromArray(all, 0))) {
+		if (cJSON_IsObject(s))
+			name_owner(s, pid, speaks);
+		if (wanted(f, s))
 			cJSON_AddItemToArray(list, s);
-		}
-		more = flag(part, "more");
-		cJSON_Delete(part);
+		else
+			cJSON_Delete(s);
 	}
-	close(fd);
-	return why[0] && strcmp(why, "this process has no stack of its own") ?
-		fail("pid %d: %s", (int)pid, why) : 0;
+	cJSON_Delete(all);
+	if (all || (f->pid && f->pid != pid) || !strcmp(why, "this process has no stack of its own"))
+		return 0;
+	return fail("pid %d: %s", (int)pid, why);
 }
 
 static void print_sockets(const cJSON *list)
@@ -120,10 +124,8 @@ static int sockets_run(int argc, char **argv)
 	root = cJSON_CreateObject();
 	list = cJSON_AddArrayToObject(root, "sockets");
 	n = ctl_list(&pids);
-	for (int i = 0; i < n; i++) {
-		if (!f.pid || f.pid == pids[i])
-			failed |= add_process(list, pids[i], &f);
-	}
+	for (int i = 0; i < n; i++) /* all are asked: a daemon knows of other processes' */
+		failed |= add_process(list, pids[i], &f);
 	free(pids);
 	if (json) {
 		print_json(root);

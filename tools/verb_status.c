@@ -107,9 +107,54 @@ static cJSON *interface_json(const struct iface *i)
 	return o;
 }
 
+/* --- a daemon's programs ------------------------------------------------------------------------ */
+
+/* Into its status: who is attached. */
+static void put_programs(cJSON *process)
+{
+	char why[256];
+	cJSON *list;
+
+	if (num(process, "programs_max") == 0)
+		return;
+	list = ctl_ask_parts((pid_t)num(process, "pid"), "programs", "programs", NULL, why);
+	if (list)
+		cJSON_AddItemToObject(process, "attached", list);
+}
+
+static bool listens(const cJSON *program, const cJSON *claim)
+{
+	const cJSON *l;
+
+	cJSON_ArrayForEach(l, cJSON_GetObjectItem(program, "listens")) {
+		if (num(l, "port") == num(claim, "port") && !strcmp(str(l, "proto"), str(claim, "proto")))
+			return true;
+	}
+	return false;
+}
+
+/* Which programs is a claimed port for? The process that has the instance, or those attached to it. */
+static void put_claimants(cJSON *claim, const cJSON *processes)
+{
+	cJSON *list = cJSON_AddArrayToObject(claim, "programs");
+	const cJSON *p, *a;
+
+	cJSON_ArrayForEach(p, processes) {
+		if (num(p, "pid") != num(claim, "pid"))
+			continue;
+		cJSON_ArrayForEach(a, cJSON_GetObjectItem(p, "attached")) {
+			if (listens(a, claim))
+				cJSON_AddItemToArray(list, cJSON_CreateNumber(num(a, "pid")));
+		}
+	}
+	if (!cJSON_GetArraySize(list))
+		cJSON_AddItemToArray(list, cJSON_CreateNumber(num(claim, "pid")));
+}
+
 static cJSON *status_json(void)
 {
 	cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "interfaces");
+	cJSON *steered, *c, *processes;
 	struct iface *ifs;
 	pid_t *pids;
 	int n = iface_list(&ifs);
@@ -121,11 +166,18 @@ static cJSON *status_json(void)
 			cJSON_AddItemToArray(list, o);
 	}
 	free(ifs);
-	list = cJSON_AddArrayToObject(root, "processes");
+	processes = cJSON_AddArrayToObject(root, "processes");
 	n = ctl_list(&pids);
-	for (int i = 0; i < n; i++)
-		cJSON_AddItemToArray(list, ctl_ask_or_error(pids[i], "status"));
+	for (int k = 0; k < n; k++) {
+		cJSON *o = ctl_ask_or_error(pids[k], "status");
+
+		put_programs(o);
+		cJSON_AddItemToArray(processes, o);
+	}
 	free(pids);
+	cJSON_ArrayForEach(steered, list)
+		cJSON_ArrayForEach(c, cJSON_GetObjectItem(steered, "claims"))
+			put_claimants(c, processes);
 	return root;
 }
 
@@ -190,6 +242,39 @@ static void print_interface(const cJSON *o)
 	print_verdicts(cJSON_GetObjectItem(o, "verdicts"));
 }
 
+static void print_listens(const cJSON *program)
+{
+	const cJSON *l;
+	unsigned shown = 0;
+
+	cJSON_ArrayForEach(l, cJSON_GetObjectItem(program, "listens")) {
+		if (shown++ < 8)
+			printf(" %s/%.0f", str(l, "proto"), num(l, "port"));
+	}
+	if (shown > 8 || num(program, "listens_more") > 0)
+		printf(" and %.0f more", shown - 8 + num(program, "listens_more"));
+}
+
+static void print_programs(const cJSON *o)
+{
+	const cJSON *p;
+	char a[16], in[16], out[16];
+
+	printf("  programs: %.0f of %.0f; memory of their sockets %s\n", num(o, "programs"),
+	       num(o, "programs_max"), human_bytes(num(o, "region_bytes"), a));
+	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "attached")) {
+		printf("    pid %.0f %s, user %.0f: %s%s, %.0f of %.0f sockets, %s, received %s, sent %s",
+		       num(p, "pid"), str(p, "program"), num(p, "uid"), str(p, "state"),
+		       flag(p, "asleep") ? " (asleep)" : "", num(p, "sessions_used"), num(p, "sessions"),
+		       human_bytes(num(p, "memory_bytes"), a), human_bytes(num(p, "bytes_in"), in),
+		       human_bytes(num(p, "bytes_out"), out));
+		if (cJSON_GetArraySize(cJSON_GetObjectItem(p, "listens")))
+			printf("; ports");
+		print_listens(p);
+		putchar('\n');
+	}
+}
+
 static void print_process(const cJSON *o)
 {
 	const cJSON *p;
@@ -200,7 +285,10 @@ static void print_process(const cJSON *o)
 		printf("%s\n", str(o, "error"));
 		return;
 	}
-	if (flag(o, "running"))
+	if (num(o, "daemon") > 0)
+		printf("served by nstackd (%.0f), %.0f sockets, up %.0f s, configuration: %s\n", num(o, "daemon"),
+		       num(o, "sockets_ours"), num(o, "uptime_ms") / 1000, str(o, "config"));
+	else if (flag(o, "running"))
 		printf("stack %s, %.0f sockets, up %.0f s, configuration: %s\n", str(o, "stack"),
 		       num(o, "sockets_ours"), num(o, "uptime_ms") / 1000, str(o, "config"));
 	else
@@ -222,6 +310,8 @@ static void print_process(const cJSON *o)
 		       human_bytes(num(st, "tx_bytes") + num(st, "tx_super_bytes"), b));
 		printf("; lost on receive %.0f\n", num(st, "rx_dropped") + num(st, "rx_ring_full"));
 	}
+	if (num(o, "programs_max") > 0)
+		print_programs(o);
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "kernel_reasons")) {
 		printf("  left to the kernel: %.0f x %s%s%s\n", num(p, "count"), str(p, "name"),
 		       str(p, "help")[0] ? ": " : "", str(p, "help"));

@@ -97,6 +97,7 @@ struct stack_sock_info {
 	uint32_t recv_q, send_q; /* bytes, or pending connections and backlog for a listener */
 	uint32_t rtt_us, cwnd;   /* cwnd in segments */
 	uint64_t bytes_in, bytes_out, retrans;
+	uint64_t packets_in, packets_out; /* segments or datagrams */
 };
 
 /* A TCP connection as another TCP takes it over. FINs are not counted in the sequence numbers. */
@@ -198,6 +199,8 @@ struct stack_ops {
 
 	/* Observation. */
 	uint32_t (*sockets)(struct stack *st, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
+	/* The same of one. -ENOENT: the stack has nothing open for it. */
+	int (*info)(struct stack *st, struct shm_session *s, struct stack_sock_info *out);
 	uint32_t (*counters)(struct stack *st, struct stack_counter *out, uint32_t n);
 	/* Call fn for every established flow, for pins. */
 	void (*flows)(struct stack *st, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,

@@ -119,6 +119,18 @@ static void sock_info(struct tcp_conn *c, struct stack_sock_info *o)
 	o->bytes_in = c->bytes_received;
 	o->bytes_out = c->bytes_sent;
 	o->retrans = c->retrans;
+	o->packets_in = c->segs_in;
+	o->packets_out = c->segs_out;
+}
+
+int tcp_sock_info(struct tcpip *t, const struct shm_session *s, struct stack_sock_info *out)
+{
+	struct tcp_conn *c = tcp_of(t, s);
+
+	if (!c)
+		return -ENOENT;
+	sock_info(c, out);
+	return 0;
 }
 
 uint32_t tcp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)

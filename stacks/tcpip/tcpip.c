@@ -535,6 +535,13 @@ static uint32_t op_sockets(struct stack *st, struct stack_sock_info *out, uint32
 	return got;
 }
 
+static int op_info(struct stack *st, struct shm_session *s, struct stack_sock_info *out)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	return is_tcp(st, s) ? tcp_sock_info(t, s, out) : udp_sock_info(t, s, out);
+}
+
 static uint32_t op_counters(struct stack *st, struct stack_counter *out, uint32_t n)
 {
 	struct tcpip *t = tcpip_of(st);
@@ -585,6 +592,7 @@ const struct stack_ops tcpip_stack_ops = {
 	.join = op_join,
 	.route = op_route,
 	.sockets = op_sockets,
+	.info = op_info,
 	.counters = op_counters,
 	.flows = op_flows,
 };

@@ -343,6 +343,7 @@ int tcp_session_move(struct tcpip *t, struct shm_session *from, struct shm_sessi
 int tcp_setopt(struct tcpip *t, struct shm_session *s, int opt, const void *v, uint32_t len);
 int tcp_getopt(struct tcpip *t, struct shm_session *s, int opt, void *v, uint32_t *len);
 int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *out);
+int tcp_sock_info(struct tcpip *t, const struct shm_session *s, struct stack_sock_info *out);
 uint32_t tcp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 void tcp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
 					   const struct nst_addr *remote), void *arg);
@@ -368,6 +369,7 @@ int udp_join(struct tcpip *t, struct shm_session *s, const struct nst_addr *grou
 	     unsigned ifindex, bool leave);
 int udp_session_move(struct tcpip *t, struct shm_session *from, struct shm_session *to);
 /* cursor starts at 0 and is udp's own while its bit 63 is clear; UINT64_MAX when done */
+int udp_sock_info(struct tcpip *t, const struct shm_session *s, struct stack_sock_info *out);
 uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 void udp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
 					   const struct nst_addr *remote), void *arg);

@@ -408,6 +408,33 @@ int udp_join(struct tcpip *t, struct shm_session *s, const struct nst_addr *grou
 
 /* --- observation --------------------------------------------------------------------------------- */
 
+static void sock_info(const struct udp_sock *u, struct stack_sock_info *out)
+{
+	*out = (struct stack_sock_info){
+		.session = u->sid,
+		.proto = IPPROTO_UDP,
+		.tcp_state = u->connected ? 1 : 7, /* TCP_ESTABLISHED, TCP_CLOSE, as ss has it */
+		.local = u->connected ? u->local : u->bound,
+		.remote = u->remote,
+		.recv_q = fifo_used(&u->rx),
+		.send_q = fifo_used(&u->tx),
+		.bytes_in = u->in_bytes,
+		.bytes_out = u->out_bytes,
+		.packets_in = u->in_datagrams,
+		.packets_out = u->out_datagrams,
+	};
+}
+
+int udp_sock_info(struct tcpip *t, const struct shm_session *s, struct stack_sock_info *out)
+{
+	const struct udp_sock *u = udp_of(t, s);
+
+	if (!u)
+		return -ENOENT;
+	sock_info(u, out);
+	return 0;
+}
+
 uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)
 {
 	uint64_t skip = *cursor;
@@ -416,19 +443,8 @@ uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, u
 
 	for (u = t->udp->all; u && skip; u = u->all_next)
 		skip--;
-	for (; u && got < n; u = u->all_next, got++) {
-		out[got] = (struct stack_sock_info){
-			.session = u->sid,
-			.proto = IPPROTO_UDP,
-			.tcp_state = u->connected ? 1 : 7, /* TCP_ESTABLISHED, TCP_CLOSE, as ss has it */
-			.local = u->connected ? u->local : u->bound,
-			.remote = u->remote,
-			.recv_q = fifo_used(&u->rx),
-			.send_q = fifo_used(&u->tx),
-			.bytes_in = u->in_bytes,
-			.bytes_out = u->out_bytes,
-		};
-	}
+	for (; u && got < n; u = u->all_next, got++)
+		sock_info(u, &out[got]);
 	*cursor = u ? *cursor + got : UINT64_MAX;
 	return got;
 }

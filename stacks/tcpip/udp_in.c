@@ -83,6 +83,7 @@ static void deliver(struct udp_sock *u, const struct ip_pkt *p, uint32_t len, ui
 	nv = ip_pkt_spans(p, UDP_HDR, len, v);
 	store_record(u, &dg, v, nv);
 	u->in_bytes += len;
+	u->in_datagrams++;
 	COUNT(u->t, udp_in);
 	udp_work_add(u, STACK_EV_IN);
 }

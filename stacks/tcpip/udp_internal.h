@@ -51,7 +51,7 @@ struct udp_sock {
 	bool tx_pending;             /* datagrams are left in tx: no frame was free */
 	struct udp_group *groups;
 	uint32_t ngroups;
-	uint64_t in_bytes, out_bytes;
+	uint64_t in_bytes, out_bytes, in_datagrams, out_datagrams;
 };
 
 struct udp {

@@ -329,6 +329,7 @@ static void sent(struct udp_sock *u, const struct shm_dgram *dg, int err)
 	if (!err) {
 		COUNT(u->t, udp_out);
 		u->out_bytes += dg->len;
+		u->out_datagrams++;
 		return;
 	}
 	COUNT(u->t, udp_tx_errors);

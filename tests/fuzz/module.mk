@@ -20,6 +20,9 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(O)/fuzz/libnstack.a
 	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ \
 		$(filter %.o,$^) $(O)/fuzz/libnstack.a $(PKG_LIBS)
 
+# what its answers are made of
+$(O)/fuzz/fuzz_ctl: $(O)/fuzz/obj/nsocket/ctl_json.o $(O)/fuzz/obj/nsocket/ctl_programs.o
+
 # the in-memory port is not part of the library
 $(O)/fuzz/fuzz_packets: $(O)/fuzz/obj/hal_wrap/hal_mem.o
 

@@ -84,8 +84,8 @@ def claims(ns):
 
 def owners(ns, proto, port):
     """Pids of the processes that have the port."""
-    return {c["pid"] for d in walk(tool_json(ns, "status")) for c in d.get("claims", [])
-            if (c["proto"], int(c["port"])) == (proto, port)}
+    return {pid for d in walk(tool_json(ns, "status")) for c in d.get("claims", [])
+            if (c["proto"], int(c["port"])) == (proto, port) for pid in c["programs"]}
 
 
 def verdicts(ns):

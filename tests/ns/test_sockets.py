@@ -34,10 +34,13 @@ def test_status(net):
     i = nstack.interface(net.server, net.sif)
     assert i["attached"] and i["mode"] == "generic"
     me = [x for x in nstack.processes(net.server) if x["pid"] == p.pid][0]
-    assert me["running"] and me["stack"] == "tcpip" and not me["fallback"]
-    port = me["ports"][0]
+    assert me["running"] and not me["fallback"]
+    daemon = [x for x in nstack.processes(net.server) if x["pid"] == me.get("daemon")]
+    assert bool(daemon) == (net.mode == "daemon")
+    stack = daemon[0] if daemon else me
+    assert stack["stack"] == "tcpip"
+    port = stack["ports"][0]
     assert port["ifname"] == net.sif and port["in_use"] and port["mode"] and port["mode_why"]
-    owner = {c["pid"] for c in i["claims"] if c["port"] == 6379}
-    assert owner == {p.pid}
+    assert nstack.owners(net.server, "tcp", 6379) == {p.pid}
     text = net.tool("status").stdout
     assert "tcp/6379" in text and "redis" in text and "generic" in text

@@ -14,7 +14,6 @@
 #include <nsocket/ctl_server.h>
 #include <nsocket/engine.h>
 #include <nsocket/libc.h>
-#include <nsocket/observe.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <pwd.h>
@@ -193,35 +192,6 @@ static int signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void status(void *arg, struct ctl_status *out)
-{
-	struct shm_region_stats rs;
-
-	out->stack_running = true;
-	snprintf(out->stack, sizeof(out->stack), "%s", worker.ops->name);
-	out->start_ns = worker.started_ns;
-	shm_region_stats(worker.region, &rs);
-	out->sockets_ours = rs.used;
-	out->sessions = rs.sessions;
-	out->sessions_used = rs.used;
-	out->sessions_high = rs.high_water;
-	out->region_bytes = rs.resident_bytes;
-}
-
-static const struct ctl_ops ctl_ops = {
-	.status = status,
-	.ports = observe_ports,
-	.queue_stats = observe_queue_stats,
-	.sockets = observe_sockets,
-	.counters = observe_counters,
-	.accounts = peers_accounts,
-	.pin_flows = observe_pin_flows,
-	.dump_start = observe_dump_start,
-	.dump_stop = observe_dump_stop,
-	.dump_state = observe_dump_state,
-	.rules_install = observe_rules_install,
-};
-
 /* The ports that are in use, for programs to look at. */
 static int ports_open(void)
 {
@@ -268,7 +238,7 @@ static void descriptors(void)
 	watch(sigfd, &on_signal);
 	for (uint32_t i = 0; i < n; i++)
 		watch(fds[i], &on_service);
-	if (!ctl_server_open(&ctl, &ctl_ops, NULL))
+	if (!ctl_server_open(&ctl, &peers_ctl_ops, NULL))
 		watch(ctl_server_fd(ctl), &on_ctl);
 }
 

@@ -30,6 +30,7 @@ struct peers_config peers_config;
 
 static struct peer *peers;   /* living and ended */
 static uint32_t npeers;
+static uint64_t serial; /* of the last one */
 static struct peer **by_part;
 
 struct peer *peers_first(void)
@@ -78,6 +79,7 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 		ops->shutdown(worker.st, s, SHUT_WR);
 	if (bits & ATT_DO_CLOSE) {
 		p->bound[id] = false;
+		peer_count_session(p, s);
 		ops->close(worker.st, s, s->linger_s == 0 ? 0 : -1); /* > 0: the program has waited */
 	}
 }
@@ -93,6 +95,7 @@ static uint32_t notifications_take(struct peer *p)
 			notified(p, s, id, bits);
 		n++;
 	}
+	p->stats.notifications += n;
 	return n;
 }
 
@@ -200,6 +203,8 @@ static struct peer *peer_make(int sock, const struct ucred *u)
 	p->pid = u->pid;
 	p->uid = u->uid;
 	p->pidfd = pidfd_of(sock, u->pid);
+	p->stats.serial = ++serial;
+	p->stats.since_ns = worker_now();
 	p->walk = recycle_watch((uint32_t)u->pid);
 	if (!p->walk || watch(p, sock, EPOLLIN) ||
 	    (p->pidfd >= 0 && watch((void *)((uintptr_t)p + DIED), p->pidfd, EPOLLIN))) {
@@ -345,6 +350,7 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 {
 	struct att_answer a = { 0 };
 
+	p->stats.messages++;
 	if (!p->attached)
 		return n == 1 && c->op == ATT_HELLO ? attach(p, c) : -EPROTO;
 	peer_notifications(p);

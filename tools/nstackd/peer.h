@@ -4,6 +4,7 @@
  *   main.c   options, signals, the loop      peer.c  life of an attached program
  *   calls.c  what programs ask for           claims.c  local ports of programs
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
+ *   observe.c  what the nstack tool asks
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -29,6 +30,14 @@ struct peer_port {
 	struct nst_addr local;
 };
 
+/* For people only. */
+struct peer_stats {
+	uint64_t serial;    /* of all programs that ever were */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC: connected */
+	uint64_t messages, notifications;
+	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* of sessions that it has closed */
+};
+
 struct peer {
 	struct peer *next;
 	int sock, bell_in, bell_out; /* ours, the program's; -1 when it has ended */
@@ -48,6 +57,7 @@ struct peer {
 	bool *bound;        /* by id: has a local port of this program's */
 	struct peer_port *ports;
 	uint32_t nports;
+	struct peer_stats stats;
 };
 
 struct peers_config {
@@ -121,5 +131,11 @@ int port_release(struct peer *p, const struct att_call *c);
 /* May a session of p use that local address? */
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local);
 void ports_drop(struct peer *p);
+
+/* --- observe.c --------------------------------------------------------------------------------- */
+
+extern const struct ctl_ops peers_ctl_ops;
+/* Its traffic stays known when the session is closed: call before. */
+void peer_count_session(struct peer *p, struct shm_session *s);
 
 #endif
