@@ -374,6 +374,11 @@ void engine_service_locked(void)
 	tables_sync();
 }
 
+bool engine_is_local(const struct nst_addr *a)
+{
+	return netcfg_is_local(tcpip_netcfg(worker.st), a);
+}
+
 void engine_sweep(void)
 {
 	for (uint32_t i = 0; i < worker.nports; i++)

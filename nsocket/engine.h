@@ -6,7 +6,9 @@
 #ifndef NSOCKET_ENGINE_H
 #define NSOCKET_ENGINE_H
 
+#include <nstack/addr.h>
 #include <nstack/stack.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ns_config;
@@ -26,6 +28,8 @@ void engine_service_locked(void);
 /* Now and then while there is traffic; any thread, without the lock: flows that were left to the kernel
  * and have ended there. */
 void engine_sweep(void);
+/* Is it an address of this host's? Under the worker lock. */
+bool engine_is_local(const struct nst_addr *a);
 /* In a forked child: what there is, is the parent's. */
 void engine_after_fork_child(void);
 

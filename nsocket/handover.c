@@ -2,16 +2,12 @@
 /* nsocket/handover.c - a socket moves to the kernel
  *
  * A TCP connection: the readers and writers of the socket are kept out by its locks (those of forked
- * children by share_freeze()), the stack by the worker lock. The shadow becomes the connection
- * (repair.c); only then the steering tables give its packets to the kernel; then the kernel is let
- * speak, and the stack forgets. A packet on its way to the stack meanwhile is dropped there and sent
- * again by the peer; none meets a kernel that does not know the connection, which would reset it.
- * Whoever was waiting finds that the session is gone and goes on with the shadow (sock_stream.c).
+ * children by share_freeze()), the stack by the worker lock. Whoever has the stack, this process or nstackd,
+ * makes the shadow the connection (to_kernel.c). Whoever was waiting finds that the session is gone and goes
+ * on with the shadow (sock_stream.c).
  *
  * A UDP socket: its port's claim ends, then what was received already is delivered to the shadow as
  * packets. A listener: its claim ends; connections that the stack has accepted stay.
- *
- * The worker lock is held for some 30 system calls and a copy of what is queued.
  *
  * Threads: any. Lock order: nsock.lock, rx_lock, tx_lock, worker lock.
  */
@@ -20,48 +16,16 @@
 
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <nsocket/inject.h>
-#include <nsocket/repair.h>
+#include <nsocket/to_kernel.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <sched.h>
+#include <stacks/remote/remote.h>
 #include <stdlib.h>
 
-#define DRAIN_ROUNDS 64
 #define CLOSE_TRIES 100
 
-/* --- what the placeholder of an accepted socket does not know yet ------------------------------------ */
-
-struct replay {
-	int opt, level4, name4, level6, name6;
-};
-#define BOTH(o, level, name) { o, level, name, level, name }
-static const struct replay replays[] = {
-	BOTH(STACK_OPT_NODELAY, IPPROTO_TCP, TCP_NODELAY),
-	BOTH(STACK_OPT_CORK, IPPROTO_TCP, TCP_CORK),
-	BOTH(STACK_OPT_KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE),
-	BOTH(STACK_OPT_KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL),
-	BOTH(STACK_OPT_KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT),
-	BOTH(STACK_OPT_KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE),
-	BOTH(STACK_OPT_USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT),
-	BOTH(STACK_OPT_LINGER2, IPPROTO_TCP, TCP_LINGER2),
-	{ STACK_OPT_TOS, IPPROTO_IP, IP_TOS, IPPROTO_IPV6, IPV6_TCLASS },
-};
-
-static void options_replay(struct shm_session *s, int fd)
-{
-	for (size_t i = 0; i < sizeof(replays) / sizeof(replays[0]); i++) {
-		const struct replay *r = &replays[i];
-		int level = s->family == AF_INET ? r->level4 : r->level6;
-		int name = s->family == AF_INET ? r->name4 : r->name6, v = 0, has = 0;
-		uint32_t n = sizeof(v);
-		socklen_t len = sizeof(has);
-
-		if (worker.ops->getopt(worker.st, s, r->opt, &v, &n) == 0 &&
-		    libc.getsockopt(fd, level, name, &has, &len) == 0 && v != has)
-			libc.setsockopt(fd, level, name, &v, sizeof(v));
-	}
-}
+/* --- what only the socket layer keeps ------------------------------------------------------------------ */
 
 static void timeout_replay(int fd, int name, uint64_t ns)
 {
@@ -72,7 +36,6 @@ static void timeout_replay(int fd, int name, uint64_t ns)
 		libc.setsockopt(fd, SOL_SOCKET, name, &tv, sizeof(tv));
 }
 
-/* Those that only the socket layer keeps. */
 static void socket_replay(const struct nsock *ns, int fd)
 {
 	struct linger lg = { 1, ns->linger_s };
@@ -88,76 +51,16 @@ static void socket_replay(const struct nsock *ns, int fd)
 
 /* --- a TCP connection ---------------------------------------------------------------------------------- */
 
-/* What lies in the rings is the stack's to take; some of it may end the connection. */
-void handover_rings_drain(void)
-{
-	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
-		;
-}
-
-/* Urgent data that is unread, or was read out of turn and is not yet passed by. */
-static void urgent_find(const struct shm_session *s, struct repair *r)
-{
-	uint64_t tail;
-
-	if (s->urg_skip > fifo_tail(r->rx))
-		fifo_consume(r->rx, (uint32_t)(s->urg_skip - fifo_tail(r->rx)));
-	tail = fifo_tail(r->rx);
-	r->urg_at = REPAIR_NO_URG;
-	if (!(s->stack_flags & SHM_SF_URG) || s->urg_pos <= tail || s->urg_pos > fifo_head(r->rx))
-		return;
-	r->urg_at = (uint32_t)(s->urg_pos - 1 - tail);
-	r->urg_had = s->urg_read == s->urg_pos;
-}
-
-/* A connection that has ended: what is unread and how it ended are left. */
-static int ended_handover(struct shm_session *s, struct repair *r)
-{
-	struct stack_tcp_image img = { .local = s->local, .remote = s->remote, .una = 1, .nxt = 1,
-				       .rcv_nxt = 1 + fifo_used(r->rx), .fin_rcvd = true };
-	int err;
-
-	if (shm_session_state(s) != SHM_S_CLOSED || !s->remote.port)
-		return -ENOTCONN;
-	img.rcv_adv = img.rcv_nxt + 1;
-	r->img = &img;
-	r->tx = &(struct fifo){ .sh = &(struct shm_fifo){ 0 }, .size = r->tx->size };
-	r->urg_at = REPAIR_NO_URG;
-	err = repair_begin(r);
-	if (!err)
-		repair_dead(r, -nsock_error(s));
-	return err;
-}
-
 /* Under the worker lock; nobody touches the FIFOs. */
 int handover_session_locked(struct shm_session *s, int shadow)
 {
-	struct fifo rx = shm_session_rx(worker.region, s), tx = shm_session_tx(worker.region, s);
-	uint32_t app = __atomic_load_n(&s->app_flags, __ATOMIC_RELAXED); /* relaxed: by a lock holder */
-	struct stack_tcp_image img;
-	struct repair r = { .fd = shadow, .family = s->family, .img = &img, .rx = &rx, .tx = &tx };
-	int err;
+	struct to_kernel k = { .s = s, .view = s, .rx = shm_session_rx(worker.region, s),
+			       .tx = shm_session_tx(worker.region, s), .shadow = shadow, .family = s->family };
 
-	handover_rings_drain();
-	err = worker.ops->image(worker.st, s, &img);
-	if (err)
-		return err == -ENOTCONN ? ended_handover(s, &r) : err;
-	urgent_find(s, &r);
-	img.fin_wanted |= (app & SHM_AF_TX_SHUT) != 0;
-	options_replay(s, shadow);
-	err = repair_begin(&r);
-	if (err)
-		return err;
-	err = ports_to_kernel(IPPROTO_TCP, &img.local, &img.remote);
-	if (err) {
-		repair_undo(&r);
-		return err;
-	}
-	worker.ops->moved(worker.st, s);
-	repair_end(&r);
-	if (app & SHM_AF_RX_SHUT)
-		libc.shutdown(shadow, SHUT_RD);
-	return 0;
+	if (worker.ops == &remote_stack_ops)
+		return remote_to_kernel(worker.st, s, shadow);
+	to_kernel_drain();
+	return to_kernel_tcp(&k);
 }
 
 /* Under nsock.lock, rx_lock and tx_lock. */
@@ -239,37 +142,19 @@ int handover_closed(void)
 /* --- UDP, listeners, the undecided --------------------------------------------------------------------- */
 
 /* What the stack has received and nobody read, to the shadow. Under the worker lock and rx_lock. */
-static void dgrams_deliver(struct nsock *ns)
+static void dgrams_move(struct nsock *ns, int fd)
 {
-	struct shm_dgram d;
-	uint8_t *buf;
+	struct to_kernel k = { .s = ns->s, .view = ns->s, .rx = ns->rx };
 
-	while (fifo_peek(&ns->rx, 0, &d, sizeof(d)) == sizeof(d) &&
-	       shm_dgram_size(d.len) <= fifo_used(&ns->rx) && d.len <= INJECT_UDP_MAX) {
-		buf = malloc(d.len + 1);
-		if (buf && !(d.flags & SHM_DG_ERROR)) {
-			fifo_peek(&ns->rx, sizeof(d), buf, d.len);
-			d.local.port = ns->local.port;
-			inject_udp(&d.peer, &d.local, d.tos, d.ttl, buf, d.len);
-		}
-		free(buf);
-		fifo_consume(&ns->rx, shm_dgram_size(d.len));
+	if (worker.ops == &remote_stack_ops) {
+		remote_to_kernel(worker.st, ns->s, fd);
+		return;
 	}
+	to_kernel_drain_late();
+	to_kernel_udp(&k, ns->local.port, NULL, NULL);
 }
 
-/* The port is no longer claimed. A datagram that the steering program looked at just before that may not be
- * in the ring yet, and nobody would send it again. */
-static void late_datagrams(void)
-{
-	static const struct timespec moment = { .tv_nsec = 100000 };
-
-	for (int i = 0; i < 3; i++) {
-		syscall(SYS_nanosleep, &moment, NULL);
-		handover_rings_drain();
-	}
-}
-
-static void dgram_handover(struct nsock *ns, enum sock_reason why)
+static void dgram_handover(struct nsock *ns, int fd, enum sock_reason why)
 {
 	lock_take(&ns->lock);
 	lock_take(&ns->rx_lock);
@@ -280,9 +165,7 @@ static void dgram_handover(struct nsock *ns, enum sock_reason why)
 			ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);
-		handover_rings_drain();
-		late_datagrams();
-		dgrams_deliver(ns);
+		dgrams_move(ns, fd);
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();
@@ -366,7 +249,7 @@ int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
 		listener_handover(ns, why);
 		break;
 	case SK_DGRAM:
-		dgram_handover(ns, why);
+		dgram_handover(ns, fd < 0 ? nfile_fd(&ns->f) : fd, why);
 		break;
 	case SK_STREAM:
 		err = connection_handover(ns, fd, why);

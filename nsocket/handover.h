@@ -19,8 +19,6 @@ int nsock_handover(struct nsock *ns, int fd, enum sock_reason why);
 /* Every socket of this process that `which` (NULL: all) selects. Returns how many could not. */
 int nsock_handover_each(bool (*which)(struct nsock *ns, int fd), enum sock_reason why);
 
-/* Under the worker lock: let the stack take what lies in the rings. */
-void handover_rings_drain(void);
 /* For share.c and yield.c, under the worker lock: a connection whose socket this process has closed; shadow is a
  * descriptor of the placeholder. */
 int handover_session_locked(struct shm_session *s, int shadow);

@@ -240,12 +240,12 @@ void init_exit(void)
 {
 	static int done; /* atomic */
 
-	if (attach_used()) /* it goes on with what is unsent */
-		return;
 	if (!worker_running() || inside || seccomp_idle() ||
 	    __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
 		return;
 	share_leave_all();
+	if (attach_used()) /* it goes on with what is unsent */
+		return;
 	init_close_streams(NULL);
 	init_settle();
 	worker_lock();

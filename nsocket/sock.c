@@ -17,7 +17,7 @@
 
 #include <bpf/steer_ctl.h>
 #include <nsocket/ev.h>
-#include <nsocket/handover.h>
+#include <nsocket/to_kernel.h>
 #include <nsocket/opt_log.h>
 #include <rd/config.h>
 #include <nsocket/yield.h>
@@ -56,7 +56,7 @@ static void cmd_close(struct nsock *ns)
 	/* First the claim: other processes may share the listener, and a connection request that found
 	 * the port claimed and nobody listening would be refused. */
 	if (ns->mode == SK_LISTEN && ns->port_held && ns->s && worker.st) {
-		handover_rings_drain(); /* handshakes whose end lies there are reset with the others */
+		to_kernel_drain(); /* handshakes whose end lies there are reset with the others */
 		ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);

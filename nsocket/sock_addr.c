@@ -14,6 +14,7 @@
 #include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
 #include <nsocket/handover.h>
+#include <nsocket/to_kernel.h>
 #include <nsocket/seccomp.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -860,7 +861,7 @@ static void listen_undo(struct nsock *ns)
 {
 	if (ns->s) {
 		worker_lock();
-		handover_rings_drain(); /* handshakes whose end lies there are reset with the others */
+		to_kernel_drain(); /* handshakes whose end lies there are reset with the others */
 		nsock_session_drop_locked(ns, -1);
 		worker_unlock();
 	}

@@ -29,6 +29,7 @@
 #include <inttypes.h>
 #include <nsocket/crate.h>
 #include <nsocket/handover.h>
+#include <nsocket/to_kernel.h>
 #include <rd/log.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,7 +296,7 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 
 	lock_take(&ns->rx_lock);
 	worker_lock();
-	handover_rings_drain();
+	to_kernel_drain();
 	yes = ns->s && worker.st && gifts_pack(ns, c, n) && queue_pack(ns, c, n);
 	if (yes)
 		claim_end(ns);
@@ -303,7 +304,7 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 		worker_unlock();
 		syscall(SYS_nanosleep, &moment, NULL);
 		worker_lock();
-		handover_rings_drain();
+		to_kernel_drain();
 	}
 	if (yes) {
 		*n = 0; /* room for these is kept */

@@ -54,6 +54,8 @@ enum att_op {
 	ATT_RELEASE,    /* of a claim or a pin; connections on it stay. arg: protocol, local */
 	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket. -EPERM: a rule gives
 			 * it to the kernel; -EACCES: a rule drops it */
+	ATT_TO_KERNEL,  /* with the shadow, which becomes the connection, or gets the datagrams: the session is
+			 * to be closed then */
 	ATT_OP_NR_
 };
 

@@ -173,7 +173,8 @@ struct stack_ops {
 	void (*close)(struct stack *st, struct shm_session *s, int linger_s);
 	/* A connection that another TCP is to serve, perhaps one that was closed and is not done yet:
 	 * what that one needs (the FIFOs hold the data).
-	 * Nothing changes. -ENOTCONN: there is none that could go on; -EAGAIN: not yet. */
+	 * Nothing changes. -ENOTCONN: there is none that could go on (out has the addresses of one that has
+	 * ended, remote.port 0: there never was one); -EAGAIN: not yet. */
 	int (*image)(struct stack *st, struct shm_session *s, struct stack_tcp_image *out);
 	/* It was taken over: forget it without a word to the peer. Segments of it that still come
 	 * here are dropped for a while. The session stays until close(). */

@@ -281,7 +281,18 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 
 static int op_image(struct stack *st, struct shm_session *s, struct stack_tcp_image *out)
 {
-	return -EOPNOTSUPP;
+	return -EOPNOTSUPP; /* remote_to_kernel() */
+}
+
+int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow)
+{
+	struct remote *r = remote_of(st);
+	struct att_answer a;
+
+	if (!shm_region_has(r->region, s)) /* of a daemon that has ended */
+		return -ECONNRESET;
+	call_new(r, ATT_TO_KERNEL, s);
+	return message(r, shadow, &a);
 }
 
 static int op_setopt(struct stack *st, struct shm_session *s, int opt, const void *v, uint32_t len)

@@ -38,6 +38,9 @@ int remote_claim(struct stack *st, uint8_t proto, const struct nst_addr *local, 
 void remote_release(struct stack *st, uint8_t proto, const struct nst_addr *local);
 int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 	       const struct nst_addr *remote, int shadow);
+/* What the daemon has of s becomes the kernel's: the shadow takes over a connection, or datagrams that were
+ * received. The session is to be closed then. 0 or -errno with nothing changed, as to_kernel_tcp(). */
+int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
 /* Does anybody use that port (network byte order)? A hint; any thread. */
 bool remote_port_used(struct stack *st, int udp, uint16_t port);
 

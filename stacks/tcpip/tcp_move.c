@@ -42,8 +42,11 @@ int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *ou
 {
 	struct tcp_conn *c = tcp_of(t, s);
 
+	memset(out, 0, sizeof(*out));
 	if (!c)
 		return -ENOTCONN;
+	out->local = c->n.local;
+	out->remote = c->n.remote;
 	switch (c->state) {
 	case TCP_S_SYN_SENT:
 	case TCP_S_SYN_RECV:
@@ -54,9 +57,6 @@ int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *ou
 	default:
 		break;
 	}
-	memset(out, 0, sizeof(*out));
-	out->local = c->n.local;
-	out->remote = c->n.remote;
 	out->closed = c->flags & TCP_F_CLOSED;
 	out->wscale = c->flags & TCP_F_WSCALE;
 	out->sack = c->flags & TCP_F_SACK;

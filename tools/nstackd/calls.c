@@ -154,7 +154,7 @@ static int call_tcp_info(struct shm_session *s, struct att_answer *a)
 	return err;
 }
 
-static int session_call(struct peer *p, const struct att_call *c, struct att_answer *a)
+static int session_call(struct peer *p, const struct att_call *c, int fd, struct att_answer *a)
 {
 	struct shm_session *s = c->session < peers_config.sessions ?
 		shm_session_get(worker.region, p->part * peers_config.sessions + c->session) : NULL;
@@ -178,6 +178,8 @@ static int session_call(struct peer *p, const struct att_call *c, struct att_ans
 		return call_getopt(c, s, a);
 	case ATT_TCP_INFO:
 		return call_tcp_info(s, a);
+	case ATT_TO_KERNEL:
+		return peer_to_kernel(s, p, fd);
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -211,6 +213,6 @@ int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answe
 	case ATT_PIN:
 		return port_pin(p, c, fd);
 	default:
-		return quiet(c, session_call(p, c, a));
+		return quiet(c, session_call(p, c, fd, a));
 	}
 }

@@ -34,6 +34,11 @@ static uint64_t netns_of(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) ? 0 : cookie;
 }
 
+bool peer_netns_has(const struct peer *p, int fd)
+{
+	return netns_of(fd) == netns_of(p->sock);
+}
+
 /* Is fd a socket of that protocol in our network namespace, bound to local? */
 static bool proven(const struct peer *p, int fd, uint8_t proto, const struct nst_addr *local)
 {
@@ -43,7 +48,7 @@ static bool proven(const struct peer *p, int fd, uint8_t proto, const struct nst
 	int got = 0;
 
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &got, &n) || got != proto ||
-	    netns_of(fd) != netns_of(p->sock) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
+	    !peer_netns_has(p, fd) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
 	    nst_addr_from_sockaddr(&is, (struct sockaddr *)&ss, len))
 		return false;
 	return is.port && is.port == local->port && (nst_addr_is_any(&is) || nst_addr_same_ip(&is, local));

@@ -5,6 +5,7 @@
  *   calls.c  what programs ask for           claims.c  local ports of programs
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *   observe.c  what the nstack tool asks
+ *   to_kernel.c  sockets that go on in the kernel
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -123,11 +124,18 @@ int peer_hello(struct peer *p, const struct att_call *c, struct att_answer *a, i
 /* One call of an attached program; fd: what came with the message, or -1. */
 int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
 
+/* --- to_kernel.c ------------------------------------------------------------------------------- */
+
+/* ATT_TO_KERNEL of a session; fd: the shadow, or -1. */
+int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd);
+
 /* --- claims.c ---------------------------------------------------------------------------------- */
 
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
 int port_pin(struct peer *p, const struct att_call *c, int fd);
 int port_release(struct peer *p, const struct att_call *c);
+/* Is that socket in our network namespace? */
+bool peer_netns_has(const struct peer *p, int fd);
 /* May a session of p use that local address? */
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local);
 void ports_drop(struct peer *p);
