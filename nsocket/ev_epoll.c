@@ -337,9 +337,16 @@ static bool kernel_due(struct ev_set *s)
 	return true;
 }
 
+/* Whether the kernel has to be asked. */
+enum ask {
+	ASK,          /* nobody knows */
+	ASK_IF_LIST,  /* with an empty list the caller sleeps next, on the set's descriptor, too */
+	ASK_NOT,      /* it has slept, and there was nothing */
+};
+
 /* One look at both sides: the kernel first, whose events of our members' other halves bring along
  * what the stack has for them. If it left no room for the list, it gets half of it next time. */
-static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max)
+static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int max, enum ask how)
 {
 	int n = 0, kernel = 0, room;
 	bool ask;
@@ -349,7 +356,7 @@ static int set_collect(struct ev_set *s, int epfd, struct epoll_event *evs, int 
 		ev_kernel_resync(s, epfd);
 	s->round++;
 	ev_ready_rewatch(s, epfd);
-	ask = kernel_side(s);
+	ask = kernel_side(s) && how != ASK_NOT && (how == ASK || !ev_ready_empty(s));
 	if (ask && kernel_due(s)) {
 		room = s->crowded ? max / 2 : max;
 		kernel = ev_kernel_collect(s, epfd, evs, room);
@@ -390,11 +397,21 @@ static unsigned set_kfds(struct ev_set *s, int epfd, struct pollfd kfds[2], uint
 	return nk;
 }
 
+#define NOT_ASKED ((short)-1) /* of a pollfd's revents: the sleep was over before it was looked at */
+
+/* After a sleep: does the kernel have something? A forked set is not always slept on. */
+static enum ask sleep_told(const struct ev_set *s, const struct pollfd *kfds, unsigned nk)
+{
+	return !s->forked && nk == 1 && kfds[0].revents == 0 ? ASK_NOT : ASK;
+}
+
 static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max,
 		    const struct timespec *timeout, uint64_t deadline, const sigset_t *mask)
 {
-	struct pollfd kfds[2];
+	enum ask ask = ev_timeout_zero(timeout) || s->forked ? ASK : ASK_IF_LIST;
+	struct pollfd kfds[2] = { { .fd = -1 } };
 	uint64_t until;
+	unsigned nk;
 	int n, r = 1;
 
 	worker_call_begin();
@@ -402,7 +419,7 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 	worker_drive();
 	for (;;) {
 		n = ev_wild(evs) ? set_collect_wild(s, epfd, evs, max) :
-				   set_collect(s, epfd, evs, max);
+				   set_collect(s, epfd, evs, max, ask);
 		if (n == -EBADF) /* closed while we wait: what the user stack has still counts */
 			n = 0;
 		if (n || r <= 0)
@@ -412,7 +429,10 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 		if (!deadline)
 			deadline = ev_deadline(timeout);
 		until = deadline;
-		r = ev_set_sleep(s, kfds, set_kfds(s, epfd, kfds, &until), until, mask);
+		nk = set_kfds(s, epfd, kfds, &until);
+		kfds[0].revents = NOT_ASKED;
+		r = ev_set_sleep(s, kfds, nk, until, mask);
+		ask = sleep_told(s, kfds, nk);
 		if (r == 1 && s->forked && kfds[0].fd == epfd && kfds[0].revents)
 			s->mute_until = worker_now() + MUTE_NS;
 		if (r == 0 && until < deadline)

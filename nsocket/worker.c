@@ -331,8 +331,11 @@ void worker_unlock(void)
 	do {
 		cmds_run();
 		if (worker.st) {
-			if (!burst_goes_on())
+			if (!burst_goes_on()) {
 				worker.ops->flush(worker.st);
+				if (worker.flushed)
+					worker.flushed();
+			}
 			deadline_update();
 		}
 		unlock();
@@ -805,6 +808,7 @@ void worker_after_fork_child(void)
 	worker.nfds = 0;
 	worker.arm = NULL;
 	worker.disarm = NULL;
+	worker.flushed = NULL;
 	worker.nports = 0;
 	worker.nhelper_fds = 0;
 	worker.retry_at = 0;

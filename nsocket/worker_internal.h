@@ -65,6 +65,8 @@ struct worker {
 	 * thread, without the lock, but never in two at once. NULL: nothing to do. */
 	bool (*arm)(void);
 	void (*disarm)(void);
+	/* After the stack's flush(), under the lock: whom its events woke is told now. NULL: nothing to do. */
+	void (*flushed)(void);
 	uint32_t nfds;
 	uint64_t spin_ns;
 	uint64_t started_ns;

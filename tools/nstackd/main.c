@@ -224,6 +224,7 @@ static int engine(void)
 	peers_config.max_ports = rc.sessions;
 	worker.arm = peers_arm;
 	worker.disarm = peers_disarm;
+	worker.flushed = peers_ring;
 	/* release: pairs worker.run */
 	__atomic_store_n(&worker.state, WORKER_RUNNING, __ATOMIC_RELEASE);
 	return 0;
@@ -308,7 +309,7 @@ static bool serve(void)
 			end = signals_read();
 		else if (what == &on_ctl)
 			ask = true;
-		else if (what != &on_service)
+		else if (what && what != &on_service)
 			peer_run(what);
 	}
 	engine_service_locked(); /* also for what comes by the stack's own descriptor: addresses, routes */

@@ -32,6 +32,7 @@ static struct peer *peers;   /* living and ended */
 static uint32_t npeers;
 static uint64_t serial; /* of the last one */
 static struct peer **by_part;
+static bool rings;           /* some peer's ring is set */
 
 struct peer *peers_first(void)
 {
@@ -59,7 +60,19 @@ void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events)
 	struct peer *p = by_part[shm_session_part(worker.region, s)];
 
 	if (p && !p->ended && notify_put(&p->out, shm_session_id(worker.region, s), events))
-		bell(p->bell_out);
+		p->ring = rings = true;
+}
+
+void peers_ring(void)
+{
+	if (!rings)
+		return;
+	rings = false;
+	for (struct peer *p = peers; p; p = p->next) {
+		if (p->ring && !p->ended)
+			bell(p->bell_out);
+		p->ring = false;
+	}
 }
 
 /* --- notifications ----------------------------------------------------------------------------- */
@@ -329,9 +342,10 @@ static int attach(struct peer *p, const struct att_call *c)
 	bool ok;
 
 	a.result = peer_hello(p, c, &a, fds);
-	/* edges: it need not be read, and a program that rings without end is heard once a round */
+	/* edges: it need not be read, and a program that rings without end is heard once a round; what it
+	 * rings for is in the notifications */
 	if (!a.result)
-		a.result = watch(p, p->bell_in, EPOLLIN | EPOLLET);
+		a.result = watch(NULL, p->bell_in, EPOLLIN | EPOLLET);
 	ok = a.result == 0;
 	if (ok)
 		by_part[p->part] = p;

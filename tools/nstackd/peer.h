@@ -42,6 +42,7 @@ struct peer_stats {
 struct peer {
 	struct peer *next;
 	int sock, bell_in, bell_out; /* ours, the program's; -1 when it has ended */
+	bool ring;          /* it sleeps and has events: its bell rings at peers_ring() */
 	pid_t pid;
 	uid_t uid;
 	bool attached;      /* HELLO is done: the rest is valid */
@@ -62,7 +63,7 @@ struct peer {
 };
 
 struct peers_config {
-	int epfd;           /* for programs' descriptors, with data.ptr the peer */
+	int epfd;           /* for programs' descriptors: with data.ptr the peer, NULL for a bell */
 	uint32_t max;       /* programs at once; parts of the region */
 	uint32_t sessions;  /* of one program */
 	uint32_t rx_size, tx_size;
@@ -89,6 +90,9 @@ bool peers_any(void);
 /* Before the daemon sleeps (false: there is work, don't), and after. */
 bool peers_arm(void);
 void peers_disarm(void);
+/* Programs that sleep and have events since the last time are woken: once for all that a round brought,
+ * which matters most where they share the daemon's core. */
+void peers_ring(void);
 /* Go on with what programs had that are gone. True: something is left to wait for. */
 bool peers_reap(void);
 /* Every program is cut off. */
