@@ -10,6 +10,7 @@
 #   make uninstall  removes what install put there
 #   make lint       static checks (cppcheck)
 #
+# HAL_DPDK=0 builds without DPDK; so does a machine that has no libdpdk.
 # O=folder puts the build elsewhere; SAN=address,undefined gets a folder of its own; V=1 shows
 # the commands; WERROR=1 makes warnings errors (CI does).
 
@@ -47,12 +48,14 @@ all:
 #   LIB_SRCS    what libnsocket.so and the tool share (shm, rd, bpf/steer_ctl, hal_*, stacks)
 #   NSOCKET_SRCS  only in libnsocket.so
 #   TOOL_SRCS   only in the tool `nstack`
+#   PLUGINS     libraries that are loaded by name when the configuration asks for them
 #   UNIT_TESTS  tests/unit/X.c -> $(O)/tests/unit/X, run by `make check`; LINK_X lists extra objects
 LIB_SRCS :=
 NSOCKET_SRCS :=
 TOOL_SRCS :=
 UNIT_TESTS :=
 PROGRAMS :=
+PLUGINS :=
 include $(sort $(wildcard */module.mk stacks/*/module.mk tests/*/module.mk))
 
 objs = $(patsubst %.c,$(O)/%.o,$(1))
@@ -60,7 +63,7 @@ LIB_OBJS := $(call objs,$(LIB_SRCS))
 NSOCKET_OBJS := $(call objs,$(NSOCKET_SRCS))
 TOOL_OBJS := $(call objs,$(TOOL_SRCS))
 
-all: $(O)/libnsocket.so $(O)/nstack $(PROGRAMS) $(UNIT_TESTS:%=$(O)/%)
+all: $(O)/libnsocket.so $(O)/nstack $(PROGRAMS) $(PLUGINS) $(UNIT_TESTS:%=$(O)/%)
 
 $(O)/libnstack.a: $(LIB_OBJS)
 	@echo "  AR      $@"
@@ -140,10 +143,11 @@ $(LIB_LINKS:%=$(O)/%): $(O)/libnsocket.so
 	$(Q)ln -sf libnsocket.so $@
 all: $(LIB_LINKS:%=$(O)/%)
 
-install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc)
+install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc) $(PLUGINS)
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstackd $(DESTDIR)$(sbindir)/nstackd
 	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
+	$(Q)$(foreach p,$(PLUGINS),$(INSTALL) -D -m 644 $(p) $(DESTDIR)$(libdir)/$(notdir $(p)) &&) true
 	$(Q)$(foreach l,$(LIB_LINKS),ln -sf libnsocket.so $(DESTDIR)$(libdir)/$(l) &&) true
 	$(Q)$(INSTALL) -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/nstack/dmm
 	$(Q)$(INSTALL) -m 644 $(PCS:%=$(O)/%.pc) $(DESTDIR)$(libdir)/pkgconfig
@@ -154,6 +158,7 @@ install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc)
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(libdir)/libnsocket.so \
 		$(LIB_LINKS:%=$(DESTDIR)$(libdir)/%) $(PCS:%=$(DESTDIR)$(libdir)/pkgconfig/%.pc) \
+		$(addprefix $(DESTDIR)$(libdir)/,$(notdir $(PLUGINS))) \
 		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m))))
 	rm -rf $(DESTDIR)$(includedir)/nstack
 

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hal_dpdk/dpdk_port.c - opening and closing a device, and what it tells about itself
+ *
+ * What a device can do is asked, not assumed: offloads that it lacks are not announced, and the stack
+ * does without. Set-up only; the packet path is dpdk_queue.c. There is one destructor, which takes a
+ * half-built port.
+ */
+#define _GNU_SOURCE
+#include <hal_dpdk/dpdk_internal.h>
+#include <hal_dpdk/dpdk_plugin.h>
+
+#include <errno.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define FRAME_ROOM 2048u /* of a packet, when the MTU asks for no more */
+#define LINK_EXTRA 26u   /* Ethernet header, two tags, FCS */
+
+static const uint64_t rx_wanted = RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
+				  RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t csum_both = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+
+/* --- closing ------------------------------------------------------------------------------- */
+
+static void queue_close(struct dpdk_port *p, struct dpdk_queue *q)
+{
+	while (q->npending)
+		rte_pktmbuf_free(q->pending[--q->npending]);
+	if (q->epfd < 0)
+		return;
+	if (p->cfg.disown_fd)
+		p->cfg.disown_fd(p->cfg.arg, q->epfd);
+	close(q->epfd);
+}
+
+static void port_close(struct hal_port *hp)
+{
+	struct dpdk_port *p = dpdk_port_of(hp);
+	struct rte_eth_dev_info info;
+
+	if (p->started)
+		rte_eth_dev_stop(p->id);
+	for (uint32_t i = 0; p->queue && i < p->hal.nqueues; i++)
+		queue_close(p, &p->queue[i]);
+	if (p->id != RTE_MAX_ETHPORTS && !rte_eth_dev_info_get(p->id, &info)) {
+		rte_eth_dev_close(p->id);
+		rte_dev_remove(info.device);
+	}
+	rte_mempool_free(p->pool);
+	free(p->queue);
+	free(p);
+}
+
+/* --- statistics, link ---------------------------------------------------------------------- */
+
+static int port_stats(struct hal_port *hp, uint32_t qi, struct hal_queue_stats *out)
+{
+	struct dpdk_port *p = dpdk_port_of(hp);
+	struct rte_eth_stats st;
+
+	*out = p->queue[qi].st;
+	/* the device's losses are counted for all queues together: shown with the first */
+	if (qi || rte_eth_stats_get(p->id, &st))
+		return 0;
+	out->rx_dropped += st.ierrors;
+	out->rx_ring_full = st.imissed;
+	out->rx_fill_empty = st.rx_nombuf;
+	out->tx_errors += st.oerrors;
+	return 0;
+}
+
+static bool port_link(struct hal_port *hp)
+{
+	struct rte_eth_link link;
+
+	return !rte_eth_link_get_nowait(dpdk_port_of(hp)->id, &link) && link.link_status == RTE_ETH_LINK_UP;
+}
+
+static const struct hal_ops ops = {
+	.name = "dpdk",
+	.close = port_close,
+	.rx_burst = dpdk_rx_burst,
+	.rx_release = dpdk_rx_release,
+	.tx_alloc = dpdk_tx_alloc,
+	.tx_free = dpdk_tx_free,
+	.tx_burst = dpdk_tx_burst,
+	.tx_flush = dpdk_tx_flush,
+	.tx_super = dpdk_tx_super,
+	.arm = dpdk_arm,
+	.stats = port_stats,
+	.next_due = dpdk_next_due,
+};
+
+/* --- a port that the process no longer has (after fork) ------------------------------------- */
+
+static void dead_close(struct hal_port *hp)
+{
+	free(dpdk_port_of(hp)->queue);
+	free(hp);
+}
+static uint32_t dead_burst(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
+{
+	return 0;
+}
+static void dead_release(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
+{
+}
+static void dead_flush(struct hal_port *hp, uint32_t q)
+{
+}
+static int dead_super(struct hal_port *hp, uint32_t q, const struct hal_super *s)
+{
+	return -EOPNOTSUPP;
+}
+static int dead_arm(struct hal_port *hp, uint32_t q)
+{
+	return -1;
+}
+static int dead_stats(struct hal_port *hp, uint32_t q, struct hal_queue_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	return -EBADF;
+}
+
+static const struct hal_ops dead_ops = {
+	.name = "dpdk (the parent's)",
+	.close = dead_close,
+	.rx_burst = dead_burst,
+	.rx_release = dead_release,
+	.tx_alloc = dead_burst,
+	.tx_free = dead_release,
+	.tx_burst = dead_burst,
+	.tx_flush = dead_flush,
+	.tx_super = dead_super,
+	.arm = dead_arm,
+	.stats = dead_stats,
+};
+
+/* DPDK's descriptors and shared memory stay open in the child: who closed them there would close what
+ * the driver finds by number in the parent's memory. */
+static void port_forget(struct hal_port *hp)
+{
+	hp->ops = &dead_ops;
+	dpdk_eal_forget();
+}
+
+/* --- opening ------------------------------------------------------------------------------- */
+
+static int device_probe(struct dpdk_port *p, const char *device, char *why)
+{
+	struct rte_dev_iterator it;
+	uint16_t id;
+	int r;
+
+	dpdk_eal_words();
+	r = rte_dev_probe(device);
+
+	/* a PCI device may be there already: DPDK was allowed to have it when it started */
+	if (r && r != -EEXIST) {
+		const char *words = dpdk_eal_words();
+
+		return dpdk_why(why, r, "DPDK has no device \"%.80s\": %.120s", device,
+				words[0] ? words : strerror(-r));
+	}
+	RTE_ETH_FOREACH_MATCHING_DEV(id, device, &it) {
+		p->id = id;
+		rte_eth_iterator_cleanup(&it);
+		return 0;
+	}
+	return dpdk_why(why, -ENODEV, "device \"%s\" has no Ethernet port", device);
+}
+
+static uint32_t ring_size(uint32_t want, const struct rte_eth_desc_lim *lim)
+{
+	uint32_t n = want ? want : 1024;
+
+	if (lim->nb_max && n > lim->nb_max)
+		n = lim->nb_max;
+	if (n < lim->nb_min)
+		n = lim->nb_min;
+	return lim->nb_align ? n / lim->nb_align * lim->nb_align : n;
+}
+
+static int configure(struct dpdk_port *p, const struct rte_eth_dev_info *info, bool interrupts)
+{
+	struct rte_eth_conf conf = { .intr_conf.rxq = interrupts };
+
+	if (p->cfg.mtu)
+		conf.rxmode.mtu = p->cfg.mtu;
+	p->rx_offloads = conf.rxmode.offloads = info->rx_offload_capa & rx_wanted;
+	p->tx_offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	if ((info->tx_offload_capa & csum_both) == csum_both)
+		p->tx_offloads |= csum_both;
+	conf.txmode.offloads = p->tx_offloads;
+	if (p->hal.nqueues > 1 && info->flow_type_rss_offloads) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads &
+			(RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+	}
+	return rte_eth_dev_configure(p->id, (uint16_t)p->hal.nqueues, (uint16_t)p->hal.nqueues, &conf);
+}
+
+/* Buffers for both directions: what the rings hold, what waits to be sent, what the stack has in hand. */
+static int pool_make(struct dpdk_port *p, uint32_t rx_ring, uint32_t tx_ring, uint16_t mtu, char *why)
+{
+	uint32_t room = mtu + LINK_EXTRA > FRAME_ROOM ? mtu + LINK_EXTRA : FRAME_ROOM;
+	uint32_t frames = p->cfg.frames ? p->cfg.frames : 4096;
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	if (frames < rx_ring)
+		frames = rx_ring;
+	snprintf(name, sizeof(name), "nstack%u", p->id);
+	p->pool = rte_pktmbuf_pool_create(name, p->hal.nqueues * (frames + tx_ring + DPDK_TX_PENDING), 0, 0,
+					  (uint16_t)(RTE_PKTMBUF_HEADROOM + room), SOCKET_ID_ANY);
+	if (!p->pool)
+		return dpdk_why(why, -rte_errno, "no memory for %u packet buffers of %u bytes: %s",
+				p->hal.nqueues * frames, room, rte_strerror(rte_errno));
+	p->hal.max_frame = (uint16_t)room;
+	return 0;
+}
+
+static int queues_setup(struct dpdk_port *p, const struct rte_eth_dev_info *info, char *why)
+{
+	uint32_t rx = ring_size(p->cfg.rx_ring, &info->rx_desc_lim);
+	uint32_t tx = ring_size(p->cfg.tx_ring, &info->tx_desc_lim);
+	uint16_t mtu = RTE_ETHER_MTU;
+	int r;
+
+	rte_eth_dev_get_mtu(p->id, &mtu);
+	r = pool_make(p, rx, tx, mtu, why);
+	for (uint16_t q = 0; !r && q < p->hal.nqueues; q++) {
+		r = rte_eth_rx_queue_setup(p->id, q, (uint16_t)rx, SOCKET_ID_ANY, NULL, p->pool);
+		if (!r)
+			r = rte_eth_tx_queue_setup(p->id, q, (uint16_t)tx, SOCKET_ID_ANY, NULL);
+		if (r)
+			dpdk_why(why, r, "queue %u: %s %s", q, strerror(-r), dpdk_eal_words());
+	}
+	return r;
+}
+
+static int start(struct dpdk_port *p, char *why)
+{
+	int r = rte_eth_dev_start(p->id);
+
+	if (r)
+		return dpdk_why(why, r, "the device does not start: %s %s", strerror(-r), dpdk_eal_words());
+	p->started = true;
+	rte_eth_promiscuous_disable(p->id);
+	rte_eth_allmulticast_enable(p->id); /* the kernel's side joins groups; it gets them all */
+	return 0;
+}
+
+static int setup(struct dpdk_port *p, bool interrupts, char *why)
+{
+	struct rte_eth_dev_info info;
+	struct rte_ether_addr mac;
+	int r = rte_eth_dev_info_get(p->id, &info);
+
+	if (r)
+		return dpdk_why(why, r, "the device says nothing of itself: %s", strerror(-r));
+	r = configure(p, &info, interrupts);
+	if (r)
+		return dpdk_why(why, r, "the device refuses its configuration: %s %s", strerror(-r),
+				dpdk_eal_words());
+	r = queues_setup(p, &info, why);
+	if (!r)
+		r = start(p, why);
+	if (!r && rte_eth_macaddr_get(p->id, &mac))
+		r = dpdk_why(why, -EIO, "the device has no MAC address");
+	if (!r)
+		memcpy(p->hal.mac, mac.addr_bytes, 6);
+	return r;
+}
+
+/* --- waking -------------------------------------------------------------------------------- */
+
+static bool epoll_add(int epfd, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	return !epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void queue_wake(struct dpdk_port *p, uint32_t qi)
+{
+	struct dpdk_queue *q = &p->queue[qi];
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	q->epfd = fd >= 0 && p->cfg.own_fd ? p->cfg.own_fd(p->cfg.arg, fd) : fd;
+	fd = rte_eth_dev_rx_intr_ctl_q_get_fd(p->id, (uint16_t)qi);
+	if (fd >= 0 && epoll_add(q->epfd, fd)) {
+		q->wake = DPDK_WAKE_INTR;
+		return;
+	}
+	for (uint32_t i = 0; i < p->nwake; i++)
+		if (epoll_add(q->epfd, p->wake_fd[i]))
+			q->wake = DPDK_WAKE_FD;
+}
+
+static void describe(struct dpdk_port *p, const char *device)
+{
+	static const char *const waking[] = {
+		[DPDK_WAKE_TIMER] = "the driver tells nobody of packets: looked for every millisecond when idle",
+		[DPDK_WAKE_FD] = "woken by the driver's socket",
+		[DPDK_WAKE_INTR] = "woken by interrupts",
+	};
+	bool af_packet = !strncmp(device, "net_af_packet", 13) || !strncmp(device, "net_af_xdp", 10) ||
+			 !strncmp(device, "net_virtio", 10);
+
+	p->hal.ops = &ops;
+	/* such sockets get what a sender on this machine left to do */
+	p->hal.caps = (p->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS ? HAL_CAP_MULTIBUF : 0) |
+		      ((p->tx_offloads & csum_both) == csum_both ? HAL_CAP_TX_CSUM : 0) |
+		      (af_packet ? HAL_CAP_RX_CSUM_PARTIAL : 0);
+	snprintf(p->hal.ifname, sizeof(p->hal.ifname), "dpdk%u", p->id);
+	snprintf(p->hal.mode, sizeof(p->hal.mode), "dpdk, %.*s", (int)strcspn(device, ","), device);
+	snprintf(p->hal.mode_why, sizeof(p->hal.mode_why), "%s; DPDK device %.60s", waking[p->queue[0].wake], device);
+}
+
+static uint32_t queues_wanted(struct dpdk_port *p)
+{
+	struct rte_eth_dev_info info;
+	uint32_t n = p->cfg.queues ? p->cfg.queues : 1;
+
+	if (rte_eth_dev_info_get(p->id, &info))
+		return 1;
+	if (n > info.max_rx_queues)
+		n = info.max_rx_queues;
+	return n > info.max_tx_queues ? info.max_tx_queues : n;
+}
+
+static int build(struct dpdk_port *p, const char *device, char *why)
+{
+	int r = dpdk_eal_start(&p->cfg, why);
+
+	if (!r)
+		r = device_probe(p, device, why);
+	if (r)
+		return r;
+	p->hal.nqueues = queues_wanted(p);
+	p->queue = calloc(p->hal.nqueues, sizeof(*p->queue));
+	if (!p->queue)
+		return dpdk_why(why, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < p->hal.nqueues; i++)
+		p->queue[i].epfd = -1;
+	r = setup(p, true, why);
+	if (r && !p->started) { /* some drivers refuse to have interrupts, others ignore the wish */
+		rte_mempool_free(p->pool);
+		p->pool = NULL;
+		r = setup(p, false, why);
+	}
+	return r;
+}
+
+static int port_open(struct hal_port **out, const struct hal_dpdk_config *cfg, char *why)
+{
+	struct dpdk_port *p = calloc(1, sizeof(*p));
+	const char *device = cfg->devices[cfg->device];
+	struct dpdk_fds fds;
+	int r;
+
+	if (!p)
+		return dpdk_why(why, -ENOMEM, "out of memory");
+	p->id = RTE_MAX_ETHPORTS;
+	p->cfg = *cfg;
+	dpdk_fds_begin(&fds, cfg);
+	r = build(p, device, why);
+	p->nwake = dpdk_fds_end(&fds, cfg, p->wake_fd);
+	if (r) {
+		port_close(&p->hal);
+		return r;
+	}
+	for (uint32_t i = 0; i < p->hal.nqueues; i++)
+		queue_wake(p, i);
+	describe(p, device);
+	*out = &p->hal;
+	return 0;
+}
+
+__attribute__((visibility("default"))) extern const struct dpdk_plugin nstack_dpdk_plugin;
+const struct dpdk_plugin nstack_dpdk_plugin = {
+	.version = DPDK_PLUGIN_VERSION,
+	.config_size = sizeof(struct hal_dpdk_config),
+	.open = port_open,
+	.forget = port_forget,
+	.link = port_link,
+};
