@@ -79,7 +79,7 @@ $(O)/libnsocket.so: $(NSOCKET_OBJS) $(O)/libnstack.a nsocket/libnsocket.map
 
 $(O)/nstack: $(TOOL_OBJS) $(O)/libnstack.a
 	@echo "  LINK    $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(TOOL_OBJS) $(O)/libnstack.a $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(TOOL_OBJS) $(O)/libnstack.a $(PKG_LIBS) $(TOOL_LIBS)
 
 $(O)/%.o: %.c | $(DECLARE_SYSCALLS)
 	@mkdir -p $(@D)

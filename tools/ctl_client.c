@@ -18,8 +18,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CTL_TIMEOUT_S 3
+static unsigned patience_ms = 3000; /* for an answer; the tool's, as it is one thread */
+
 #define PARTS_MAX (1u << 16) /* of a list; what does not end by then never does */
+
+void ctl_patience(unsigned ms)
+{
+	patience_ms = ms;
+}
 
 static int pid_cmp(const void *a, const void *b)
 {
@@ -69,7 +75,7 @@ int ctl_list(pid_t **out)
 int ctl_connect(pid_t pid)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct timeval t = { .tv_sec = CTL_TIMEOUT_S };
+	struct timeval t = { .tv_sec = patience_ms / 1000, .tv_usec = patience_ms % 1000 * 1000 };
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), n;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -224,6 +230,34 @@ cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, c
 	return NULL;
 }
 
+/* Whose it is: the daemon names the program, others speak for themselves. */
+static void name_owner(cJSON *s, pid_t pid, bool speaks)
+{
+	char program[32];
+
+	if (speaks && num(s, "pid") > 0) {
+		put_u64(s, "served_by", (uint64_t)pid);
+		return;
+	}
+	cJSON_DeleteItemFromObject(s, "pid");
+	cJSON_DeleteItemFromObject(s, "uid");
+	cJSON_DeleteItemFromObject(s, "program");
+	put_u64(s, "pid", (uint64_t)pid);
+	cJSON_AddStringToObject(s, "program", program_of(pid, program));
+}
+
+cJSON *ctl_sockets(pid_t pid, char why[256])
+{
+	bool speaks;
+	cJSON *list = ctl_ask_parts(pid, "sockets", "sockets", &speaks, why), *s;
+
+	cJSON_ArrayForEach(s, list) {
+		if (cJSON_IsObject(s))
+			name_owner(s, pid, speaks);
+	}
+	return list;
+}
+
 cJSON *ctl_ask_or_error(pid_t pid, const char *op)
 {
 	char why[256] = "", program[32];
@@ -237,6 +271,26 @@ cJSON *ctl_ask_or_error(pid_t pid, const char *op)
 	}
 	cJSON_DeleteItemFromObject(o, "ok");
 	return o;
+}
+
+cJSON *ctl_processes(void)
+{
+	cJSON *all = cJSON_CreateArray();
+	char why[256];
+	pid_t *pids;
+	int n = ctl_list(&pids);
+
+	for (int i = 0; i < n; i++) {
+		cJSON *o = ctl_ask_or_error(pids[i], "status"), *list = NULL;
+
+		if (num(o, "programs_max") > 0)
+			list = ctl_ask_parts(pids[i], "programs", "programs", NULL, why);
+		if (list)
+			cJSON_AddItemToObject(o, "attached", list);
+		cJSON_AddItemToArray(all, o);
+	}
+	free(pids);
+	return all;
 }
 
 int ctl_pick(const char *arg, pid_t *pid)

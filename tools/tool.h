@@ -117,6 +117,12 @@ cJSON *ctl_ask_or_error(pid_t pid, const char *op);
 /* The lists called key of all parts of an answer, in one; NULL: why says it. *speaks: may it speak of
  * other processes? Only root's may, and the asking user's. May be NULL. */
 cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, char why[256]);
+/* Its sockets, each with the pid and program that has it, and with served_by where that is another process. */
+cJSON *ctl_sockets(pid_t pid, char why[256]);
+/* Every process's status, or its "error"; a daemon's with the programs in "attached". */
+cJSON *ctl_processes(void);
+/* How long answers are waited for from now on; 3 s at first. */
+void ctl_patience(unsigned ms);
 /* A pid argument, or the only process there is. 0 and *pid, or EXIT_FAILED (said). */
 int ctl_pick(const char *arg, pid_t *pid);
 

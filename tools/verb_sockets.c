@@ -36,32 +36,13 @@ static bool wanted(const struct filter *f, const cJSON *s)
 	return f->port < 0 || port_is(str(s, "local"), f->port) || port_is(str(s, "remote"), f->port);
 }
 
-/* Whose it is: the daemon names the program, others speak for themselves. */
-static void name_owner(cJSON *s, pid_t pid, bool speaks)
-{
-	char program[32];
-
-	if (speaks && num(s, "pid") > 0) {
-		put_u64(s, "served_by", (uint64_t)pid);
-		return;
-	}
-	cJSON_DeleteItemFromObject(s, "pid");
-	cJSON_DeleteItemFromObject(s, "uid");
-	cJSON_DeleteItemFromObject(s, "program");
-	put_u64(s, "pid", (uint64_t)pid);
-	cJSON_AddStringToObject(s, "program", program_of(pid, program));
-}
-
 /* 0, or 1 and a message when the process does not answer. */
 static int add_process(cJSON *list, pid_t pid, const struct filter *f)
 {
 	char why[256] = "";
-	bool speaks;
-	cJSON *all = ctl_ask_parts(pid, "sockets", "sockets", &speaks, why), *s;
+	cJSON *all = ctl_sockets(pid, why), *s;
 
 	while ((s = cJSON_DetachItemFromArray(all, 0))) {
-		if (cJSON_IsObject(s))
-			name_owner(s, pid, speaks);
 		if (wanted(f, s))
 			cJSON_AddItemToArray(list, s);
 		else

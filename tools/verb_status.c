@@ -109,19 +109,6 @@ static cJSON *interface_json(const struct iface *i)
 
 /* --- a daemon's programs ------------------------------------------------------------------------ */
 
-/* Into its status: who is attached. */
-static void put_programs(cJSON *process)
-{
-	char why[256];
-	cJSON *list;
-
-	if (num(process, "programs_max") == 0)
-		return;
-	list = ctl_ask_parts((pid_t)num(process, "pid"), "programs", "programs", NULL, why);
-	if (list)
-		cJSON_AddItemToObject(process, "attached", list);
-}
-
 static bool listens(const cJSON *program, const cJSON *claim)
 {
 	const cJSON *l;
@@ -156,7 +143,6 @@ static cJSON *status_json(void)
 	cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "interfaces");
 	cJSON *steered, *c, *processes;
 	struct iface *ifs;
-	pid_t *pids;
 	int n = iface_list(&ifs);
 
 	for (int i = 0; i < n; i++) {
@@ -166,15 +152,8 @@ static cJSON *status_json(void)
 			cJSON_AddItemToArray(list, o);
 	}
 	free(ifs);
-	processes = cJSON_AddArrayToObject(root, "processes");
-	n = ctl_list(&pids);
-	for (int k = 0; k < n; k++) {
-		cJSON *o = ctl_ask_or_error(pids[k], "status");
-
-		put_programs(o);
-		cJSON_AddItemToArray(processes, o);
-	}
-	free(pids);
+	processes = ctl_processes();
+	cJSON_AddItemToObject(root, "processes", processes);
 	cJSON_ArrayForEach(steered, list)
 		cJSON_ArrayForEach(c, cJSON_GetObjectItem(steered, "claims"))
 			put_claimants(c, processes);
