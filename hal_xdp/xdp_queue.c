@@ -14,6 +14,7 @@
 #include <hal_xdp/xdp_internal.h>
 
 #include <errno.h>
+#include <nstack/fault_point.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -136,6 +137,7 @@ uint32_t xdp_rx_burst(struct hal_port *hp, uint32_t qi, struct hal_frame *f, uin
 		out++;
 	}
 	xdp_ring_taken(&q->rx, n);
+	NST_FAULT_POINT("xdp.rx.taken");
 	q->held += out;
 	q->st.rx_packets += packets;
 	q->st.rx_bytes += bytes;
@@ -172,6 +174,7 @@ void xdp_rx_release(struct hal_port *hp, uint32_t qi, struct hal_frame *f, uint3
 		if (f[i].handle < max && q->npending < max)
 			q->pending[q->npending++] = f[i].handle;
 	q->held -= n < q->held ? n : q->held;
+	NST_FAULT_POINT("xdp.rx.released");
 	if (q->npending >= XDP_REFILL_BATCH)
 		xdp_queue_refill(q);
 }
@@ -323,7 +326,9 @@ uint32_t xdp_tx_burst(struct hal_port *hp, uint32_t qi, struct hal_frame *f, uin
 		done += k;
 		q->tx_dirty = true;
 	}
+	NST_FAULT_POINT("xdp.tx.written");
 	xdp_ring_submit(&q->tx);
+	NST_FAULT_POINT("xdp.tx.submitted");
 	return done;
 }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <nstack/barrier.h>
+#include <nstack/fault_point.h>
 #include <string.h>
 
 #define ALIGN_UP(x, a) (((x) + (a) - 1) & ~((uint64_t)(a) - 1))
@@ -118,8 +119,10 @@ uint32_t xdp_fill_push_locked(struct xdp_shared *s, uint32_t q, struct xdp_ring 
 		*xdp_ring_addr(fq, prod + i) = base + ((uint64_t)frame[i] << s->lay.frame_shift);
 		stamp[frame[i]] = epoch;
 	}
+	NST_FAULT_POINT("xdp.fill.written");
 	/* release: pairs with the kernel's acquire - entries are written before prod */
 	xdp_store_release(fq->prod, prod + n);
+	NST_FAULT_POINT("xdp.fill.pushed");
 	return n;
 }
 
@@ -144,9 +147,11 @@ void xdp_comp_drain_locked(struct xdp_shared *s, uint32_t q, struct xdp_ring *cq
 		xdp_shared_done(sq, l, slot)[bit / 64] |= 1ull << (bit & 63);
 		__atomic_store_n(&sq->corner[slot].done_hint, 1, __ATOMIC_RELAXED);
 	}
+	NST_FAULT_POINT("xdp.comp.read");
 	/* release: pairs with the kernel's acquire - entries are read before it reuses them; and
 	 * the bits are set before the entries are gone, for the case that we die in between */
 	xdp_store_release(cq->cons, cons);
+	NST_FAULT_POINT("xdp.comp.drained");
 }
 
 uint32_t xdp_done_harvest_locked(struct xdp_shared *s, uint32_t q, uint32_t slot, uint64_t *sent,
@@ -157,6 +162,7 @@ uint32_t xdp_done_harvest_locked(struct xdp_shared *s, uint32_t q, uint32_t slot
 	uint32_t w, n = 0;
 
 	__atomic_store_n(&sq->corner[slot].done_hint, 0, __ATOMIC_RELAXED);
+	NST_FAULT_POINT("xdp.comp.harvest");
 	for (w = 0; w < s->lay.tx_frames / 64; w++) {
 		/* A bit that we didn't send is a late completion of the slot's former owner. */
 		uint64_t bits = done[w] & sent[w];
@@ -200,6 +206,7 @@ void xdp_sweep_mark_locked(struct xdp_shared *s, uint32_t q, struct xdp_ring *fq
 	}
 	sq->mark_taken = xdp_shared_taken(s, q);
 	sq->mark_empty = empty;
+	NST_FAULT_POINT("xdp.sweep.marked");
 }
 
 uint32_t xdp_sweep_collect_locked(struct xdp_shared *s, uint32_t q, struct xdp_ring *fq)
@@ -212,5 +219,6 @@ uint32_t xdp_sweep_collect_locked(struct xdp_shared *s, uint32_t q, struct xdp_r
 		if (stamp[f] != s->epoch)
 			n += xdp_fill_push_locked(s, q, fq, &f, 1);
 	sq->rx_recovered += n;
+	NST_FAULT_POINT("xdp.sweep.collected");
 	return n;
 }

@@ -16,6 +16,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/seccomp.h>
+#include <nstack/fault_point.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <rd/sys.h>
@@ -619,6 +620,7 @@ static struct shm_session *accept_take(struct nsock *ns)
 	/* again under the lock: the port may have gone to another process meanwhile (yield.c) */
 	while (!s && nsock_session(ns) && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
 		s = shm_session_get(worker.region, id);
+	NST_FAULT_POINT("accept.taken");
 	lock_give(&ns->rx_lock);
 	return s;
 }

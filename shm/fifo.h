@@ -19,6 +19,7 @@
 #ifndef NSTACK_SHM_FIFO_H
 #define NSTACK_SHM_FIFO_H
 
+#include <nstack/fault_point.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -85,8 +86,10 @@ void fifo_store(const struct fifo *f, uint32_t offset, const void *src, uint32_t
 /* Publish n bytes stored at head. */
 static inline void fifo_publish(const struct fifo *f, uint32_t n)
 {
+	NST_FAULT_POINT("fifo.publish.before");
 	/* release: pairs fifo.publish - bytes and rebase are visible before head */
 	__atomic_store_n(&f->sh->head, fifo_head(f) + n, __ATOMIC_RELEASE);
+	NST_FAULT_POINT("fifo.publish.after");
 }
 
 /* Rewind, store, publish: up to len bytes, as many as there is space for. Returns the count. */
@@ -104,8 +107,10 @@ uint32_t fifo_peek(const struct fifo *f, uint32_t offset, void *dst, uint32_t le
 
 static inline void fifo_consume(const struct fifo *f, uint32_t n)
 {
+	NST_FAULT_POINT("fifo.consume.before");
 	/* release: pairs fifo.consume - our reads of the bytes are done before tail moves */
 	__atomic_store_n(&f->sh->tail, fifo_tail(f) + n, __ATOMIC_RELEASE);
+	NST_FAULT_POINT("fifo.consume.after");
 }
 
 /* peek at 0 and consume. */

@@ -18,6 +18,7 @@
 #define NSTACK_SHM_NOTIFY_H
 
 #include <nstack/barrier.h>
+#include <nstack/fault_point.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,10 +71,13 @@ static inline bool notify_put(struct notify *q, uint32_t id, uint32_t bits)
 {
 	/* release: pairs with the exchange in notify_take(), for an id that is queued already */
 	if (!__atomic_fetch_or(&q->bits[id], bits, __ATOMIC_ACQ_REL)) {
+		NST_FAULT_POINT("notify.put.bits");
 		__atomic_store_n(&q->queue[q->at & q->mask], id, __ATOMIC_RELAXED);
+		NST_FAULT_POINT("notify.put.slot");
 		/* release: pairs notify.put */
 		__atomic_store_n(&q->sh->head, ++q->at, __ATOMIC_RELEASE);
 	}
+	NST_FAULT_POINT("notify.put.head");
 	nst_full_barrier(); /* pairs notify.sleep */
 	return __atomic_load_n(&q->sh->sleeping, __ATOMIC_RELAXED) &&
 	       __atomic_exchange_n(&q->sh->sleeping, 0, __ATOMIC_SEQ_CST);
@@ -104,9 +108,11 @@ static inline bool notify_take(struct notify *q, uint32_t *id, uint32_t *bits)
 	if (head - q->at > q->mask + 1) /* more than there is room for: a lie, not to be followed */
 		q->at = head - 1;
 	*id = __atomic_load_n(&q->queue[q->at++ & q->mask], __ATOMIC_RELAXED);
+	NST_FAULT_POINT("notify.take.id");
 	/* acquire: what was done before the bits were set; the entry was taken first, so bits that come
 	 * from here on queue the id again */
 	*bits = *id < q->n ? __atomic_exchange_n(&q->bits[*id], 0, __ATOMIC_ACQ_REL) : 0;
+	NST_FAULT_POINT("notify.take.bits");
 	return true;
 }
 
@@ -114,6 +120,7 @@ static inline bool notify_take(struct notify *q, uint32_t *id, uint32_t *bits)
 static inline bool notify_sleep(struct notify *q)
 {
 	__atomic_store_n(&q->sh->sleeping, 1, __ATOMIC_SEQ_CST);
+	NST_FAULT_POINT("notify.sleep");
 	nst_full_barrier(); /* pairs notify.sleep */
 	return !notify_any(q);
 }

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nstack/fault_point.h>
 #include <nstack/fd_host.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -156,6 +157,7 @@ int shm_region_part_new(struct shm_region *r)
 	r->part[part].free_ids = malloc(sizeof(uint32_t) * r->n);
 	r->part[part].used = calloc(r->n, sizeof(bool));
 	fd = r->part[part].free_ids && r->part[part].used ? part_file(r->part_bytes) : -ENOMEM;
+	NST_FAULT_POINT("region.part.file");
 	err = fd < 0 ? fd : part_map(r, part, fd);
 	if (err < 0)
 		part_end(&r->part[part]);
@@ -264,6 +266,7 @@ struct shm_session *shm_session_alloc_in(struct shm_region *r, uint32_t part, ui
 		return NULL;
 	}
 	p->used[id] = true;
+	NST_FAULT_POINT("region.session.alloc");
 	s = slot(r, part, id);
 	gen = s->gen + 1;
 	memset(s, 0, sizeof(*s));
@@ -301,6 +304,7 @@ void shm_session_free(struct shm_region *r, struct shm_session *s)
 		return;
 	}
 	p->used[id] = false;
+	NST_FAULT_POINT("region.session.free");
 	shm_session_set_state(s, SHM_S_FREE);
 	give_back(r, part, rx.data, rx_touched > rx.size ? rx.size : rx_touched);
 	give_back(r, part, tx.data, tx_touched > tx.size ? tx.size : tx_touched);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/tcp.h>
+#include <nstack/fault_point.h>
 #include <nstack/fd_host.h>
 #include <rd/sys.h>
 #include <shm/attach.h>
@@ -72,8 +73,10 @@ static int message(struct remote *r, int fd, struct att_answer *a)
 	if (r->lost)
 		return -ECONNRESET;
 	n = att_send(r->sock, r->calls, size, &fd, fd >= 0, 0);
+	NST_FAULT_POINT("remote.call.sent");
 	if (n >= 0 && a)
 		n = att_recv(r->sock, a, sizeof(*a), NULL, 0, NULL, 0);
+	NST_FAULT_POINT("remote.call.answered");
 	if (n < 0 || (a && n != (long)sizeof(*a))) {
 		lose(r);
 		return -ECONNRESET;
@@ -276,6 +279,7 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 	if (r->ncalls) /* what was said of it before */
 		message(r, -1, NULL);
 	s->linger_s = linger_s;
+	NST_FAULT_POINT("remote.close");
 	put(r, s, ATT_DO_CLOSE);
 }
 
@@ -446,6 +450,7 @@ static int dial(struct remote *r, char why[256])
 	syscall(SYS_setsockopt, r->sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (syscall(SYS_connect, r->sock, &a, len) < 0)
 		return errno == ECONNREFUSED ? -ENOENT : refused(why, -errno, "connecting");
+	NST_FAULT_POINT("remote.attach.connected");
 	return trust(r, why);
 }
 
@@ -496,6 +501,7 @@ static int take(struct remote *r, const struct att_answer *a, int fds[ATT_FDS])
 
 	r->bell_out = nst_fd_own(fds[ATT_FD_BELL_DAEMON]);
 	r->bell_in = nst_fd_own(fds[ATT_FD_BELL_PROGRAM]);
+	NST_FAULT_POINT("remote.attach.bells");
 	err = shm_region_attach(&r->region, &rc, nst_fd_own(fds[ATT_FD_SESSIONS]));
 	if (!err)
 		err = map_notify(r, fds[ATT_FD_NOTIFY], rc.sessions);
@@ -522,6 +528,7 @@ static int hello(struct remote *r, uint64_t image, char why[256])
 		n = att_recv(r->sock, &a, sizeof(a), fds, ATT_FDS, &nfds, 0);
 	if (n <= 0)
 		return refused(why, n ? (int)n : -ECONNRESET, "no answer");
+	NST_FAULT_POINT("remote.attach.hello");
 	if (n == sizeof(a) && !a.result && nfds == ATT_FDS) {
 		err = take(r, &a, fds);
 	} else {

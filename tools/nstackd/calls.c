@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <nsocket/worker_internal.h>
+#include <nstack/fault_point.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <stdlib.h>
@@ -73,6 +74,7 @@ static int hello_parts(struct peer *p, int fds[ATT_FDS])
 	fds[ATT_FD_BELL_DAEMON] = p->bell_in;
 	fds[ATT_FD_BELL_PROGRAM] = p->bell_out;
 	fds[ATT_FD_PORTS] = peers_config.ports_fd;
+	NST_FAULT_POINT("nstackd.hello");
 	return 0;
 }
 
@@ -115,6 +117,7 @@ static int call_alloc(struct peer *p, const struct att_call *c, struct att_answe
 	s = shm_session_alloc_in(worker.region, p->part, (uint8_t)c->arg, (uint8_t)c->arg2);
 	if (!s)
 		return -ENOBUFS;
+	NST_FAULT_POINT("nstackd.alloc");
 	a->session = shm_session_id(worker.region, s);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
+#include <nstack/fault_point.h>
 #include <rd/rules.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -129,6 +130,7 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 		a->session = (uint32_t)ports_owner()->pid;
 		a->image = ports_owner()->image;
 	}
+	NST_FAULT_POINT("nstackd.claim");
 	if (!err && !add(p, proto, &c->local, false, v4too)) {
 		ports_release(proto, &c->local);
 		err = -ENOMEM;
@@ -162,6 +164,7 @@ static void drop(struct peer *p, struct peer_port **at)
 	*at = pp->next;
 	p->nports--;
 	ports_release(pp->proto, &pp->local);
+	NST_FAULT_POINT("nstackd.release");
 	ports_listener_gone(pp->proto, &pp->local);
 	free(pp);
 }

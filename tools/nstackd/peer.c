@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <nsocket/worker_internal.h>
+#include <nstack/fault_point.h>
 #include <rd/log.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,6 +268,7 @@ static void peer_end(struct peer *p)
 	p->ended = true;
 	p->walk = NULL;
 	close_all(p);
+	NST_FAULT_POINT("nstackd.end");
 	recycle_exit(w, worker_now());
 }
 
@@ -289,6 +291,7 @@ void peer_free_memory(struct peer *p)
 {
 	if (p->attached) {
 		by_part[p->part] = NULL;
+	NST_FAULT_POINT("nstackd.memory");
 		shm_region_part_free(worker.region, p->part);
 	}
 	if (p->mem)
@@ -370,6 +373,7 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 	peer_notifications(p);
 	for (unsigned i = 0; i < n && !a.result; i++)
 		a.result = peer_call(p, &c[i], fd, &a);
+	NST_FAULT_POINT("nstackd.answer");
 	if (c[n - 1].flags & ATT_QUIET)
 		return 0;
 	/* it waits for this one answer, and has room for it */
