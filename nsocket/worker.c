@@ -766,7 +766,13 @@ bool worker_helper_call(void (*fn)(void))
 
 void worker_retry_at(uint64_t when_ns)
 {
-	__atomic_store_n(&worker.retry_at, when_ns, __ATOMIC_SEQ_CST);
+	uint64_t old = __atomic_load_n(&worker.retry_at, __ATOMIC_SEQ_CST);
+
+	do {
+		if (old && old <= when_ns)
+			return;
+	} while (!__atomic_compare_exchange_n(&worker.retry_at, &old, when_ns, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST));
 	waiter_bell(&helper_waiter);
 }
 

@@ -112,7 +112,7 @@ int worker_helper_start(void);
 void worker_helper_stop(void);
 /* Have the helper call fn() soon; false: there is no helper. One call at a time. */
 bool worker_helper_call(void (*fn)(void));
-/* Have helper_retry() called at that time. */
+/* Have helper_retry() called at that time, or before if somebody else wants it earlier. */
 void worker_retry_at(uint64_t when_ns);
 /* One more descriptor for it; under the worker lock. Known ones are left alone. */
 void worker_helper_fd(int fd);
