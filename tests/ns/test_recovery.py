@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever dies, and wherever it was at that moment: what it had comes back, to the last frame."""
 import os
+import resource
 import signal
+import subprocess
+import tempfile
 
 import pytest
 
-from lib import nstack
+from lib import faults, nstack
 from lib.net import Net
 from lib.wait import until
 
@@ -16,11 +19,14 @@ pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack
 def net(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, limit[1])) # what is killed here is no crash
     n = Net(str(tmp_path), "daemon")
     try:
         yield n
     finally:
         n.close()
+        resource.setrlimit(resource.RLIMIT_CORE, limit)
 
 
 #: attaches by hand, then leaves its end of the channel to a child that knows nothing of it
@@ -47,3 +53,147 @@ def test_a_child_that_holds_the_channel(net):
     os.kill(p.pid, signal.SIGKILL)
     until(lambda: nstack.accounts(net.server)["parts"] == before["parts"], "its part to be given back")
     assert nstack.accounts(net.server)["descriptors"] == before["descriptors"]
+
+
+# --- killed at every step -----------------------------------------------------------------------
+
+#: an unprivileged program, so that all that happens goes through the daemon
+BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+#: points of the library that a program of nstackd's does not come by: the stack's and the driver's side
+NOT_REMOTE = {"region.part.file", "region.session.alloc", "region.session.free"}
+#: what has to be as it was before
+BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "descriptors", "recycle_waiting")
+TX_BATCH = 64
+
+
+@pytest.fixture(scope="module")
+def mill():
+    with tempfile.TemporaryDirectory(prefix="mill-") as folder: # not pytest's: those are for root only
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "mill")
+        subprocess.run(["gcc", "-O2", "-pthread", "-o", path,
+                        os.path.join(os.path.dirname(__file__), "progs", "mill.c")], check=True)
+        yield path
+
+
+def serve(net, mill, name, bare=True):
+    """A mill that waits to be told to go; its library can be armed."""
+    argv = nstack.run_argv([mill, "serve", net.s4, net.c4])
+    p = net.server.spawn((BARE if bare else []) + argv, name, env=net.env(), stdin="pipe")
+    p.wait_output("up")
+    return p
+
+
+def go(p):
+    p.popen.stdin.write(b"go\n")
+    p.popen.stdin.flush()
+
+
+def partner(net, mill):
+    net.client.spawn([mill, "partner", net.c4, net.s4], "partner").wait_output("up")
+
+
+def rounds(p):
+    return p.stdout().count("round")
+
+
+def balanced(net, before):
+    """The accounts are as before, and every frame is where it can be found."""
+    now = nstack.accounts(net.server)
+    assert {k: now[k] for k in BALANCE} == {k: before[k] for k in BALANCE}
+    assert now["rx_frames"] == now["rx_frames_kernel"] + now["rx_frames_received"] + now["rx_frames_held"], now
+    # those of a batch may be in the stack's hand
+    assert 0 <= now["tx_frames"] - now["tx_frames_free"] - now["tx_frames_sent"] <= TX_BATCH / 2, now
+    assert now["session_double_frees"] == 0
+    return True
+
+
+def test_program_dies_at_each_step(net, mill):
+    """At every point where it has something half done; another program is served all the while."""
+    net.daemon(net.server)
+    partner(net, mill)
+    points = sorted(p for p in faults.points(nstack.LIB) if not p.startswith("xdp.") and p not in NOT_REMOTE)
+    before = nstack.accounts(net.server)
+    for point in points:
+        p = serve(net, mill, point)
+        faults.arm(p.pid, nstack.LIB, point)
+        go(p)
+        assert p.wait(20) == faults.DIED, point
+        until(lambda: balanced(net, before), f"the accounts to balance after {point}")
+    p = serve(net, mill, "last")
+    go(p)
+    until(lambda: rounds(p) >= 2, "the last one to be served")
+    assert nstack.stack_counters(net.server)["tcp_in"] > 0
+
+
+def test_daemon_dies_at_each_step(net, mill):
+    """The program goes on by the kernel, then by the next daemon, whose accounts are right from the start."""
+    partner(net, mill)
+    net.daemon(net.server)
+    fresh = nstack.accounts(net.server)
+    p = serve(net, mill, "mill")
+    go(p)
+    points = sorted(x for x in faults.points(nstack.DAEMON) if not x.startswith(("remote.", "xdp.sweep.")))
+    for point in points:
+        d = net.daemon(net.server)
+        faults.arm(d.pid, nstack.DAEMON, point)
+        passing = serve(net, mill, f"passing-{point}") # for what a program does that comes or goes
+        go(passing)
+        until(lambda: rounds(passing) or not d.running(), "the program to be served")
+        passing.stop()
+        assert d.wait(20) == faults.DIED, point
+        p.must_run()
+        done = rounds(p)
+        until(lambda: rounds(p) > done, f"the kernel to serve after {point}")
+    p.stop()
+    net.daemon(net.server)
+    until(lambda: balanced(net, fresh), "the accounts to balance")
+
+
+def in_process(net, port):
+    """An echo server with a stack of its own; its pid."""
+    echo = os.path.join(os.path.dirname(__file__), "progs", "echo.py")
+    p = net.server.spawn(nstack.run_argv([nstack.PYTHON, echo, "tcp", net.s4, str(port)]), f"echo-{port}",
+                         env=net.env())
+    until(lambda: p.must_run() or ("tcp", port) in nstack.claims(net.server), f"port {port} to be claimed")
+    return p
+
+
+def ask(net, port):
+    return net.client.run(["nc", "-N", "-w5", net.s4, str(port)], input="hello", check=False).stdout == "hello"
+
+
+def frames_found(net, p, port):
+    """Every frame of the interface is where p can see it; some traffic, without which a sweep does not end."""
+    assert ask(net, port)
+    (now,) = [q["accounts"] for q in nstack.processes(net.server) if q["pid"] == p.pid]
+    assert not now["frames_sweep"], now
+    assert now["rx_frames"] == now["rx_frames_kernel"] + now["rx_frames_received"] + now["rx_frames_held"], now
+    return True
+
+
+def test_member_dies_at_each_step(net, mill):
+    """Stacks in processes share an interface: of one that dies at any step no frame is lost, nor of the one
+    that looks for them."""
+    partner(net, mill)
+    first, second = in_process(net, 9000), in_process(net, 9001)
+
+    def die(point):
+        p = serve(net, mill, point, bare=False)
+        faults.arm(p.pid, nstack.LIB, point)
+        go(p)
+        assert p.wait(20) == faults.DIED, point
+    for point in sorted(p for p in faults.points(nstack.LIB) if p.startswith("xdp.") and "sweep" not in p):
+        die(point)
+    until(lambda: frames_found(net, first, 9000), "the frames of the dead", 30)
+    faults.arm(first.pid, nstack.LIB, "xdp.sweep.marked")
+    die("xdp.rx.taken")
+    assert first.wait(20) == faults.DIED
+    until(lambda: frames_found(net, second, 9001), "the frames after the one who looked for them", 30)
+    third = in_process(net, 9000)
+    faults.arm(second.pid, nstack.LIB, "xdp.sweep.collected")
+    die("xdp.rx.taken")
+    until(lambda: not second.running() or not ask(net, 9001), "the end of the second", 30)
+    assert second.wait(20) == faults.DIED
+    until(lambda: frames_found(net, third, 9000), "the frames after both", 30)
+    assert any(q["accounts"].get("rx_frames_recovered") for q in nstack.processes(net.server)), "none was lost"
