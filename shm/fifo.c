@@ -84,6 +84,35 @@ uint32_t fifo_read(const struct fifo *f, void *dst, uint32_t len)
 	return len;
 }
 
+/* Bytes that a producer may overwrite meanwhile: then they are not used. */
+static __attribute__((noinline, no_sanitize("thread"))) void copy_stale(uint8_t *dst, const struct iovec *v,
+									 int n)
+{
+	for (int i = 0; i < n; i++)
+		for (size_t k = 0; k < v[i].iov_len; k++)
+			*dst++ = ((const volatile uint8_t *)v[i].iov_base)[k];
+}
+
+bool fifo_take_one(const struct fifo *f, void *dst, uint32_t len)
+{
+	/* acquire: pairs fifo.consume, as for the producer */
+	uint64_t tail = __atomic_load_n(&f->sh->tail, __ATOMIC_ACQUIRE);
+	struct iovec v[2];
+	int n;
+
+	do {
+		/* acquire: pairs fifo.publish */
+		if (__atomic_load_n(&f->sh->head, __ATOMIC_ACQUIRE) - tail - len > f->size - len)
+			return false;
+		/* what another consumer took meanwhile may be overwritten: then tail has moved */
+		n = fifo_spans(f, tail, len, v);
+		copy_stale(dst, v, n);
+		/* release: pairs fifo.consume */
+	} while (!__atomic_compare_exchange_n(&f->sh->tail, &tail, tail + len, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE));
+	return true;
+}
+
 void fifo_reset(const struct fifo *f)
 {
 	memset(f->sh, 0, sizeof(*f->sh));

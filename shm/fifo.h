@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shm/fifo.h - byte FIFO between a socket and its stack, in shared memory
  *
- * One producer, one consumer, any two processes. Positions are 64-bit stream offsets that only
+ * One producer, one consumer, any two processes; several consumers where all use fifo_take_one(). Positions are 64-bit stream offsets that only
  * grow; the byte at position p lies at data[(p - rebase) & (size - 1)]. A producer that finds the
  * FIFO empty sets rebase to its position, so that the next byte lies at data[0]: a request-answer
  * connection then keeps using the same few cache lines and pages, whatever size the FIFO has.
@@ -115,6 +115,10 @@ static inline void fifo_consume(const struct fifo *f, uint32_t n)
 
 /* peek at 0 and consume. */
 uint32_t fifo_read(const struct fifo *f, void *dst, uint32_t len);
+
+/* For a FIFO of records of one size that has several consumers, all of which take by this: the next
+ * record; each is had by one of them. False: there is none. */
+bool fifo_take_one(const struct fifo *f, void *dst, uint32_t len);
 
 /* --- set-up ------------------------------------------------------------------------------ */
 

@@ -217,6 +217,44 @@ static void test_threads(uint32_t size)
 
 /* Any content of the shared structure: no byte outside of data is touched (address sanitizer), no
  * count exceeds the size. */
+static void *taker(void *arg)
+{
+	const struct fifo *f = arg;
+	uint64_t sum = 0;
+	uint32_t v = 0;
+
+	while (v != UINT32_MAX)
+		if (fifo_take_one(f, &v, sizeof(v)) && v != UINT32_MAX)
+			sum += v;
+	return (void *)(uintptr_t)sum;
+}
+
+/* Two who take: each record goes to one of them. */
+static void test_takers(void)
+{
+	enum { RECORDS = 300000 };
+	struct fifo f = make(4096);
+	uint32_t end = UINT32_MAX;
+	uint64_t sum = 0;
+	pthread_t t[2];
+	void *r;
+
+	for (int i = 0; i < 2; i++)
+		CHECK(!pthread_create(&t[i], NULL, taker, &f));
+	for (uint32_t v = 1; v <= RECORDS; v++)
+		while (fifo_space(&f) < sizeof(v) || !fifo_write(&f, &v, sizeof(v)))
+			sched_yield();
+	for (int i = 0; i < 2; i++)
+		while (fifo_space(&f) < sizeof(end) || !fifo_write(&f, &end, sizeof(end)))
+			sched_yield();
+	for (int i = 0; i < 2; i++) {
+		pthread_join(t[i], &r);
+		sum += (uintptr_t)r;
+	}
+	CHECK(sum == (uint64_t)RECORDS * (RECORDS + 1) / 2);
+	destroy(&f);
+}
+
 static void test_hostile(void)
 {
 	struct fifo f = make(4096);
@@ -243,6 +281,7 @@ static void test_hostile(void)
 
 			CHECK(p >= f.data && p + v[j].iov_len <= f.data + 4096);
 		}
+		fifo_take_one(&f, buf, 4);
 		switch (next(&r) % 3) {
 		case 0: CHECK(fifo_write(&f, buf, n) <= n); break;
 		case 1: CHECK(fifo_peek(&f, i & 1 ? off : off % 5000, buf, n) <= n); break;
@@ -262,6 +301,7 @@ int main(void)
 	test_out_of_order();
 	test_threads(4096);
 	test_threads(1 << 16);
+	test_takers();
 	test_hostile();
 	if (!failures)
 		printf("ok - fifo\n");
