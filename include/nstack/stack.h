@@ -161,6 +161,14 @@ struct stack_ops {
 	/* UDP: again at will; port 0: it has no address any more, nothing reaches it. */
 	int (*bind)(struct stack *st, struct shm_session *s, const struct nst_addr *local);
 	int (*listen)(struct stack *st, struct shm_session *s, int backlog);
+	/* A listener of several programs (shm_session.shared): the next connection for accept(), whichever
+	 * program's session it waits in; it becomes one of the listener's program. -EAGAIN: none. A stack
+	 * whose listeners have one session each has no such member. */
+	int (*accept)(struct stack *st, struct shm_session *listener, struct shm_session **out);
+	/* A listener goes on in another session, which is open and bound to the same address: backlog,
+	 * options and handshakes under way. `from` is as before listen(), but for what waits in its rx: that
+	 * is the caller's to move. -EINVAL: they do not match. */
+	int (*listen_move)(struct stack *st, struct shm_session *from, struct shm_session *to);
 	/* Starts connecting (TCP: -EINPROGRESS, completion is an event; UDP: 0, also if the stack
 	 * can't reach remote but the session is bound to an address: it then only filters). */
 	int (*connect)(struct stack *st, struct shm_session *s, const struct nst_addr *remote);

@@ -94,21 +94,49 @@ int tcp_listen_start(struct tcpip *t, struct tcp_conn *c, int backlog)
 	return 0;
 }
 
-static void req_free(struct tcpip *t, struct tcp_req *r)
+static void req_link(struct tcp_req *r, struct tcp_listener *l)
 {
-	wheel_del(&t->wheel, &r->timer);
-	tcp_node_del(t, &r->n);
+	r->lst = l;
+	r->lnext = l->reqs;
+	r->lpprev = &l->reqs;
+	if (r->lnext)
+		r->lnext->lpprev = &r->lnext;
+	l->reqs = r;
+	l->c->s->handshakes = ++l->nreq;
+}
+
+static void req_unlink(struct tcp_req *r)
+{
 	*r->lpprev = r->lnext;
 	if (r->lnext)
 		r->lnext->lpprev = r->lpprev;
 	r->lst->c->s->handshakes = --r->lst->nreq;
+}
+
+static void req_free(struct tcpip *t, struct tcp_req *r)
+{
+	wheel_del(&t->wheel, &r->timer);
+	tcp_node_del(t, &r->n);
+	req_unlink(r);
 	ip_dst_put(t, r->dst);
 	tcp_pool_put(&t->tcp->reqs, r);
 }
 
+/* It has no handshakes any more. */
+static void listener_free(struct tcpip *t, struct tcp_listener *l)
+{
+	struct tcp_listener **pp;
+
+	for (pp = listen_bucket(t, l->c->n.local.port); *pp != l; pp = &(*pp)->next)
+		;
+	*pp = l->next;
+	l->c->lst = NULL;
+	free(l);
+}
+
 void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 {
-	struct tcp_listener *l = c->lst, **pp;
+	struct tcp_listener *l = c->lst;
 	uint32_t id, waiting = fifo_used(&c->rx) / sizeof(id); /* a program could go on filling it */
 
 	if (!l)
@@ -116,7 +144,7 @@ void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 	while (l->reqs)
 		req_free(t, l->reqs);
 	/* nobody will accept those that wait */
-	while (waiting-- && fifo_read(&c->rx, &id, sizeof(id)) == sizeof(id)) {
+	while (waiting-- && fifo_take_one(&c->rx, &id, sizeof(id))) {
 		struct shm_session *s = shm_session_sibling(t->region, c->s, id);
 		struct tcp_conn *child = s ? tcp_of(t, s) : NULL;
 
@@ -127,11 +155,38 @@ void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 		child->flags |= TCP_F_CLOSED;
 		tcp_conn_abort(t, child, ECONNRESET);
 	}
-	for (pp = listen_bucket(t, c->n.local.port); *pp != l; pp = &(*pp)->next)
-		;
-	*pp = l->next;
-	free(l);
-	c->lst = NULL;
+	listener_free(t, l);
+}
+
+/* May b go on as the listener a? */
+static bool listen_match(const struct tcp_conn *a, const struct tcp_conn *b)
+{
+	return a && b && a != b && a->lst && b->state == TCP_S_CLOSE && b->port &&
+	       !(b->flags & TCP_F_CLOSED) && a->n.local.port == b->n.local.port &&
+	       nst_addr_same_ip(&a->n.local, &b->n.local);
+}
+
+int tcp_listen_move(struct tcpip *t, struct shm_session *from, struct shm_session *to)
+{
+	struct tcp_conn *a = tcp_of(t, from), *b = tcp_of(t, to);
+	struct tcp_req *r;
+	int err;
+
+	if (!listen_match(a, b))
+		return -EINVAL;
+	b->o = a->o;
+	err = tcp_listen_start(t, b, (int)from->backlog);
+	if (err)
+		return err;
+	b->lst->cookie_at = a->lst->cookie_at;
+	while ((r = a->lst->reqs)) {
+		req_unlink(r);
+		req_link(r, b->lst);
+	}
+	listener_free(t, a->lst);
+	tcp_set_state(t, a, TCP_S_CLOSE);
+	shm_session_set_state(from, SHM_S_IDLE);
+	return 0;
 }
 
 static bool accept_full(const struct tcp_listener *l)
@@ -182,7 +237,6 @@ static void req_new(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g, 
 		tcp_pool_put(&t->tcp->reqs, r);
 		return;
 	}
-	r->lst = l;
 	r->created = t->now;
 	r->irs = g->seq;
 	r->iss = tcp_isn(t, &r->n.local, &r->n.remote, &r->ts_off);
@@ -198,12 +252,7 @@ static void req_new(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g, 
 	r->rcv_wnd = syn_window(l);
 	r->wnd = g->wnd;
 	r->timer.fn = req_fired;
-	r->lnext = l->reqs;
-	r->lpprev = &l->reqs;
-	if (r->lnext)
-		r->lnext->lpprev = &r->lnext;
-	l->reqs = r;
-	l->c->s->handshakes = ++l->nreq;
+	req_link(r, l);
 	tcp_node_add(t, &r->n, hash);
 	COUNT(t, tcp_syn_queued);
 	tcp_send_synack(t, r);

@@ -387,6 +387,11 @@ static int op_listen(struct stack *st, struct shm_session *s, int backlog)
 	return is_tcp(st, s) ? tcp_listen(tcpip_of(st), s, backlog) : -EOPNOTSUPP;
 }
 
+static int op_listen_move(struct stack *st, struct shm_session *from, struct shm_session *to)
+{
+	return is_tcp(st, from) && is_tcp(st, to) ? tcp_listen_move(tcpip_of(st), from, to) : -EINVAL;
+}
+
 static int op_connect(struct stack *st, struct shm_session *s, const struct nst_addr *remote)
 {
 	struct tcpip *t = call_begin(st);
@@ -577,6 +582,7 @@ const struct stack_ops tcpip_stack_ops = {
 	.open = op_open,
 	.bind = op_bind,
 	.listen = op_listen,
+	.listen_move = op_listen_move,
 	.connect = op_connect,
 	.disconnect = op_disconnect,
 	.tx_ready = op_tx_ready,

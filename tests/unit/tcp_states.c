@@ -179,6 +179,50 @@ static void test_accept_queue(void)
 	teardown();
 }
 
+static bool drop_ack_of_client(const struct segment *g)
+{
+	return g->dir == 0 && g->flags == TCP_ACK;
+}
+
+/* A listener goes on in another session: with its handshakes and options; who waits stays where he is. */
+static void test_listener_moves(void)
+{
+	struct nst_addr other = ip("198.18.0.2", 81);
+	struct shm_session *to, *c, *first;
+	int v = 7;
+
+	setup(NULL);
+	ls = listener(1, "198.18.0.2", 80, 3);
+	setint(1, ls, STACK_OPT_KEEPCNT, v);
+	a = dial(0, "198.18.0.2", 80);
+	ticks(10);
+	wire_filter = drop_ack_of_client;
+	c = dial(0, "198.18.0.2", 80);
+	ticks(5);
+	wire_filter = NULL;
+	CHECK(ls->handshakes == 1);
+	to = sock(1, AF_INET);
+	CHECK(ops->listen_move(h[1].st, ls, to) == -EINVAL); /* not bound */
+	CHECK(!ops->bind(h[1].st, to, &other));
+	CHECK(ops->listen_move(h[1].st, ls, to) == -EINVAL);
+	CHECK(!ops->bind(h[1].st, to, &ls->local));
+	CHECK(ops->listen_move(h[1].st, to, ls) == -EINVAL); /* does not listen */
+	CHECK(!ops->listen_move(h[1].st, ls, to));
+	CHECK(ls->state == SHM_S_IDLE && !ls->handshakes && to->state == SHM_S_LISTEN);
+	CHECK(to->handshakes == 1 && to->backlog == 3);
+	first = take(1, ls);
+	CHECK(first && first->state == SHM_S_CONNECTED);
+	ops->close(h[1].st, ls, -1);
+	CHECK(put(0, c, "hello", 5, 0) == 5);
+	run_for(2 * SEC);
+	b = take(1, to);
+	CHECK(b && b->state == SHM_S_CONNECTED && b->remote.port == c->local.port);
+	CHECK(b && conn(1, b)->o.keepcnt == v);
+	CHECK(!take(1, to) && first->state == SHM_S_CONNECTED);
+	ops->close(h[1].st, to, -1);
+	teardown();
+}
+
 static void test_cookies(void)
 {
 	struct shm_session *c[40];
@@ -707,6 +751,7 @@ int main(void)
 	test_synack_lost();
 	test_simultaneous_open();
 	test_accept_queue();
+	test_listener_moves();
 	test_cookies();
 	test_close_order();
 	test_shutdown_both_ways();
