@@ -90,6 +90,8 @@ int steer_kernel_pin(struct steer *st);
 /* If the kernel has this TCP connection: pin it to the kernel. Has it, as far as we know? */
 bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
 			  const struct nst_addr *remote);
+/* Does the TCP socket of that cookie (SO_COOKIE) listen on the port (network byte order)? */
+bool steer_kernel_listens(uint16_t port, uint64_t cookie);
 /* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */
 int steer_pins_sweep(struct steer *st);
 

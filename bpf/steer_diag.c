@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bpf/steer_diag.c - which TCP connections the kernel has, by NETLINK_SOCK_DIAG
  *
- * Listeners and closed sockets are left out, and loopback: those packets never cross an
+ * Of connections, closed ones are left out, and those by loopback: their packets never cross an
  * interface that is steered. Threads: any; each call has its own socket.
  */
 #define _GNU_SOURCE
@@ -59,7 +59,8 @@ static int on_socket(const struct nlmsghdr *nlh, void *data)
 	return d->err ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
-static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, struct dump *d)
+static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, uint32_t states, mnl_cb_t fn,
+		       void *arg)
 {
 	char buf[MNL_SOCKET_BUFFER_SIZE * 2];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -73,8 +74,7 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
 	req->sdiag_family = family;
 	req->sdiag_protocol = IPPROTO_TCP;
-	/* TIME_WAIT holds nothing that a reset could spoil, and its addresses are soon used again */
-	req->idiag_states = ~(1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u << TCP_TIME_WAIT);
+	req->idiag_states = states;
 	req->id.idiag_sport = htons(port);
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
@@ -82,10 +82,8 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint16_t port, str
 		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
 		if (n < 0)
 			return -errno;
-		ret = mnl_cb_run(buf, (size_t)n, family, mnl_socket_get_portid(nl), on_socket, d);
+		ret = mnl_cb_run(buf, (size_t)n, family, mnl_socket_get_portid(nl), fn, arg);
 	} while (ret > MNL_CB_STOP);
-	if (d->err)
-		return d->err;
 	return ret < 0 ? -errno : 0;
 }
 
@@ -151,11 +149,11 @@ int steer_kernel_has(const struct steer_flow *f)
 	return found;
 }
 
-int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
-		       void *arg)
+/* fn for each TCP socket with that local port (host byte order) in one of the states; it may end the walk
+ * with MNL_CB_ERROR. 0 or -errno. */
+static int dump(uint16_t port, uint32_t states, mnl_cb_t fn, void *arg)
 {
 	struct mnl_socket *nl = diag_open();
-	struct dump d = { fn, arg, 0 };
 	int err;
 
 	if (!nl)
@@ -163,11 +161,46 @@ int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_fl
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		err = -errno;
 	} else {
-		err = dump_family(nl, AF_INET, port, &d);
+		err = dump_family(nl, AF_INET, port, states, fn, arg);
 		if (!err)
-			err = dump_family(nl, AF_INET6, port, &d);
+			err = dump_family(nl, AF_INET6, port, states, fn, arg);
 	}
 	diag_close(nl);
+	return err;
+}
+
+int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
+		       void *arg)
+{
+	/* TIME_WAIT holds nothing that a reset could spoil, and its addresses are soon used again */
+	static const uint32_t states = ~(1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u << TCP_TIME_WAIT);
+	struct dump d = { fn, arg, 0 };
+	int err = dump(port, states, on_socket, &d);
+
+	if (d.err)
+		return d.err;
 	/* a kernel without inet_diag: nothing can be asked, so nothing is pinned */
 	return err == -ENOENT || err == -EPROTONOSUPPORT ? 0 : err;
+}
+
+struct listener {
+	uint64_t cookie;
+	bool found;
+};
+
+static int on_listener(const struct nlmsghdr *nlh, void *data)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	struct listener *l = data;
+
+	if (nlh->nlmsg_type == SOCK_DIAG_BY_FAMILY && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*m))
+		l->found |= l->cookie == ((uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0]);
+	return MNL_CB_OK;
+}
+
+bool steer_kernel_listens(uint16_t port, uint64_t cookie)
+{
+	struct listener l = { cookie, false };
+
+	return !dump(ntohs(port), 1u << TCP_LISTEN, on_listener, &l) && l.found;
 }

@@ -207,6 +207,11 @@ int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v
 	return claim(proto, local, v6_takes_v4, true, shadow);
 }
 
+int ports_listen(struct shm_session *s, int backlog, int shadow)
+{
+	return attached() ? remote_listen(worker.st, s, shadow) : worker.ops->listen(worker.st, s, backlog);
+}
+
 static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
 {
 	struct claim **pp = &claims[idx(proto)][port], *c;
@@ -404,14 +409,20 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 		pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */
 }
 
+void ports_pin_port(uint8_t proto, uint16_t port)
+{
+	struct pin_arg a = { .proto = proto, .port = port };
+
+	worker.ops->flows(worker.st, pin_one, &a);
+}
+
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
 {
-	struct pin_arg a = { .proto = proto, .port = local->port };
 	const struct claim *c = claim_find(proto, local);
 
 	if (!c || c->users)
 		return; /* went with the last user; or another listener of ours has that very address */
-	worker.ops->flows(worker.st, pin_one, &a);
+	ports_pin_port(proto, local->port);
 	claims_end(proto, local->port, true);
 }
 

@@ -11,12 +11,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct shm_session;
 struct stack_env;
 struct steer_owner;
 
 /* 0, -EADDRINUSE (another process's stack) or another error of the steering program. */
 /* shadow: the socket that is bound there, which a daemon wants to see; it knows by itself: -1. */
 int ports_claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow);
+/* Have the stack listen on a claimed port; shadow as above. */
+int ports_listen(struct shm_session *s, int backlog, int shadow);
 /* A TCP client's flow: its packets come to this instance until ports_release() and the stack's
  * last hold on the port; nobody else's on the port do. */
 int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote, int shadow);
@@ -36,6 +39,8 @@ bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
+/* Flows of that port (network byte order) stay ours, whoever claims it. */
+void ports_pin_port(uint8_t proto, uint16_t port);
 int ports_pin_flows(void); /* all flows; number of pins */
 /* Has a process ended that had a port which we asked for? */
 bool ports_owner_gone(void);

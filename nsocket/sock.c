@@ -450,7 +450,7 @@ uint32_t nsock_poll(struct nfile *f)
 	case SK_NEW:
 		return __atomic_load_n(&ns->err, __ATOMIC_RELAXED) ? STACK_EV_ERR : 0;
 	case SK_LISTEN:
-		return (s && fifo_used(&ns->rx)) || yield_any(ns) ? STACK_EV_IN : 0;
+		return sock_accept_waits(ns) || yield_any(ns) ? STACK_EV_IN : 0;
 	case SK_STREAM:
 		return s ? poll_stream(ns, s) : 0;
 	case SK_DGRAM:
@@ -491,7 +491,7 @@ static int activate_locked(struct nsock *ns)
 		nsock_session_attach_locked(ns, s);
 		err = worker.ops->bind(worker.st, s, &ns->local);
 		if (!err)
-			err = worker.ops->listen(worker.st, s, ns->backlog);
+			err = ports_listen(s, ns->backlog, nfile_fd(&ns->f));
 	}
 	if (err)
 		nsock_session_drop_locked(ns, -1);

@@ -258,6 +258,14 @@ int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t l
 int sock_bound(struct nsock *ns, int fd);
 int sock_listen(struct nsock *ns, int fd, int backlog);
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
+/* Does the stack have a connection for accept()? */
+static inline bool sock_accept_waits(struct nsock *ns)
+{
+	struct shm_session *s = nsock_session(ns);
+
+	/* relaxed: it is asked for, which tells what it is */
+	return s && (fifo_used(&ns->rx) >= sizeof(uint32_t) || __atomic_load_n(&s->waiting, __ATOMIC_RELAXED));
+}
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int sock_shutdown(struct nsock *ns, int fd, int how);
 /* The last descriptor of a listener is about to be closed: accept() that waits in another thread goes on

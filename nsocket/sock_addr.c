@@ -295,7 +295,7 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 	if (mode == SK_LISTEN && s) {
 		worker_lock();
 		if (worker.st)
-			worker.ops->listen(worker.st, s, ns->backlog);
+			ports_listen(s, ns->backlog, fd);
 		worker_unlock();
 	} else if (mode == SK_NEW) {
 		nsock_set_mode(ns, SK_LISTEN);
@@ -584,15 +584,10 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 
 /* --- accept ----------------------------------------------------------------------------------------- */
 
-static bool accept_queued(struct nsock *ns)
-{
-	return nsock_session(ns) && fifo_used(&ns->rx) >= sizeof(uint32_t);
-}
-
 /* Must accept() look at both halves? Also while the stack may yet get the port. */
 static bool accept_both(struct nsock *ns)
 {
-	if (seccomp_idle() && !accept_queued(ns))
+	if (seccomp_idle() && !sock_accept_waits(ns))
 		return false;
 	return nsock_mode(ns) == SK_LISTEN &&
 	       (nsock_session(ns) || yield_any(ns) ||
@@ -605,24 +600,48 @@ static bool accept_ready(void *p)
 
 	if (yield_any(ns))
 		return true;
-	return nsock_session(ns) ? fifo_used(&ns->rx) >= sizeof(uint32_t) : !accept_both(ns);
+	return nsock_session(ns) ? sock_accept_waits(ns) : !accept_both(ns);
 }
 
-/* An id from the stack's queue, as a session; NULL: none. */
-static struct shm_session *accept_take(struct nsock *ns)
+/* From the daemon, which has one queue for several programs. */
+static int accept_shared(struct shm_session *listener, struct shm_session **out)
 {
-	struct shm_session *s = NULL;
+	int err;
+
+	worker_lock();
+	err = worker.st && worker.ops->accept ? worker.ops->accept(worker.st, listener, out) : -EAGAIN;
+	worker_unlock();
+	return err == -ECONNRESET ? -EAGAIN : err; /* the daemon has ended: the kernel's half goes on */
+}
+
+/* Under rx_lock. */
+static int accept_own(struct nsock *ns, struct shm_session **out)
+{
 	uint32_t id;
 
-	if (!nsock_session(ns) || fifo_used(&ns->rx) < sizeof(id))
-		return NULL;
+	*out = NULL;
+	while (!*out && nsock_session(ns) && fifo_take_one(&ns->rx, &id, sizeof(id)))
+		*out = shm_session_get(worker.region, id);
+	return *out ? 0 : -EAGAIN;
+}
+
+/* The next session of the stack's queue. -EAGAIN: another thread was faster, or another program. */
+static int accept_take(struct nsock *ns, struct shm_session **out)
+{
+	struct shm_session *listener;
+	int err;
+
 	lock_take(&ns->rx_lock);
-	/* again under the lock: the port may have gone to another process meanwhile (yield.c) */
-	while (!s && nsock_session(ns) && fifo_read(&ns->rx, &id, sizeof(id)) == sizeof(id))
-		s = shm_session_get(worker.region, id);
+	/* under the lock: the port may have gone to another process meanwhile (yield.c) */
+	listener = nsock_session(ns);
+	/* relaxed: what was in the queue before others came may be had either way */
+	if (listener && __atomic_load_n(&listener->shared, __ATOMIC_RELAXED))
+		err = accept_shared(listener, out);
+	else
+		err = accept_own(ns, out);
 	NST_FAULT_POINT("accept.taken");
 	lock_give(&ns->rx_lock);
-	return s;
+	return err;
 }
 
 /* The listener's options, for whoever asks the accepted socket for them. */
@@ -675,7 +694,7 @@ static struct nsock *accept_nsock(struct nsock *ns, struct shm_session *s, int f
 }
 
 /* A connection from the stack's queue. The descriptor first: without one the connection stays in the
- * queue. A bad pointer costs the connection, as in Linux. -EAGAIN: another thread was faster. */
+ * queue. A bad pointer costs the connection, as in Linux. -EAGAIN: there is none any more. */
 static int accept_stack(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	int fd = libc.socket(ns->family, SOCK_STREAM | flags, 0), err;
@@ -684,10 +703,10 @@ static int accept_stack(struct nsock *ns, struct sockaddr *addr, socklen_t *len,
 
 	if (fd < 0)
 		return -errno;
-	s = accept_take(ns);
-	if (!s) {
+	err = accept_take(ns, &s);
+	if (err) {
 		libc.close(fd);
-		return -EAGAIN;
+		return err;
 	}
 	c = accept_nsock(ns, s, flags);
 	if (!c) {
@@ -839,9 +858,9 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		r = accept_gift(ns, addr, len, flags);
 		if (r != -EAGAIN)
 			return r;
-		if (!accept_queued(ns)) /* the last ACK of a connection that the peer has may just lie in the ring */
+		if (!sock_accept_waits(ns)) /* the last ACK of a connection that the peer has may just lie in the ring */
 			worker_drive_all();
-		if (accept_queued(ns)) {
+		if (sock_accept_waits(ns)) {
 			worker_tick();
 			r = accept_stack(ns, addr, len, flags);
 			if (r != -EAGAIN)

@@ -42,7 +42,8 @@ enum att_op {
 	ATT_ALLOC,      /* arg: family, arg2: protocol -> a session that is the program's until ATT_DO_CLOSE */
 	ATT_OPEN,       /* from here on as the members of struct stack_ops; local, remote: addresses */
 	ATT_BIND,
-	ATT_LISTEN,     /* arg: backlog */
+	ATT_LISTEN,     /* with the socket, which says the backlog; who listens on it already shares what
+			 * comes with this one */
 	ATT_CONNECT,
 	ATT_DISCONNECT,
 	ATT_SETOPT,     /* arg: option; data, len */
@@ -56,6 +57,7 @@ enum att_op {
 			 * it to the kernel; -EACCES: a rule drops it */
 	ATT_TO_KERNEL,  /* with the shadow, which becomes the connection, or gets the datagrams: the session is
 			 * to be closed then */
+	ATT_ACCEPT,     /* of a listener that is shared -> session: a connection. -EAGAIN: none waits */
 	ATT_OP_NR_
 };
 

@@ -7,7 +7,8 @@
  *
  * What the FIFOs carry:
  *   TCP connection  rx, tx: the byte stream. tx holds bytes until they are acknowledged.
- *   TCP listener    rx: ids (uint32_t) of sessions that are ready for accept(). tx: unused.
+ *   TCP listener    rx: ids (uint32_t) of sessions that are ready for accept(), for fifo_take_one(): a
+ *                   daemon may give them to another program that listens, too. tx: unused.
  *   UDP             rx, tx: records: struct shm_dgram, then len bytes, padded to a multiple of 8.
  *
  * Life: shm_session_alloc() by the socket layer (or by the stack, for an accepted connection)
@@ -71,6 +72,9 @@ struct shm_session {
 	uint32_t backlog;     /* listener: bound on ids in rx */
 	uint32_t rx_limit;    /* bytes of rx in use (SO_RCVBUF), <= FIFO size */
 	uint32_t handshakes;  /* listener: SYNs that are answered and not acknowledged */
+	uint32_t shared;      /* listener: other programs listen on it, too: accept by stack_ops.accept */
+	uint32_t waiting;     /* listener, shared: connections that wait for accept() in the session of
+				 another one, which it may have */
 	uint32_t rx_errors;   /* UDP: error records put into rx, ever; after the record itself */
 	uint32_t rx_drops;    /* UDP: datagrams that found rx full, ever */
 

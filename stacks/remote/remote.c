@@ -231,13 +231,31 @@ static int op_bind(struct stack *st, struct shm_session *s, const struct nst_add
 	return message(r, -1, &a);
 }
 
-static int op_listen(struct stack *st, struct shm_session *s, int backlog)
+int remote_listen(struct stack *st, struct shm_session *s, int shadow)
 {
 	struct remote *r = remote_of(st);
 	struct att_answer a;
 
-	call_new(r, ATT_LISTEN, s)->arg = backlog;
-	return message(r, -1, &a);
+	call_new(r, ATT_LISTEN, s);
+	return message(r, shadow, &a);
+}
+
+/* The daemon wants to see the shadow: remote_listen(). */
+static int op_listen(struct stack *st, struct shm_session *s, int backlog)
+{
+	return -EOPNOTSUPP;
+}
+
+static int op_accept(struct stack *st, struct shm_session *listener, struct shm_session **out)
+{
+	struct remote *r = remote_of(st);
+	struct att_answer a;
+	int err;
+
+	call_new(r, ATT_ACCEPT, listener);
+	err = message(r, -1, &a);
+	*out = err ? NULL : shm_session_get(r->region, a.session);
+	return !err && !*out ? -EAGAIN : err;
 }
 
 static int op_connect(struct stack *st, struct shm_session *s, const struct nst_addr *remote)
@@ -623,6 +641,7 @@ const struct stack_ops remote_stack_ops = {
 	.open = op_open,
 	.bind = op_bind,
 	.listen = op_listen,
+	.accept = op_accept,
 	.connect = op_connect,
 	.disconnect = op_disconnect,
 	.tx_ready = op_tx_ready,

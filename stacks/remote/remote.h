@@ -41,6 +41,8 @@ int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 /* What the daemon has of s becomes the kernel's: the shadow takes over a connection, or datagrams that were
  * received. The session is to be closed then. 0 or -errno with nothing changed, as to_kernel_tcp(). */
 int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
+/* stack_ops.listen(); shadow: the socket that listens there, which says the backlog. */
+int remote_listen(struct stack *st, struct shm_session *s, int shadow);
 /* Does anybody use that port (network byte order)? A hint; any thread. */
 bool remote_port_used(struct stack *st, int udp, uint16_t port);
 

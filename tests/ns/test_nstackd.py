@@ -207,7 +207,7 @@ def _quiet(cpu):
 # --- programs that do not keep to the protocol --------------------------------------------------
 
 CALL = struct.Struct("=HHIiiI24s24s64s")
-HELLO, ALLOC, OPEN, BIND, LISTEN, CONNECT, CLAIM = 1, 2, 3, 4, 5, 6, 12
+HELLO, ALLOC, OPEN, BIND, LISTEN, CONNECT, CLAIM, ACCEPT = 1, 2, 3, 4, 5, 6, 12, 16
 QUIET, MAGIC, VERSION = 1, 0x6e737464, 1
 
 
@@ -330,6 +330,12 @@ def test_memory_of_one_program_only(net):
     t.close()
 
 
+def listen(s, session, local, sock):
+    message = call(OPEN, QUIET, session) + call(BIND, QUIET, session, local=local) + call(LISTEN, session=session)
+    socket.send_fds(s, [message], [sock.fileno()])
+    assert struct.unpack_from("=i", s.recv(400))[0] == 0
+
+
 def test_scribbling_harms_only_oneself(net):
     """Random bytes over all that a program can write to, with connections going on."""
     server(net, 7000)
@@ -342,8 +348,14 @@ def test_scribbling_harms_only_oneself(net):
     assert struct.unpack_from("=i", s.recv(400))[0] == 0
     s.send(call(ALLOC, arg=socket.AF_INET, arg2=socket.IPPROTO_TCP))
     session = struct.unpack_from("=I", s.recv(400), 4)[0]
-    assert result(s, call(OPEN, QUIET, session) + call(BIND, QUIET, session, local=local)
-                  + call(LISTEN, session=session, arg=100)) == 0
+    listen(s, session, local, mine)
+    # somebody who has the same listener takes from the queue that it spoils
+    t, _, _ = attach(net)
+    socket.send_fds(t, [call(CLAIM, arg=socket.IPPROTO_TCP, local=local)], [mine.fileno()])
+    assert struct.unpack_from("=i", t.recv(400))[0] == 0
+    t.send(call(ALLOC, arg=socket.AF_INET, arg2=socket.IPPROTO_TCP))
+    second = struct.unpack_from("=I", t.recv(400), 4)[0]
+    listen(t, second, local, mine)
     slots = mmap.mmap(fds[0], 4096 + 64 * 512)
     notify = mmap.mmap(fds[1], os.fstat(fds[1]).st_size)
     one = struct.pack("=Q", 1)
@@ -365,12 +377,16 @@ def test_scribbling_harms_only_oneself(net):
                 clients[i % 8].send(b"data")
             except OSError:
                 pass
+        if i % 50 == 0:
+            assert result(t, call(ACCEPT, session=second)) in (0, -11)
         if i % 500 == 0:
             assert ask(net, 7000) == "HELLO"
     for c in clients:
         c.close()
     s.close()
+    assert result(t, call(ACCEPT, session=second)) in (0, -11)
     mine.close()
+    t.close()
     assert ask(net, 7000) == "HELLO"
     until(lambda: sessions(net) == 1, "the liar's sessions to be given back")
 

@@ -62,9 +62,10 @@ static int hello_parts(struct peer *p, int fds[ATT_FDS])
 		return part;
 	p->part = (uint32_t)part;
 	p->bound = calloc(peers_config.sessions, sizeof(*p->bound));
+	p->listens = calloc(peers_config.sessions, sizeof(struct member *));
 	p->bell_in = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->bell_out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	fd = p->bound && p->bell_in >= 0 && p->bell_out >= 0 ? notify_memory(p) : -ENOMEM;
+	fd = p->bound && p->listens && p->bell_in >= 0 && p->bell_out >= 0 ? notify_memory(p) : -ENOMEM;
 	if (fd < 0) {
 		shm_region_part_free(worker.region, p->part);
 		return fd;
@@ -157,6 +158,17 @@ static int call_tcp_info(struct shm_session *s, struct att_answer *a)
 	return err;
 }
 
+static int call_setopt(struct peer *p, const struct att_call *c, struct shm_session *s)
+{
+	struct shm_session *ls = group_session(p, c->session, s);
+	int err;
+
+	if (c->len > ATT_DATA)
+		return -EINVAL;
+	err = worker.ops->setopt(worker.st, s, c->arg, c->data, c->len);
+	return err || ls == s ? err : worker.ops->setopt(worker.st, ls, c->arg, c->data, c->len);
+}
+
 static int session_call(struct peer *p, const struct att_call *c, int fd, struct att_answer *a)
 {
 	struct shm_session *s = c->session < peers_config.sessions ?
@@ -170,17 +182,19 @@ static int session_call(struct peer *p, const struct att_call *c, int fd, struct
 	case ATT_BIND:
 		return call_bind(p, c, s);
 	case ATT_LISTEN:
-		return p->bound[c->session] ? worker.ops->listen(worker.st, s, c->arg) : -EACCES;
+		return p->bound[c->session] ? group_listen(p, c->session, s, fd) : -EACCES;
+	case ATT_ACCEPT:
+		return group_accept(p, c->session, a);
 	case ATT_CONNECT: /* without a port of its own it would take one that is perhaps another's */
 		return p->bound[c->session] ? worker.ops->connect(worker.st, s, &c->remote) : -EACCES;
 	case ATT_DISCONNECT:
 		return worker.ops->disconnect(worker.st, s);
 	case ATT_SETOPT:
-		return c->len > ATT_DATA ? -EINVAL : worker.ops->setopt(worker.st, s, c->arg, c->data, c->len);
+		return call_setopt(p, c, s);
 	case ATT_GETOPT:
 		return call_getopt(c, s, a);
 	case ATT_TCP_INFO:
-		return call_tcp_info(s, a);
+		return call_tcp_info(group_session(p, c->session, s), a);
 	case ATT_TO_KERNEL:
 		return peer_to_kernel(s, p, fd);
 	default:

@@ -9,6 +9,7 @@
 
 #include <bpf/steer_ctl.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/fault_point.h>
@@ -40,33 +41,54 @@ bool peer_netns_has(const struct peer *p, int fd)
 	return netns_of(fd) == netns_of(p->sock);
 }
 
-/* Is fd a socket of that protocol in our network namespace, bound to local? */
-static bool proven(const struct peer *p, int fd, uint8_t proto, const struct nst_addr *local)
+static uint64_t opt_u64(int fd, int name, socklen_t len)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss), n = sizeof(int);
-	struct nst_addr is;
-	int got = 0;
+	uint64_t v = 0;
 
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &got, &n) || got != proto ||
-	    !peer_netns_has(p, fd) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
-	    nst_addr_from_sockaddr(&is, (struct sockaddr *)&ss, len))
-		return false;
-	return is.port && is.port == local->port && (nst_addr_is_any(&is) || nst_addr_same_ip(&is, local));
+	return getsockopt(fd, SOL_SOCKET, name, &v, &len) ? 0 : v;
 }
 
-static struct peer_port *add(struct peer *p, uint8_t proto, const struct nst_addr *local, bool client,
-			     bool v4too)
+bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out)
 {
-	struct peer_port *pp = calloc(1, sizeof(*pp));
+	struct tcp_info ti = { 0 };
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss), n = sizeof(ti);
 
-	if (!pp)
-		return NULL;
-	*pp = (struct peer_port){ .next = p->ports, .proto = proto, .client = client, .v4too = v4too,
-				 .local = *local };
+	if (fd < 0 || opt_u64(fd, SO_PROTOCOL, sizeof(int)) != proto ||
+	    !peer_netns_has(p, fd) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
+	    nst_addr_from_sockaddr(&out->local, (struct sockaddr *)&ss, len))
+		return false;
+	out->cookie = opt_u64(fd, SO_COOKIE, sizeof(uint64_t));
+	out->reuseport = opt_u64(fd, SO_REUSEPORT, sizeof(int));
+	out->listens = opt_u64(fd, SO_ACCEPTCONN, sizeof(int));
+	/* of a listener this field is the limit of its queue */
+	if (out->listens)
+		getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &n);
+	out->backlog = ti.tcpi_sacked ? (int)ti.tcpi_sacked : 1;
+	return out->local.port && out->cookie;
+}
+
+/* Is it bound to local? */
+static bool shows(const struct shown *sh, const struct nst_addr *local)
+{
+	return sh->local.port == local->port &&
+	       (nst_addr_is_any(&sh->local) || nst_addr_same_ip(&sh->local, local));
+}
+
+/* The port becomes p's. */
+static int add(struct peer *p, const struct peer_port *port)
+{
+	struct peer_port *pp = malloc(sizeof(*pp));
+
+	if (!pp) {
+		ports_release(port->proto, &port->local);
+		return -ENOMEM;
+	}
+	*pp = *port;
+	pp->next = p->ports;
 	p->ports = pp;
 	p->nports++;
-	return pp;
+	return 0;
 }
 
 static bool covers(const struct peer_port *pp, const struct nst_addr *local)
@@ -85,76 +107,91 @@ bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local
 	return false;
 }
 
-/* Which other program has it? */
-static const struct peer *holder(const struct peer *p, uint8_t proto, const struct nst_addr *local)
+/* May two programs have them both? One listener is several programs' if it is the same socket. Where both
+ * have SO_REUSEPORT, the kernel let the second one have the port. */
+static bool shared(const struct peer_port *a, const struct peer_port *b)
+{
+	bool same = a->cookie == b->cookie;
+
+	if (!nst_addr_same_ip(&a->local, &b->local) || a->v4too != b->v4too)
+		return false;
+	return same ? a->proto == IPPROTO_TCP : a->reuseport && b->reuseport;
+}
+
+/* Which other program has it for itself? */
+static const struct peer *holder(const struct peer *p, const struct peer_port *port)
 {
 	for (const struct peer *o = peers_first(); o; o = o->next) {
 		if (o == p || !o->attached || o->ended)
 			continue;
 		for (const struct peer_port *pp = o->ports; pp; pp = pp->next)
-			if (pp->proto == proto && !pp->client && overlap(&pp->local, local))
+			if (pp->proto == port->proto && !pp->client && overlap(&pp->local, &port->local) &&
+			    !shared(pp, port))
 				return o;
 	}
 	return NULL;
 }
 
-static int check(const struct peer *p, const struct att_call *c, int fd)
+/* What c asks for, with what the socket shows. */
+static int check(const struct peer *p, const struct att_call *c, int fd, struct peer_port *out)
 {
+	struct shown sh;
+
 	if ((c->arg != IPPROTO_TCP && c->arg != IPPROTO_UDP) || !c->local.family || !c->local.port)
 		return -EINVAL;
 	if (p->nports >= peers_config.max_ports)
 		return -ENOBUFS;
-	return proven(p, fd, (uint8_t)c->arg, &c->local) ? 0 : -EACCES;
+	if (!port_shown(p, fd, (uint8_t)c->arg, &sh) || !shows(&sh, &c->local))
+		return -EACCES;
+	*out = (struct peer_port){ .proto = (uint8_t)c->arg, .local = c->local, .cookie = sh.cookie,
+				   .reuseport = sh.reuseport };
+	return 0;
+}
+
+static void taken(struct att_answer *a, pid_t pid, uint64_t image)
+{
+	a->session = (uint32_t)pid;
+	a->image = image;
 }
 
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a)
 {
-	bool v4too = c->arg2 & ATT_CLAIM_V4TOO;
-	uint8_t proto = (uint8_t)c->arg;
 	const struct peer *o;
-	int err = check(p, c, fd);
+	struct peer_port port;
+	int err = check(p, c, fd, &port);
 
 	if (err)
 		return err;
-	if (!rd_may_stack(proto, &c->local))
+	if (!rd_may_stack(port.proto, &port.local))
 		return -EPERM;
-	o = holder(p, proto, &c->local);
+	port.v4too = c->arg2 & ATT_CLAIM_V4TOO;
+	o = holder(p, &port);
 	if (o) {
-		a->session = (uint32_t)o->pid;
-		a->image = o->image;
+		taken(a, o->pid, o->image);
 		return -EADDRINUSE;
 	}
-	err = c->arg2 & ATT_CLAIM_NEW ? ports_claim_new(proto, &c->local, v4too, -1) :
-					ports_claim(proto, &c->local, v4too, -1);
-	if (err == -EADDRINUSE) { /* it has a stack of its own */
-		a->session = (uint32_t)ports_owner()->pid;
-		a->image = ports_owner()->image;
-	}
+	err = c->arg2 & ATT_CLAIM_NEW ? ports_claim_new(port.proto, &port.local, port.v4too, -1) :
+					ports_claim(port.proto, &port.local, port.v4too, -1);
+	if (err == -EADDRINUSE) /* somebody with a stack of his own has it */
+		taken(a, ports_owner()->pid, ports_owner()->image);
 	NST_FAULT_POINT("nstackd.claim");
-	if (!err && !add(p, proto, &c->local, false, v4too)) {
-		ports_release(proto, &c->local);
-		err = -ENOMEM;
-	}
-	return err;
+	return err ? err : add(p, &port);
 }
 
 int port_pin(struct peer *p, const struct att_call *c, int fd)
 {
-	uint8_t proto = (uint8_t)c->arg;
-	int err = check(p, c, fd);
+	struct peer_port port;
+	int err = check(p, c, fd, &port);
 	struct rd_verdict v;
 
 	if (err)
 		return err;
-	v = rd_lookup(proto, &c->local, &c->remote);
+	v = rd_lookup(port.proto, &port.local, &c->remote);
 	if (v.action != RD_STACK)
 		return v.action == RD_DROP ? -EACCES : -EPERM;
-	err = ports_pin(proto, &c->local, &c->remote, -1);
-	if (!err && !add(p, proto, &c->local, true, false)) {
-		ports_release(proto, &c->local);
-		err = -ENOMEM;
-	}
-	return err;
+	port.client = true;
+	err = ports_pin(port.proto, &port.local, &c->remote, -1);
+	return err ? err : add(p, &port);
 }
 
 static void drop(struct peer *p, struct peer_port **at)

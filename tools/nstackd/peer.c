@@ -56,12 +56,22 @@ static void bell(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
+void peer_tell(struct peer *p, uint32_t id, uint32_t events)
+{
+	if (notify_put(&p->out, id, events))
+		p->ring = rings = true;
+}
+
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events)
 {
 	struct peer *p = by_part[shm_session_part(worker.region, s)];
+	uint32_t id = shm_session_id(worker.region, s);
 
-	if (p && !p->ended && notify_put(&p->out, shm_session_id(worker.region, s), events))
-		p->ring = rings = true;
+	if (!p || p->ended)
+		return;
+	peer_tell(p, id, events);
+	if (p->listens[id])
+		group_event(p, id, events);
 }
 
 void peers_ring(void)
@@ -94,7 +104,8 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 	if (bits & ATT_DO_CLOSE) {
 		p->bound[id] = false;
 		peer_count_session(p, s);
-		ops->close(worker.st, s, s->linger_s == 0 ? 0 : -1); /* > 0: the program has waited */
+		if (!group_leave(p, id))
+			ops->close(worker.st, s, s->linger_s == 0 ? 0 : -1); /* > 0: the program has waited */
 	}
 }
 
@@ -283,8 +294,11 @@ void peer_close_sessions(struct peer *p)
 {
 	uint32_t first = p->part * peers_config.sessions, end = first + peers_config.sessions;
 
+	memset(p->bound, 0, peers_config.sessions * sizeof(*p->bound));
+	groups_leave(p, p->bound);
 	for (uint32_t i = first; (i = shm_session_next(worker.region, i)) < end; i++)
-		worker.ops->close(worker.st, shm_session_get(worker.region, i), -1);
+		if (!p->bound[i - first])
+			worker.ops->close(worker.st, shm_session_get(worker.region, i), -1);
 }
 
 void peer_free_memory(struct peer *p)
@@ -297,7 +311,9 @@ void peer_free_memory(struct peer *p)
 	if (p->mem)
 		munmap(p->mem, p->mem_bytes);
 	free(p->bound);
+	free(p->listens);
 	p->bound = NULL;
+	p->listens = NULL;
 	p->mem = NULL;
 	p->attached = false;
 	p->done = true;
@@ -316,7 +332,7 @@ static void peer_free(struct peer *p)
 
 bool peers_reap(void)
 {
-	bool waits = peers_recycle();
+	bool waits = peers_recycle() | groups_reap();
 	struct peer *p, *next;
 
 	for (p = peers; p; p = next) {
@@ -331,6 +347,7 @@ bool peers_reap(void)
 
 void peers_end(void)
 {
+	groups_end();
 	for (struct peer *p = peers; p; p = p->next)
 		if (!p->ended)
 			peer_end(p);

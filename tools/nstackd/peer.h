@@ -6,6 +6,7 @@
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *   observe.c  what the nstack tool asks
  *   to_kernel.c  sockets that go on in the kernel
+ *   group.c  listeners that several programs have
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -28,6 +29,8 @@ struct peer_port {
 	uint8_t proto;
 	bool client;      /* flows only: nobody else's connections are concerned */
 	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
+	bool reuseport;   /* the socket that was shown */
+	uint64_t cookie;
 	struct nst_addr local;
 };
 
@@ -38,6 +41,7 @@ struct peer_stats {
 	uint64_t messages, notifications;
 	uint64_t packets_in, packets_out, bytes_in, bytes_out; /* of sessions that it has closed */
 };
+struct member;
 
 struct peer {
 	struct peer *next;
@@ -56,7 +60,9 @@ struct peer {
 	void *mem;          /* notifications */
 	size_t mem_bytes;
 	struct notify in, out;
-	bool *bound;        /* by id: has a local port of this program's */
+	bool *bound;        /* by id: has a local port of this program's; when it has ended: goes on without
+			     * it (group.c) */
+	struct member **listens; /* by id: listeners */
 	struct peer_port *ports;
 	uint32_t nports;
 	struct peer_stats stats;
@@ -97,6 +103,8 @@ void peers_ring(void);
 bool peers_reap(void);
 /* Every program is cut off. */
 void peers_end(void);
+/* Something is up with its session. */
+void peer_tell(struct peer *p, uint32_t id, uint32_t events);
 /* As struct stack_env.event. */
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 struct peer *peers_first(void);
@@ -135,6 +143,15 @@ int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd);
 
 /* --- claims.c ---------------------------------------------------------------------------------- */
 
+/* A socket that a program shows, as the kernel describes it. */
+struct shown {
+	struct nst_addr local;
+	uint64_t cookie;
+	bool reuseport, listens;
+	int backlog;
+};
+/* False: fd is no such socket of our network namespace with a port. */
+bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out);
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
 int port_pin(struct peer *p, const struct att_call *c, int fd);
 int port_release(struct peer *p, const struct att_call *c);
@@ -149,5 +166,23 @@ void ports_drop(struct peer *p);
 extern const struct ctl_ops peers_ctl_ops;
 /* Its traffic stays known when the session is closed: call before. */
 void peer_count_session(struct peer *p, struct shm_session *s);
+
+/* --- group.c ----------------------------------------------------------------------------------- */
+
+/* The session listens; fd: its shadow. Also again, with another backlog. */
+int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd);
+int group_accept(struct peer *p, uint32_t id, struct att_answer *a);
+/* The stack's listener that s, the program's session of that id, stands for; s if for none. */
+struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s);
+/* The session of a listener is about to be closed. True: it is not to be, another program may come. */
+bool group_leave(struct peer *p, uint32_t id);
+/* The program has ended; keep[id]: sessions that go on without it. */
+void groups_leave(struct peer *p, bool *keep);
+/* The stack has news of a listener of p. */
+void group_event(struct peer *p, uint32_t id, uint32_t events);
+/* The daemon is about to end. */
+void groups_end(void);
+/* Close what nobody came for. True: something is left to wait for. */
+bool groups_reap(void);
 
 #endif

@@ -1,0 +1,67 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""prefork.py ADDR PORT WORKERS accept|epoll|exclusive|reuseport [BACKLOG]: a server of several processes.
+
+The parent makes the listener and never looks at it; each worker takes one connection at a time: it tells
+its pid, and is busy until the client ends the connection. A worker that ends is replaced when the parent
+reads a line. With reuseport each worker has a listener of its own.
+"""
+import os
+import select
+import signal
+import socket
+import sys
+
+ADDR, PORT, WORKERS, HOW = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+BACKLOG = int(sys.argv[5]) if len(sys.argv) > 5 else 100
+
+
+def listener():
+    family = socket.AF_INET6 if ":" in ADDR else socket.AF_INET
+    return socket.create_server((ADDR, PORT), family=family, backlog=BACKLOG, reuse_port=HOW == "reuseport")
+
+
+def waiter(s):
+    """A function that returns when there may be a connection."""
+    if HOW in ("accept", "reuseport"):
+        return lambda: None
+    s.setblocking(False)
+    ep = select.epoll()
+    ep.register(s, select.EPOLLIN | (select.EPOLLEXCLUSIVE if HOW == "exclusive" else 0))
+    return ep.poll
+
+
+def work(s):
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    wait = waiter(s)
+    os.write(1, b"worker %d\n" % os.getpid())  # at once, beside those of others
+    while True:
+        wait()
+        try:
+            c, _ = s.accept()
+        except BlockingIOError:
+            continue
+        c.setblocking(True)
+        try:
+            c.sendall(b"%d\n" % os.getpid())
+            while c.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+        c.close()
+
+
+def fork(s):
+    pid = os.fork()
+    if not pid:
+        work(s or listener())
+    return pid
+
+
+shared = None if HOW == "reuseport" else listener()
+workers = {fork(shared) for _ in range(WORKERS)}
+for _ in sys.stdin:
+    for pid in list(workers):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            workers.remove(pid)
+            workers.add(fork(shared))

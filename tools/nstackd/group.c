@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/nstackd/group.c - listeners that several programs have
+ *
+ * A listener that was inherited or passed on is one socket with one queue, and whoever calls accept() next
+ * gets what waits there. The programs that listen on it, as the cookie of the kernel's socket tells, are a
+ * group. One member's session is the stack's listener, the host: connections come into its program's part
+ * and wait in its rx. While it is the only member it takes them from there itself. When there are more,
+ * each of them is shown how many wait, and asks for one (ATT_ACCEPT), which then moves into its part. So
+ * nothing waits for a busy program while another one has time.
+ *
+ * When the host leaves, another member's session becomes the stack's listener, with the handshakes, and
+ * what waits moves there. When the last one leaves, the kernel's listener may be open still: a master has
+ * it, or the program is just becoming another one. New connections are the kernel's then, for whoever asks
+ * there; those that wait with us, and handshakes, wait for the next member, ORPHAN_NS at most. That is
+ * why the host's session can outlive the use of it by its program.
+ *
+ * Sockets that share a port by SO_REUSEPORT have cookies of their own, and so are groups of their own,
+ * among which the stack chooses by flow.
+ */
+#define _GNU_SOURCE
+#include "tools/nstackd/peer.h"
+
+#include <bpf/steer_ctl.h>
+#include <errno.h>
+#include <linux/tcp.h>
+#include <nsocket/ports.h>
+#include <nsocket/worker_internal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define ORPHAN_NS 5000000000ull
+#define DRAIN_ROUNDS 64
+
+struct group {
+	struct group *next;
+	uint64_t cookie;
+	uint16_t port;           /* network byte order */
+	struct shm_session *ls;  /* the stack's listener */
+	struct member *host;     /* whose session it is; NULL: no member's any more */
+	struct member *members;
+	uint64_t orphaned_ns;    /* without members: since when */
+};
+
+struct member {
+	struct member *next;
+	struct group *g;
+	struct peer *p;
+	uint32_t id;             /* of its session, in its part */
+};
+
+static struct group *groups;
+static bool ending; /* the daemon is about to end: nobody will come for an orphan */
+
+static struct shm_session *session_of(const struct member *m)
+{
+	return shm_session_get(worker.region, m->p->part * peers_config.sessions + m->id);
+}
+
+static uint32_t waiting(struct group *g)
+{
+	struct fifo rx = shm_session_rx(worker.region, g->ls);
+
+	return fifo_used(&rx) / sizeof(uint32_t);
+}
+
+/* The members are shown what there is to be had. Relaxed: what it is about, they ask for. */
+static void show(struct group *g)
+{
+	uint32_t n = waiting(g), shared = g->members && g->members->next;
+	struct shm_session *s;
+
+	for (struct member *m = g->members; m; m = m->next) {
+		s = session_of(m);
+		__atomic_store_n(&s->shared, shared, __ATOMIC_RELAXED);
+		__atomic_store_n(&s->waiting, m == g->host ? 0 : n, __ATOMIC_RELAXED);
+	}
+}
+
+void group_event(struct peer *p, uint32_t id, uint32_t events)
+{
+	struct group *g = p->listens[id]->g;
+
+	if (!g->members->next)
+		return;
+	show(g);
+	for (struct member *m = g->members; m; m = m->next)
+		if (m != g->host)
+			peer_tell(m->p, m->id, events);
+}
+
+/* --- what waits --------------------------------------------------------------------------------- */
+
+/* The next one, as the host's program may have changed it: some session in its part, or NULL. */
+static struct shm_session *take(struct shm_session *ls)
+{
+	struct fifo rx = shm_session_rx(worker.region, ls);
+	struct shm_session *s = NULL;
+	uint32_t id;
+
+	while (!s && fifo_take_one(&rx, &id, sizeof(id)))
+		s = shm_session_sibling(worker.region, ls, id);
+	return s;
+}
+
+/* It goes on in the part of m's program. NULL: there is no room, or it is nothing that could. */
+static struct shm_session *bring(struct shm_session *s, const struct member *m)
+{
+	struct shm_session *to = s;
+
+	if (shm_session_part(worker.region, s) != m->p->part) {
+		to = shm_session_alloc_in(worker.region, m->p->part, s->family, IPPROTO_TCP);
+		if (to && worker.ops->move(worker.st, s, to)) {
+			shm_session_free(worker.region, to);
+			to = NULL;
+		}
+		if (!to)
+			worker.ops->close(worker.st, s, 0);
+	}
+	if (to)
+		to->parent = m->id;
+	return to;
+}
+
+/* m becomes the host. 0, or -EINVAL: it can't. The former listener is the caller's to close. */
+static int promote(struct group *g, struct member *m)
+{
+	struct shm_session *from = g->ls, *to = session_of(m), *s;
+	struct fifo rx = shm_session_rx(worker.region, to);
+	int err = worker.ops->listen_move(worker.st, from, to);
+	uint32_t id;
+
+	if (err)
+		return err;
+	g->ls = to;
+	g->host = m;
+	while ((s = take(from))) {
+		s = bring(s, m);
+		if (!s)
+			continue;
+		id = shm_session_id(worker.region, s);
+		fifo_write(&rx, &id, sizeof(id));
+	}
+	if (fifo_used(&rx))
+		peer_tell(m->p, m->id, STACK_EV_IN);
+	return 0;
+}
+
+int group_accept(struct peer *p, uint32_t id, struct att_answer *a)
+{
+	struct member *m = p->listens[id];
+	struct shm_session *s, *to;
+
+	if (!m)
+		return -EINVAL;
+	do {
+		s = take(m->g->ls);
+		to = s ? bring(s, m) : NULL;
+	} while (s && !to);
+	show(m->g);
+	if (!to)
+		return -EAGAIN;
+	a->session = shm_session_id(worker.region, to);
+	return 0;
+}
+
+/* --- members ------------------------------------------------------------------------------------ */
+
+static struct group *find(uint64_t cookie)
+{
+	struct group *g = groups;
+
+	while (g && g->cookie != cookie)
+		g = g->next;
+	return g;
+}
+
+static void group_free(struct group *g)
+{
+	struct group **at = &groups;
+
+	while (*at != g)
+		at = &(*at)->next;
+	*at = g->next;
+	free(g);
+}
+
+static struct member *join(struct group *g, struct peer *p, uint32_t id)
+{
+	struct member *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	*m = (struct member){ .next = g->members, .g = g, .p = p, .id = id };
+	g->members = m;
+	p->listens[id] = m;
+	return m;
+}
+
+static void unlink_member(struct member *m)
+{
+	struct member **at = &m->g->members;
+
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	m->p->listens[m->id] = NULL;
+	if (m->g->host == m)
+		m->g->host = NULL;
+	free(m);
+}
+
+/* The first one of a group: its session is the listener. */
+static int begin(struct peer *p, uint32_t id, struct shm_session *s, const struct shown *sh)
+{
+	struct group *g = calloc(1, sizeof(*g));
+	int err = g ? worker.ops->listen(worker.st, s, sh->backlog) : -ENOMEM;
+
+	if (err) {
+		free(g);
+		return err;
+	}
+	*g = (struct group){ .next = groups, .cookie = sh->cookie, .port = sh->local.port, .ls = s };
+	groups = g;
+	g->host = join(g, p, id);
+	if (g->host)
+		return 0;
+	group_free(g);
+	return -ENOMEM;
+}
+
+static void orphan_close(struct group *g)
+{
+	worker.ops->close(worker.st, g->ls, -1);
+	group_free(g);
+}
+
+/* One more of a group. */
+static int follow(struct group *g, struct peer *p, uint32_t id, struct shm_session *s)
+{
+	struct shm_session *former = g->ls;
+	bool orphan = !g->members;
+	struct member *m = join(g, p, id);
+	int err = m ? 0 : -ENOMEM;
+
+	if (!err && orphan) {
+		err = promote(g, m);
+		if (!err)
+			worker.ops->close(worker.st, former, -1);
+		else
+			unlink_member(m);
+	} else if (!err) {
+		shm_session_set_state(s, SHM_S_LISTEN);
+		if (waiting(g))
+			peer_tell(p, id, STACK_EV_IN);
+	}
+	show(g);
+	return err;
+}
+
+int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd)
+{
+	struct shown sh;
+	struct group *g;
+	int err;
+
+	if (!port_shown(p, fd, IPPROTO_TCP, &sh) || !sh.listens || !port_held(p, IPPROTO_TCP, &sh.local))
+		return -EACCES;
+	g = p->listens[id] ? p->listens[id]->g : find(sh.cookie);
+	if (!g)
+		return begin(p, id, s, &sh);
+	err = p->listens[id] ? 0 : follow(g, p, id, s);
+	return err ? err : worker.ops->listen(worker.st, g->ls, sh.backlog);
+}
+
+struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s)
+{
+	return p->listens[id] ? p->listens[id]->g->ls : s;
+}
+
+/* --- leaving ------------------------------------------------------------------------------------ */
+
+/* It has no members any more, and the kernel's listener is open. The last one's claim has gone, and flows
+ * that we had then are pinned; those that began since, and lie in the rings, as well. */
+static void orphan_begin(struct group *g)
+{
+	g->orphaned_ns = worker_now();
+	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
+		;
+	ports_pin_port(IPPROTO_TCP, g->port);
+}
+
+/* True: its session is listening still, for another program to come. */
+static bool leave(struct member *m)
+{
+	struct group *g = m->g;
+	bool host = g->host == m;
+
+	unlink_member(m);
+	for (m = g->members; host && m && promote(g, m); m = m->next)
+		;
+	if (g->members && (m || !host)) {
+		show(g);
+		return false;
+	}
+	while (g->members) /* none of them can: they lied about their sessions */
+		unlink_member(g->members);
+	if (!ending && steer_kernel_listens(g->port, g->cookie)) {
+		orphan_begin(g);
+		return true;
+	}
+	group_free(g);
+	return false;
+}
+
+bool group_leave(struct peer *p, uint32_t id)
+{
+	return p->listens[id] && leave(p->listens[id]);
+}
+
+/* The listener and what waits there are to outlive their program. */
+static void keep_orphan(struct group *g, bool *keep)
+{
+	struct fifo rx = shm_session_rx(worker.region, g->ls);
+	uint32_t id, at = 0;
+
+	keep[shm_session_id(worker.region, g->ls)] = true;
+	for (; fifo_peek(&rx, at, &id, sizeof(id)) == sizeof(id); at += sizeof(id))
+		if (id < peers_config.sessions)
+			keep[id] = true;
+}
+
+void groups_leave(struct peer *p, bool *keep)
+{
+	for (uint32_t id = 0; id < peers_config.sessions; id++)
+		group_leave(p, id);
+	for (struct group *g = groups; g; g = g->next)
+		if (!g->members && shm_session_part(worker.region, g->ls) == p->part)
+			keep_orphan(g, keep);
+}
+
+void groups_end(void)
+{
+	struct group *g, *next;
+
+	ending = true;
+	for (g = groups; g; g = next) {
+		next = g->next;
+		if (!g->members)
+			orphan_close(g);
+	}
+}
+
+bool groups_reap(void)
+{
+	struct group *g, *next;
+	bool waits = false;
+
+	for (g = groups; g; g = next) {
+		next = g->next;
+		if (g->members)
+			continue;
+		if (worker_now() - g->orphaned_ns < ORPHAN_NS && waiting(g) + g->ls->handshakes &&
+		    steer_kernel_listens(g->port, g->cookie))
+			waits = true;
+		else
+			orphan_close(g);
+	}
+	return waits;
+}
