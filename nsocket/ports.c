@@ -426,6 +426,36 @@ void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
 	claims_end(proto, local->port, true);
 }
 
+struct in_use {
+	uint8_t proto;
+	bool v6_takes_v4;
+	bool found;
+	struct nst_addr want;
+};
+
+static void in_use_one(void *arg, uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	struct in_use *u = arg;
+
+	if (proto == u->proto && local->port == u->want.port)
+		u->found |= nst_addr_is_any(&u->want) ?
+			    u->want.family == local->family || u->v6_takes_v4 :
+			    nst_addr_same_ip(&u->want, local);
+}
+
+bool ports_in_use(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	struct in_use u = { .proto = proto, .v6_takes_v4 = v6_takes_v4, .want = *local };
+
+	if (!ports_used(proto, local->port))
+		return false;
+	if (attached())
+		return remote_in_use(worker.st, proto, local, v6_takes_v4);
+	if (worker.st)
+		worker.ops->flows(worker.st, in_use_one, &u);
+	return u.found;
+}
+
 int ports_pin_flows(void)
 {
 	struct pin_arg a = { 0 };

@@ -32,6 +32,8 @@ int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v
 extern uint8_t (*ports_map)[65536];
 /* Does anything of ours use the port (network byte order)? A hint: without a lock. */
 bool ports_used(uint8_t proto, uint16_t port);
+/* Do connections of the stack have that local address, TIME_WAIT included? v6_takes_v4: [::] of both families. */
+bool ports_in_use(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 void ports_release(uint8_t proto, const struct nst_addr *local);
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,

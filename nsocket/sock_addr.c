@@ -206,44 +206,26 @@ static int bind_connected(struct nsock *ns, const struct sockaddr *addr, socklen
 	return err && err != -EADDRINUSE ? err : -EINVAL;
 }
 
-struct in_use {
-	struct nst_addr want;
-	bool takes_v4; /* [::] of both families */
-	bool found;
-};
-
-static void in_use_one(void *arg, uint8_t proto, const struct nst_addr *local,
-		       const struct nst_addr *remote)
-{
-	struct in_use *u = arg;
-
-	if (proto == IPPROTO_TCP && local->port == u->want.port)
-		u->found |= nst_addr_is_any(&u->want) ?
-			    u->want.family == local->family || u->takes_v4 :
-			    nst_addr_same_ip(&u->want, local);
-}
-
 /* Connections of the stack have the port, and the kernel does not know: their shadows are not bound
  * to it, and in TIME_WAIT there is none. SO_REUSEADDR allows it, as it does where the listener had it,
  * too. */
 static bool bind_in_use(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct in_use u = { .found = false };
 	socklen_t n = sizeof(int);
+	struct nst_addr want;
 	int reuse = 0;
+	bool found;
 
 	if (ns->proto != IPPROTO_TCP || ns->bound || !user_ok(addr, len) ||
-	    nst_addr_from_sockaddr(&u.want, addr, len) || !ports_used(IPPROTO_TCP, u.want.port))
+	    nst_addr_from_sockaddr(&want, addr, len) || !ports_used(IPPROTO_TCP, want.port))
 		return false;
 	libc.getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, &n);
 	if (reuse || ns->reuseport)
 		return false;
-	u.takes_v4 = u.want.family == AF_INET6 && !ns->v6only;
 	worker_lock();
-	if (worker.st)
-		worker.ops->flows(worker.st, in_use_one, &u);
+	found = ports_in_use(IPPROTO_TCP, &want, want.family == AF_INET6 && !ns->v6only);
 	worker_unlock();
-	return u.found;
+	return found;
 }
 
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)

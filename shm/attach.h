@@ -58,6 +58,7 @@ enum att_op {
 	ATT_TO_KERNEL,  /* with the shadow, which becomes the connection, or gets the datagrams: the session is
 			 * to be closed then */
 	ATT_ACCEPT,     /* of a listener that is shared -> session: a connection. -EAGAIN: none waits */
+	ATT_IN_USE,     /* arg: protocol, arg2: ATT_CLAIM_V4TOO, local. -EADDRINUSE: connections have it */
 	ATT_OP_NR_
 };
 

@@ -423,6 +423,18 @@ int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 	return message(r, shadow, &a);
 }
 
+bool remote_in_use(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
+{
+	struct remote *r = remote_of(st);
+	struct att_call *c = call_new(r, ATT_IN_USE, NULL);
+	struct att_answer a;
+
+	c->arg = proto;
+	c->arg2 = v6_takes_v4 ? ATT_CLAIM_V4TOO : 0;
+	c->local = *local;
+	return message(r, -1, &a) == -EADDRINUSE;
+}
+
 bool remote_port_used(struct stack *st, int udp, uint16_t port)
 {
 	/* relaxed: a hint */

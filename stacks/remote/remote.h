@@ -43,6 +43,8 @@ int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
 /* stack_ops.listen(); shadow: the socket that listens there, which says the backlog. */
 int remote_listen(struct stack *st, struct shm_session *s, int shadow);
+/* Do connections of anybody have that local address? */
+bool remote_in_use(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 /* Does anybody use that port (network byte order)? A hint; any thread. */
 bool remote_port_used(struct stack *st, int udp, uint16_t port);
 

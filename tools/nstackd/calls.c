@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/tcp.h>
+#include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/fault_point.h>
 #include <rd/log.h>
@@ -229,6 +230,8 @@ int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answe
 		return port_release(p, c);
 	case ATT_PIN:
 		return port_pin(p, c, fd);
+	case ATT_IN_USE:
+		return ports_in_use((uint8_t)c->arg, &c->local, c->arg2 & ATT_CLAIM_V4TOO) ? -EADDRINUSE : 0;
 	default:
 		return quiet(c, session_call(p, c, fd, a));
 	}
