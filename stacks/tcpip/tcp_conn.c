@@ -363,9 +363,18 @@ void tcp_conn_forget(struct tcpip *t, struct tcp_conn *c)
 	conn_free(t, c);
 }
 
+static void conn_events(struct tcpip *t, struct tcp_conn *c)
+{
+	uint32_t ev = c->ev;
+
+	c->ev = 0;
+	if (ev && !(c->flags & TCP_F_CLOSED))
+		tcpip_event(t, c->s, ev);
+}
+
 static void conn_work(struct tcpip *t, struct tcp_conn *c)
 {
-	uint32_t todo = c->todo, ev;
+	uint32_t todo = c->todo;
 
 	c->todo = 0;
 	if (todo & TCP_DO_REAP) {
@@ -379,16 +388,19 @@ static void conn_work(struct tcpip *t, struct tcp_conn *c)
 		if (c->todo & TCP_DO_ACK && c->state != TCP_S_CLOSE)
 			tcp_send_ack(t, c);
 	}
-	ev = c->ev;
-	c->ev = 0;
-	if (ev && !(c->flags & TCP_F_CLOSED))
-		tcpip_event(t, c->s, ev);
+	conn_events(t, c);
 }
 
 void tcp_work(struct tcpip *t)
 {
 	struct tcp *tc = t->tcp;
 	struct tcp_conn *c;
+
+	/* Before anything is sent: a program of another process sees what has come as soon as it is there, and
+	 * its epoll set has to know as soon. */
+	for (c = tc->work; c; c = c->work_next)
+		if (!(c->todo & TCP_DO_REAP))
+			conn_events(t, c);
 
 	while ((c = tc->work)) {
 		tc->work = c->work_next;
