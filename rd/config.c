@@ -34,12 +34,14 @@ static const struct ns_config defaults = {
 	.exit_linger_ms = 2000,
 	.congestion = "cubic",
 	.tcp = { .syn_cookies = true },
+	.daemon = { .workers = 1, .core = { -1 }, .spin_us = -1, .programs = 256 },
 	.log_level = -1,
 	.log_file = -1,
 	.source = (char *)"defaults",
 };
 
-enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_SIGNAL, T_LEVEL, T_FLAG };
+enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_SIGNAL, T_LEVEL, T_FLAG,
+	    T_LABEL, T_WORKERS, T_SPIN, T_ACCESS };
 
 struct key {
 	const char *name;          /* section.name */
@@ -105,6 +107,18 @@ static const struct key keys[] = {
 	  "answer SYNs beyond the backlog with cookies" },
 	{ "tcp.time_wait_max", T_U32, C(tcp.time_wait_max), 0, 1 << 20, NULL, NULL,
 	  "connections kept in TIME_WAIT, the oldest give way; 0 = the stack's default" },
+	{ "label", T_LABEL, C(label), 0, 0, NULL, NULL,
+	  "what nstackd knows the program by, for its list of who may attach; environment NSTACK_LABEL goes "
+	  "first" },
+	{ "daemon.workers", T_WORKERS, C(daemon.workers), 0, 0, NULL, NULL,
+	  "nstackd: how many processes share the work, or a list of cores with one on each" },
+	{ "daemon.spin_us", T_SPIN, C(daemon.spin_us), 0, 0, NULL, NULL,
+	  "nstackd: how long a worker polls before it sleeps; auto: up to 50 us, while packets come as "
+	  "fast as that" },
+	{ "daemon.programs", T_U32, C(daemon.programs), 1, 4096, NULL, NULL,
+	  "nstackd: how many programs may be attached to a worker at once" },
+	{ "daemon.access", T_ACCESS, C(daemon.access), 0, 0, NULL, NULL,
+	  "nstackd: who may attach and with which limits; an empty list means everybody" },
 	{ "log.level", T_LEVEL, C(log_level), 0, 0, NULL, NULL,
 	  "OFF, EMG, ERR, WAR, INF or DBG; default: environment NSTACK_LOG_ON, else ERR" },
 	{ "log.file", T_FLAG, C(log_file), 0, 0, NULL, NULL,
@@ -135,6 +149,7 @@ void rd_config_free(struct ns_config *c)
 	free(c->faults);
 	free(c->dump);
 	free(c->log_path);
+	free(c->daemon.access);
 	free(c->source);
 	free(c);
 }
@@ -154,19 +169,23 @@ static int wrong_type(const struct json_doc *d, const struct key *k, const cJSON
 	return json_error(d, v, err, "\"%s\" must be %s, not %s", k->name, want, type_name(v));
 }
 
-/* Bytes: a number, or a string with K, M or G (powers of 1024). */
-static int parse_size(const cJSON *v, int64_t *out)
+int rd_config_size(const cJSON *v, uint64_t *out)
 {
 	const char *s = v->valuestring;
-	char *end;
 	unsigned shift = 0;
+	int64_t n;
+	char *end;
 
-	if (cJSON_IsNumber(v))
-		return json_int(v, 0, UINT32_MAX, out);
+	if (cJSON_IsNumber(v)) {
+		if (json_int(v, 0, INT64_MAX / 2, &n))
+			return -EINVAL;
+		*out = (uint64_t)n;
+		return 0;
+	}
 	if (!cJSON_IsString(v) || !isdigit((unsigned char)s[0]))
 		return -EINVAL;
 	errno = 0;
-	*out = strtoll(s, &end, 10);
+	*out = strtoull(s, &end, 10);
 	if (*end == 'K' || *end == 'k')
 		shift = 10;
 	else if (*end == 'M' || *end == 'm')
@@ -174,7 +193,7 @@ static int parse_size(const cJSON *v, int64_t *out)
 	else if (*end == 'G' || *end == 'g')
 		shift = 30;
 	end += shift != 0;
-	if (errno || *end || *out > (int64_t)UINT32_MAX)
+	if (errno || *end || *out > UINT32_MAX)
 		return -EINVAL;
 	*out <<= shift;
 	return 0;
@@ -187,7 +206,8 @@ static int read_number(const struct json_doc *d, const struct key *k, const cJSO
 	const char *gap = k->unit ? " " : "";
 	int64_t n;
 
-	if (k->type == T_SIZE ? parse_size(v, &n) : json_int(v, -INT64_MAX / 2, INT64_MAX / 2, &n))
+	if (k->type == T_SIZE ? rd_config_size(v, (uint64_t *)&n) :
+				json_int(v, -INT64_MAX / 2, INT64_MAX / 2, &n))
 		return wrong_type(d, k, v, k->type == T_SIZE ?
 				  "a number of bytes (also \"256K\", \"4M\")" : "a whole number", err);
 	if (n < k->min || n > k->max)
@@ -363,6 +383,18 @@ static int read_value(const struct json_doc *d, const struct key *k, const cJSON
 		return read_rules(d, k, v, c, err);
 	case T_SIGNAL:
 		return read_signal(d, k, v, field, err);
+	case T_LABEL:
+		if (!cJSON_IsString(v) || !ns_label_ok(v->valuestring))
+			return json_error(d, v, err, "\"label\" must have 1 to %u characters, no space among them",
+					  NS_LABEL - 1);
+		strcpy(field, v->valuestring);
+		return 0;
+	case T_WORKERS:
+		return ns_daemon_read_workers(d, v, &c->daemon, err);
+	case T_SPIN:
+		return ns_daemon_read_spin(d, v, &c->daemon, err);
+	case T_ACCESS:
+		return ns_daemon_read_access(d, v, &c->daemon, err);
 	}
 	return -EINVAL;
 }
@@ -507,6 +539,51 @@ int rd_config_load(const char *path, struct ns_config **out, char err[RD_ERR])
 	return ret;
 }
 
+/* --- changes --------------------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_value(const struct key *k, const struct ns_config *a, const struct ns_config *b)
+{
+	const void *x = (const char *)a + k->off, *y = (const char *)b + k->off;
+
+	switch (k->type) {
+	case T_TEXT:
+	case T_PATH:
+		return same_text(*(char *const *)x, *(char *const *)y);
+	case T_BOOL:
+		return *(const bool *)x == *(const bool *)y;
+	case T_WORD:
+	case T_LABEL:
+		return !strcmp(x, y);
+	case T_IFS:
+		return a->n_interfaces == b->n_interfaces &&
+		       !memcmp(a->interfaces, b->interfaces, sizeof(a->interfaces));
+	case T_WORKERS:
+		return a->daemon.workers == b->daemon.workers &&
+		       !memcmp(a->daemon.core, b->daemon.core, a->daemon.workers * sizeof(int));
+	case T_RULES:
+	case T_ACCESS:
+	case T_LEVEL:
+		return true;
+	default:
+		return *(const uint32_t *)x == *(const uint32_t *)y;
+	}
+}
+
+void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *b, char *out, size_t size)
+{
+	size_t n = 0;
+
+	out[0] = 0;
+	for (unsigned i = 0; i < N_KEYS && n < size; i++)
+		if (!same_value(&keys[i], a, b))
+			n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", keys[i].name);
+}
+
 /* --- the process's configuration ------------------------------------------------------------ */
 
 static const struct ns_config *current = &defaults;
@@ -579,8 +656,17 @@ static void describe_default(const struct key *k, char *out, size_t size)
 	case T_IFS:
 		snprintf(out, size, "[]");
 		break;
+	case T_ACCESS:
+		snprintf(out, size, "[]");
+		break;
 	case T_SIGNAL:
 		snprintf(out, size, "\"none\"");
+		break;
+	case T_WORKERS:
+		snprintf(out, size, "%u", defaults.daemon.workers);
+		break;
+	case T_SPIN:
+		snprintf(out, size, "\"auto\"");
 		break;
 	default:
 		snprintf(out, size, "-");
@@ -613,6 +699,15 @@ static void describe_values(const struct key *k, char *out, size_t size)
 		break;
 	case T_RULES:
 		snprintf(out, size, "list or file name");
+		break;
+	case T_WORKERS:
+		snprintf(out, size, "1..%u, or a list of cores", NS_WORKERS_MAX);
+		break;
+	case T_SPIN:
+		snprintf(out, size, "\"auto\", 0..1000000 us");
+		break;
+	case T_ACCESS:
+		snprintf(out, size, "list of at most %u entries", NS_ACCESS_MAX);
 		break;
 	default:
 		snprintf(out, size, "string");

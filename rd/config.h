@@ -12,7 +12,9 @@
 #ifndef NSTACK_RD_CONFIG_H
 #define NSTACK_RD_CONFIG_H
 
+#include <cjson/cJSON.h>
 #include <net/if.h>
+#include <rd/config_daemon.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +54,8 @@ struct ns_config {
 	uint32_t exit_linger_ms;  /* how long exit() waits for unsent data to leave */
 	char congestion[16];      /* "cubic", "reno" */
 	struct ns_tcp_config tcp;
+	char label[NS_LABEL];     /* what nstackd knows the program by; NSTACK_LABEL goes first; "" = none */
+	struct ns_daemon_config daemon;
 
 	char *rules_path;         /* rule file, NULL = none or inline */
 	struct rd_rules *rules;   /* inline or read from rules_path (rd/rules.h), NULL = none */
@@ -83,6 +87,12 @@ void rd_config_free(struct ns_config *c);
 int rd_config_init(char err[RD_ERR]);
 /* Never NULL: the defaults until rd_config_init() succeeded. */
 const struct ns_config *rd_config(void);
+
+/* A value that is a size: a number, or text with K, M or G (powers of 1024). 0 or -EINVAL. */
+int rd_config_size(const cJSON *v, uint64_t *bytes);
+/* Which keys have other values in b, except those that can change while a process runs (rules, daemon.access,
+ * log.level)? The names, separated by ", ", into out; "" if there are none. */
+void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *b, char *out, size_t size);
 
 /* Is it the name of a congestion control that the stack has? */
 bool rd_congestion_known(const char *name);

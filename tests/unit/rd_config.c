@@ -54,7 +54,38 @@ static void test_values(void)
 	rd_config_free(c);
 }
 
+static void test_daemon(void)
+{
+	static const char text[] =
+		"{ \"label\": \"web\", \"daemon\": { \"workers\": [1, 3], \"spin_us\": 7, \"programs\": 9, \"access\": [\n"
+		"  { \"user\": \"u\", \"group\": \"g\", \"label\": \"l\", \"per\": \"user\", \"programs\": 1, \"sockets\": 2,\n"
+		"    \"ports\": 3, \"memory\": \"1M\" }, { \"allow\": false } ] } }";
+	const struct ns_access *a;
+	struct ns_config *c, *d;
+	char err[RD_ERR], changed[128];
+
+	CHECK(!parse(text, &c, err) && !parse("{}", &d, err), "%s", err);
+	CHECK(c->daemon.workers == 2 && c->daemon.core[0] == 1 && c->daemon.core[1] == 3, " ");
+	CHECK(d->daemon.workers == 1 && d->daemon.core[0] == -1 && d->daemon.spin_us == -1 && !d->daemon.n_access, " ");
+	CHECK(!strcmp(c->label, "web") && c->daemon.spin_us == 7 && c->daemon.programs == 9, " ");
+	CHECK(c->daemon.n_access == 2, "%u", c->daemon.n_access);
+	a = c->daemon.access;
+	CHECK(!strcmp(a->user, "u") && !strcmp(a->group, "g") && !strcmp(a->label, "l") && a->allow, " ");
+	CHECK(a->per == NS_PER_USER && a->programs == 1 && a->sockets == 2 && a->ports == 3, " ");
+	CHECK(a->memory == 1 << 20, "%llu", (unsigned long long)a->memory);
+	CHECK(!a[1].allow && a[1].sockets == NS_NO_LIMIT && a[1].memory == NS_NO_LIMIT, " ");
+	rd_config_fixed_changes(c, d, changed, sizeof(changed));
+	CHECK(!strcmp(changed, "label, daemon.workers, daemon.spin_us, daemon.programs"), "%s", changed);
+	rd_config_fixed_changes(c, c, changed, sizeof(changed));
+	CHECK(!changed[0], "%s", changed);
+	rd_config_free(c);
+	rd_config_free(d);
+}
+
 static const struct { const char *text, *want; } bad[] = {
+	{ "{\"daemon\": {\"worker\": 1}}", "f:1:13: unknown key \"daemon.worker\"; did you mean \"daemon.workers\"?" },
+	{ "{\"daemon\": {\"spin_us\": \"often\"}}", "f:1:13: \"daemon.spin_us\" must be \"auto\" or a number" },
+	{ "{\"label\": \"this one is far too long\"}", "f:1:2: \"label\" must have 1 to 23 characters" },
 	{ "{\n  \"interface\": []\n}", "f:2:3: unknown key \"interface\"; did you mean \"interfaces\"?" },
 	{ "{\"spin\": 1}", "f:1:2: unknown key \"spin\"; did you mean \"spin_us\"?" },
 	{ "{\"tcp\": {\n\"syn_cookie\": true}}", "f:2:1: unknown key \"tcp.syn_cookie\"; did you mean \"tcp.syn_cookies\"?" },
@@ -158,6 +189,7 @@ int main(void)
 {
 	test_defaults();
 	test_values();
+	test_daemon();
 	test_errors();
 	test_files();
 	test_process();
