@@ -44,6 +44,7 @@
 #define SWEEP_NS 5000000000ull /* helper, while it wakes anyway */
 #define SPIN_LOOK_NS 20000ull /* how often a spinner looks at kernel descriptors */
 #define SPIN_ROUNDS 16        /* of a spinner with the lock in hand: under 2 us */
+#define SPIN_STEPS 4          /* from no spinning to all of it, by doubling: the first one's part */
 #define BURST_NS 100000ull    /* how long what is sent may wait for more */
 #define BURST_EVENTS 16u
 #define CALLS_PER_EVENT 4u    /* such as accept; or write, close */
@@ -606,15 +607,30 @@ static int sleep_once(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64
 	return r;
 }
 
+/* Spinning pays off where the next thing comes sooner than a sleep would have ended: the time grows with each
+ * wait that was so short, and is nothing after a longer one. */
+static void spin_adapt(uint64_t waited)
+{
+	if (waited > 2 * worker.spin_max_ns)
+		worker.spin_ns = 0;
+	else if (!worker.spin_ns)
+		worker.spin_ns = worker.spin_max_ns / SPIN_STEPS;
+	else if (2 * worker.spin_ns <= worker.spin_max_ns)
+		worker.spin_ns *= 2;
+	else
+		worker.spin_ns = worker.spin_max_ns;
+}
+
 int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
 {
-	uint64_t spin_end = 0, look_at = 0, now;
+	uint64_t spin_end = 0, look_at = 0, idle_since = 0, now;
 	uint32_t rounds = 1;
 	int r;
 
 	for (;;) {
-		drive(rounds);
+		if (drive(rounds) && worker.spin_again)
+			spin_end = idle_since = 0;
 		if (ready(arg))
 			return 1;
 		if (deadline_ns == 0) {
@@ -626,6 +642,8 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 			return r > 0 ? 1 : -EINTR;
 		}
 		now = worker_now();
+		if (!idle_since)
+			idle_since = now;
 		if (worker.spin_ns && worker_running()) {
 			if (!spin_end)
 				spin_end = now + worker.spin_ns;
@@ -645,6 +663,8 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 			return r > 0 ? 1 : r;
 		}
 		r = sleep_once(w, kfds, nk, deadline_ns, sigmask, ready, arg);
+		if (worker.spin_max_ns)
+			spin_adapt(worker_now() - idle_since);
 		if (r)
 			return r > 0 || ready(arg) ? 1 : r;
 	}
