@@ -35,6 +35,7 @@ struct part {
 	bool *used;         /* by id; NULL: somebody else's */
 	uint32_t nfree;
 	uint32_t fresh;     /* ids from here on were never used; not yet in free_ids */
+	void *owner;        /* for take() and give(); NULL: nobody */
 };
 
 struct shm_region {
@@ -44,6 +45,8 @@ struct shm_region {
 	uint32_t rx_size, tx_size;
 	size_t rx0, tx0;    /* where in a part the FIFOs begin */
 	struct part *part;
+	bool (*take)(void *owner);
+	void (*give)(void *owner);
 	struct shm_region_stats st;
 };
 
@@ -95,6 +98,8 @@ static int region_new(struct shm_region **out, const struct shm_region_config *c
 	r->nparts = cfg->parts ? cfg->parts : 1;
 	r->rx_size = cfg->rx_size;
 	r->tx_size = cfg->tx_size;
+	r->take = cfg->take;
+	r->give = cfg->give;
 	r->rx0 = HEADER + slots;
 	r->tx0 = r->rx0 + (size_t)r->n * r->rx_size;
 	r->part_bytes = r->tx0 + (size_t)r->n * r->tx_size;
@@ -171,6 +176,8 @@ void shm_region_part_free(struct shm_region *r, uint32_t part)
 	/* memory of nobody instead: an index that somebody kept by mistake must not meet the next user */
 	mmap(part_base(r, part), r->part_bytes, PROT_NONE,
 	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	for (uint32_t i = p->nfree; p->owner && i < p->fresh; i++)
+		r->give(p->owner);
 	r->st.used -= p->fresh - p->nfree;
 	r->st.frees += p->fresh - p->nfree;
 	part_end(p);
@@ -205,6 +212,11 @@ int shm_region_attach(struct shm_region **out, const struct shm_region_config *c
 		*out = NULL;
 	}
 	return err;
+}
+
+void shm_region_part_owner(struct shm_region *r, uint32_t part, void *owner)
+{
+	r->part[part].owner = owner;
 }
 
 int shm_region_part_fd(const struct shm_region *r, uint32_t part)
@@ -257,14 +269,11 @@ struct shm_session *shm_session_alloc_in(struct shm_region *r, uint32_t part, ui
 	struct shm_session *s;
 	uint32_t id, gen;
 
-	if (p->nfree) {
-		id = p->free_ids[--p->nfree];
-	} else if (p->used && p->fresh < r->n) {
-		id = p->fresh++;
-	} else {
+	if (!p->used || (!p->nfree && p->fresh == r->n) || (p->owner && !r->take(p->owner))) {
 		r->st.alloc_failed++;
 		return NULL;
 	}
+	id = p->nfree ? p->free_ids[--p->nfree] : p->fresh++;
 	p->used[id] = true;
 	NST_FAULT_POINT("region.session.alloc");
 	s = slot(r, part, id);
@@ -309,6 +318,8 @@ void shm_session_free(struct shm_region *r, struct shm_session *s)
 	give_back(r, part, rx.data, rx_touched > rx.size ? rx.size : rx_touched);
 	give_back(r, part, tx.data, tx_touched > tx.size ? tx.size : tx_touched);
 	p->free_ids[p->nfree++] = id;
+	if (p->owner)
+		r->give(p->owner);
 	r->st.frees++;
 	r->st.used--;
 }

@@ -144,6 +144,10 @@ struct shm_region_config {
 	uint32_t sessions;  /* how many in a part; memory is used only by those that are */
 	uint32_t rx_size, tx_size; /* bytes of each FIFO, powers of two, 64 KiB to 64 MiB */
 	uint32_t parts;     /* 0: one, which is there from the start; else none is */
+	/* Of parts that have an owner: may it have one more session, and it has one less. NULL: no bounds but the
+	 * part's. Under the worker lock. */
+	bool (*take)(void *owner);
+	void (*give)(void *owner);
 };
 
 /* A process's own view of a region; opaque outside of shm/. */
@@ -163,6 +167,8 @@ void shm_region_part_free(struct shm_region *r, uint32_t part);
 int shm_region_part_fd(const struct shm_region *r, uint32_t part);
 /* Bytes of memory that it takes up. */
 uint64_t shm_region_part_resident(const struct shm_region *r, uint32_t part);
+/* Whom take() and give() are asked about for it; before its first session. */
+void shm_region_part_owner(struct shm_region *r, uint32_t part, void *owner);
 
 /* Owner of the region only, under the worker lock: NULL when none is free. The session comes
  * IDLE, FIFOs empty, limits at FIFO size, parent UINT32_MAX, other fields 0. */
