@@ -43,6 +43,7 @@ static cJSON *program_json(const struct ctl_program *p)
 	ctl_put_u64(o, "pid", (uint64_t)p->pid);
 	ctl_put_u64(o, "uid", p->uid);
 	cJSON_AddStringToObject(o, "program", p->name);
+	cJSON_AddStringToObject(o, "label", p->label);
 	cJSON_AddStringToObject(o, "state", p->state);
 	cJSON_AddBoolToObject(o, "asleep", p->asleep);
 	ctl_put_u64(o, "uptime_ms", age_ms(p->since_ns));

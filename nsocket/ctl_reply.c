@@ -195,6 +195,8 @@ static int op_status(struct ctl_request *q)
 	put_ports(s, r);
 	put_reasons(s, r);
 	put_accounts(s, r);
+	if (s->ops->more_status)
+		s->ops->more_status(s->arg, r);
 	return ctl_client_reply(q->c, r);
 }
 

@@ -72,6 +72,7 @@ struct ctl_program {
 	pid_t pid;
 	uid_t uid;
 	char name[32];
+	char label[NS_LABEL];     /* what it says of itself, "" = nothing */
 	const char *state;        /* "start": connected, not attached yet; "running"; "exiting": it has ended, the
 				     stack is not done with its connections */
 	bool asleep;              /* it waits for its bell, so it will be rung */
@@ -104,8 +105,10 @@ struct ctl_dump {
 	uint8_t proto;            /* IPPROTO_TCP, IPPROTO_UDP; 0 = all */
 };
 
+struct cJSON;
 struct ctl_ops {
 	void (*status)(void *arg, struct ctl_status *out);           /* out is zeroed before */
+	void (*more_status)(void *arg, struct cJSON *status); /* what only this process can say, as members */
 	uint32_t (*ports)(void *arg, struct ctl_port *out, uint32_t n); /* returns how many filled */
 	int (*queue_stats)(void *arg, unsigned ifindex, uint32_t q, struct hal_queue_stats *out);
 	/* as in struct stack_ops: *cursor 0 at first, 0 results = end */

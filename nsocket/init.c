@@ -91,7 +91,7 @@ static int start(void)
 	const struct ns_config *c = rd_config();
 	struct shm_region_config rc = { .sessions = c->max_sockets, .rx_size = c->rcvbuf,
 					.tx_size = c->sndbuf };
-	char why[256];
+	char why[256], refused[256] = "";
 	int err;
 
 	if (uring_at_start()) {
@@ -102,15 +102,17 @@ static int start(void)
 		err = attach_start(why);
 		if (!err)
 			return 0;
-		if (err != -ENOENT)
-			ns_log(NS_WAR, NS_M_NSOCKET, "%s", why);
-		else if (c->model == NS_MODEL_DAEMON)
+		if (err == -ENOENT)
 			snprintf(why, sizeof(why), "no nstackd in this network namespace");
+		else
+			ns_log(NS_WAR, NS_M_NSOCKET, "%s", why);
+		if (err != -ENOENT && c->model != NS_MODEL_DAEMON)
+			snprintf(refused, sizeof(refused), "%.200s; in this process: ", why);
 	}
 	if (c->model != NS_MODEL_DAEMON)
 		err = engine_start(c, &rc, yield_image(), nsock_stack_event, why);
 	if (err)
-		ns_log_fallback("everything stays with the kernel: %s", why);
+		ns_log_fallback("everything stays with the kernel: %s%s", refused, why);
 	return err;
 }
 

@@ -37,7 +37,8 @@ struct claim {
 
 static struct claim *claims[2][65536];
 static uint32_t held[2][65536]; /* users of a port, all of them */
-uint8_t (*ports_map)[65536];
+uint16_t (*ports_map)[65536];
+uint16_t ports_map_bit;
 
 struct pin {
 	struct pin *next;
@@ -169,7 +170,7 @@ static int claim_make(uint8_t proto, const struct nst_addr *a, bool v6_takes_v4,
 static void hold(uint8_t proto, uint16_t port)
 {
 	if (!held[idx(proto)][port]++ && ports_map) /* relaxed: a hint */
-		__atomic_store_n(&ports_map[idx(proto)][port], 1, __ATOMIC_RELAXED);
+		__atomic_fetch_or(&ports_map[idx(proto)][port], ports_map_bit, __ATOMIC_RELAXED);
 }
 
 static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh, int shadow)
@@ -249,7 +250,7 @@ static void unhold(uint8_t proto, uint16_t port)
 	if (*n == 0 || --*n)
 		return;
 	if (ports_map) /* relaxed: a hint */
-		__atomic_store_n(&ports_map[idx(proto)][port], 0, __ATOMIC_RELAXED);
+		__atomic_fetch_and(&ports_map[idx(proto)][port], (uint16_t)~ports_map_bit, __ATOMIC_RELAXED);
 	claims_end(proto, port, false);
 	unpin_port(proto, port);
 }

@@ -27,9 +27,10 @@ int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr
 int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
 /* As ports_claim() for a port that was just chosen for a client. */
 int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow);
-/* A daemon's, for its programs to see: by TCP (0) or UDP (1) and port, 1 = something uses it; NULL: nobody
- * looks. Set before the first claim. */
-extern uint8_t (*ports_map)[65536];
+/* A daemon's, for its programs to see: by TCP (0) or UDP (1) and port, a bit for each of its processes that
+ * uses it; NULL: nobody looks. Set before the first claim. */
+extern uint16_t (*ports_map)[65536];
+extern uint16_t ports_map_bit; /* this process's */
 /* Does anything of ours use the port (network byte order)? A hint: without a lock. */
 bool ports_used(uint8_t proto, uint16_t port);
 /* Do connections of the stack have that local address, TIME_WAIT included? v6_takes_v4: [::] of both families. */

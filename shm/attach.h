@@ -38,7 +38,8 @@
 
 enum att_op {
 	ATT_HELLO = 1,  /* session: ATT_MAGIC; arg: ATT_VERSION; data: 8 bytes that the program is called by
-			 * (nsocket/yield.h), then its name */
+			 * (nsocket/yield.h), its name, from ATT_HELLO_LABEL on its label; both end with a 0.
+			 * A refusal says why in data, len */
 	ATT_ALLOC,      /* arg: family, arg2: protocol -> a session that is the program's until ATT_DO_CLOSE */
 	ATT_OPEN,       /* from here on as the members of struct stack_ops; local, remote: addresses */
 	ATT_BIND,
@@ -62,6 +63,8 @@ enum att_op {
 	ATT_OP_NR_
 };
 
+#define ATT_HELLO_LABEL 40u /* where in data */
+
 #define ATT_QUIET 1u /* flags: no answer */
 
 #define ATT_CLAIM_V4TOO 1 /* an IPv6 wildcard takes IPv4, too */
@@ -81,9 +84,9 @@ struct att_call {
 /* Descriptors with the answer to ATT_HELLO, in this order. */
 enum { ATT_FD_SESSIONS, ATT_FD_NOTIFY, ATT_FD_BELL_DAEMON, ATT_FD_BELL_PROGRAM, ATT_FD_PORTS, ATT_FDS };
 
-/* Which local ports the stack uses, TIME_WAIT included, for whoever chooses one: a byte for each of TCP's
- * and of UDP's, 1 = in use, by number in network byte order. To be read only. */
-#define ATT_PORTS_BYTES (2u * 65536)
+/* Which local ports the daemon's stacks use, TIME_WAIT included, for whoever chooses one: 16 bits for each of
+ * TCP's and of UDP's, 0 = free, by number in network byte order. To be read only. */
+#define ATT_PORTS_BYTES (2u * 65536 * sizeof(uint16_t))
 
 struct att_answer {
 	int32_t result;   /* 0 or -errno */

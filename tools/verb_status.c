@@ -254,6 +254,28 @@ static void print_programs(const cJSON *o)
 	}
 }
 
+/* Of a daemon that has several. */
+static void print_workers(const cJSON *o)
+{
+	const cJSON *w;
+
+	cJSON_ArrayForEach(w, cJSON_GetObjectItem(o, "workers")) {
+		printf("  worker %.0f: ", num(w, "worker"));
+		if (flag(w, "ready"))
+			printf("pid %.0f", num(w, "pid"));
+		else
+			printf("being started");
+		if (num(w, "core") >= 0)
+			printf(", core %.0f", num(w, "core"));
+		printf(", %.0f programs", num(w, "programs"));
+		if (num(w, "restarts") > 0)
+			printf(", started again %.0f times", num(w, "restarts"));
+		putchar('\n');
+	}
+	if (num(o, "refused") > 0)
+		printf("  refused: %.0f times a program that wanted to attach\n", num(o, "refused"));
+}
+
 static void print_process(const cJSON *o)
 {
 	const cJSON *p;
@@ -270,8 +292,12 @@ static void print_process(const cJSON *o)
 	else if (flag(o, "running"))
 		printf("stack %s, %.0f sockets, up %.0f s, configuration: %s\n", str(o, "stack"),
 		       num(o, "sockets_ours"), num(o, "uptime_ms") / 1000, str(o, "config"));
+	else if (cJSON_GetObjectItem(o, "workers"))
+		printf("%d workers, configuration: %s\n", cJSON_GetArraySize(cJSON_GetObjectItem(o, "workers")),
+		       str(o, "config"));
 	else
 		printf("no stack running%s\n", str(o, "fallback")[0] ? "" : " (not needed so far)");
+	print_workers(o);
 	if (str(o, "fallback")[0])
 		printf("  served by the kernel: %s\n", str(o, "fallback"));
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "ports")) {

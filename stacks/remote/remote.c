@@ -13,6 +13,7 @@
 #include <linux/tcp.h>
 #include <nstack/fault_point.h>
 #include <nstack/fd_host.h>
+#include <rd/config.h>
 #include <rd/sys.h>
 #include <shm/attach.h>
 #include <shm/session.h>
@@ -36,7 +37,7 @@ struct remote {
 	struct notify out, in;
 	void *mem;               /* of both */
 	size_t mem_bytes;
-	const uint8_t *ports;    /* ATT_FD_PORTS */
+	const uint16_t *ports;   /* ATT_FD_PORTS */
 	int sock, bell_out, bell_in;
 	pid_t pid;               /* the daemon's */
 	bool lost;
@@ -542,6 +543,27 @@ static int take(struct remote *r, const struct att_answer *a, int fds[ATT_FDS])
 	return err;
 }
 
+static void hello_fill(struct att_call *c, uint64_t image)
+{
+	const char *label = getenv("NSTACK_LABEL");
+
+	if (!label || !ns_label_ok(label))
+		label = rd_config()->label;
+	memcpy(c->data, &image, sizeof(image));
+	snprintf((char *)c->data + sizeof(image), ATT_HELLO_LABEL - sizeof(image), "%s",
+		 program_invocation_short_name);
+	snprintf((char *)c->data + ATT_HELLO_LABEL, sizeof(c->data) - ATT_HELLO_LABEL, "%s", label);
+}
+
+/* In the daemon's words, if it has any. */
+static int hello_refused(const struct att_answer *a, char why[256])
+{
+	if (!a->len || a->len >= sizeof(a->data))
+		return refused(why, a->result, "this program may not attach, or not so");
+	snprintf(why, 256, "nstackd: %.*s", (int)a->len, (const char *)a->data);
+	return a->result;
+}
+
 static int hello(struct remote *r, uint64_t image, char why[256])
 {
 	struct att_call c = { .op = ATT_HELLO, .session = ATT_MAGIC, .arg = ATT_VERSION };
@@ -550,9 +572,7 @@ static int hello(struct remote *r, uint64_t image, char why[256])
 	unsigned nfds;
 	long n;
 
-	memcpy(c.data, &image, sizeof(image));
-	snprintf((char *)c.data + sizeof(image), sizeof(c.data) - sizeof(image), "%s",
-		 program_invocation_short_name);
+	hello_fill(&c, image);
 	n = att_send(r->sock, &c, sizeof(c), NULL, 0, 0);
 	if (n >= 0)
 		n = att_recv(r->sock, &a, sizeof(a), fds, ATT_FDS, &nfds, 0);
@@ -561,12 +581,11 @@ static int hello(struct remote *r, uint64_t image, char why[256])
 	NST_FAULT_POINT("remote.attach.hello");
 	if (n == sizeof(a) && !a.result && nfds == ATT_FDS) {
 		err = take(r, &a, fds);
-	} else {
-		for (unsigned i = 0; i < nfds; i++)
-			syscall(SYS_close, fds[i]);
-		err = n == sizeof(a) && a.result < 0 ? a.result : -EPROTO;
+		return err ? refused(why, err, "what it sent can't be used") : 0;
 	}
-	return err ? refused(why, err, "this program may not attach, or not so") : 0;
+	for (unsigned i = 0; i < nfds; i++)
+		syscall(SYS_close, fds[i]);
+	return n == sizeof(a) && a.result < 0 ? hello_refused(&a, why) : refused(why, -EPROTO, "no answer");
 }
 
 int remote_attach(struct stack **out, struct stack_env *env, struct shm_region **region, uint64_t image,

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import struct
 
 import pytest
 
@@ -100,28 +101,32 @@ def test_whose_a_socket_is(net):
     c.close()
 
 
-def test_who_only_connects(net):
-    """Who has not said hello is seen, and counts for nothing."""
-    net.daemon(net.server)
+def dial(net):
     with net.server.inside():
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         s.connect("\0nstackd")
-    until(lambda: program(net, os.getpid()), "the connection")
-    p = program(net, os.getpid())
-    assert p["state"] == "start" and p["program"] == "" and p["sessions_used"] == 0
-    assert daemon(net)["programs"] == 0
+    return s
+
+
+def test_who_only_connects(net):
+    """Who has not said hello is counted as waiting, and for nothing else."""
+    net.daemon(net.server)
+    s = dial(net)
+    until(lambda: daemon(net)["waiting"] == 1, "the connection")
+    assert daemon(net)["programs"] == 0 and daemon(net)["attached"] == []
     s.close()
-    until(lambda: daemon(net)["attached"] == [], "its end")
+    until(lambda: daemon(net)["waiting"] == 0, "its end")
 
 
 def test_a_long_list(net):
     """More programs than one message has room for."""
-    net.daemons[net.server] = net.server.spawn([nstack.DAEMON, "--programs", "40"], "nstackd", env=net.env())
+    net.daemons[net.server] = net.server.spawn([nstack.DAEMON, "--programs", "80"], "nstackd", env=net.env())
     until(lambda: nstack.daemon_ready(net.server), "nstackd")
-    with net.server.inside():
-        socks = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(70)]
-        for s in socks:
-            s.connect("\0nstackd")
+    socks = []
+    for _ in range(70):
+        socks.append(dial(net))
+        # hello, as in shm/attach.h
+        socks[-1].send(struct.pack("=HHIiiI24s24s64s", 1, 0, 0x6e737464, 1, 0, 0, b"", b"", b"program"))
     until(lambda: len(daemon(net)["attached"]) == 70, "all of them")
     json.loads(net.tool("status", "--json").stdout)
     for s in socks:

@@ -19,15 +19,21 @@
 
 /* --- HELLO -------------------------------------------------------------------------------------- */
 
+static void text_take(char *out, size_t size, const uint8_t *text)
+{
+	memcpy(out, text, size - 1);
+	for (size_t i = 0; out[i]; i++)
+		if (out[i] < ' ' || out[i] > '~')
+			out[i] = '?';
+}
+
 static void name_take(struct peer *p, const struct att_call *c)
 {
-	size_t n = sizeof(p->name) - 1;
-
+	_Static_assert(sizeof(p->image) + sizeof(p->name) == ATT_HELLO_LABEL, "one behind the other");
+	_Static_assert(ATT_HELLO_LABEL + NS_LABEL == ATT_DATA, "and the label");
 	memcpy(&p->image, c->data, sizeof(p->image));
-	memcpy(p->name, c->data + sizeof(p->image), n);
-	for (size_t i = 0; i < n && p->name[i]; i++)
-		if (p->name[i] < ' ' || p->name[i] > '~')
-			p->name[i] = '?';
+	text_take(p->name, sizeof(p->name), c->data + sizeof(p->image));
+	text_take(p->label, sizeof(p->label), c->data + ATT_HELLO_LABEL);
 }
 
 /* Its memory for notifications; the descriptor to hand over, or -errno. */
@@ -62,6 +68,8 @@ static int hello_parts(struct peer *p, int fds[ATT_FDS])
 	if (part < 0)
 		return part;
 	p->part = (uint32_t)part;
+	if (p->quota)
+		shm_region_part_owner(worker.region, p->part, p->quota);
 	p->bound = calloc(peers_config.sessions, sizeof(*p->bound));
 	p->listens = calloc(peers_config.sessions, sizeof(struct member *));
 	p->bell_in = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

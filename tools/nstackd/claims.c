@@ -78,11 +78,14 @@ static bool shows(const struct shown *sh, const struct nst_addr *local)
 /* The port becomes p's. */
 static int add(struct peer *p, const struct peer_port *port)
 {
-	struct peer_port *pp = malloc(sizeof(*pp));
+	bool room = peer_port_take(p);
+	struct peer_port *pp = room ? malloc(sizeof(*pp)) : NULL;
 
 	if (!pp) {
+		if (room)
+			peer_port_give(p);
 		ports_release(port->proto, &port->local);
-		return -ENOMEM;
+		return -ENOBUFS;
 	}
 	*pp = *port;
 	pp->next = p->ports;
@@ -200,6 +203,7 @@ static void drop(struct peer *p, struct peer_port **at)
 
 	*at = pp->next;
 	p->nports--;
+	peer_port_give(p);
 	ports_release(pp->proto, &pp->local);
 	NST_FAULT_POINT("nstackd.release");
 	ports_listener_gone(pp->proto, &pp->local);

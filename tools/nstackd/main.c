@@ -2,21 +2,24 @@
 /* tools/nstackd/main.c - the stack for all programs of a network namespace: options, signals, the loop
  *
  * One thread drives the stack, takes what programs ask, and answers the tool. It sleeps on everything at
- * once: packets, programs' bells and messages, signals, the tool.
+ * once: packets, programs' bells and messages, signals, the tool. With several workers (super.c) each is such
+ * a process, to which programs come by the main one instead of the daemon's socket.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/access.h"
+#include "tools/nstackd/door.h"
+#include "tools/nstackd/notify.h"
 #include "tools/nstackd/peer.h"
+#include "tools/nstackd/shared.h"
+#include "tools/nstackd/super.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <nsocket/ctl_server.h>
 #include <nsocket/engine.h>
 #include <nsocket/libc.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
-#include <pwd.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -25,24 +28,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define PROGRAMS 256u
-#define IDS_MAX 32u
 #define BUSY_ROUNDS 16u       /* without sleeping, between looks at what is not packets or notifications */
 #define SWEEP_NS 5000000000ull
 #define REAP_NS 100000000ull  /* how often sessions of ended programs are looked at */
 #define STOP_NS 2000000000ull /* how long the end waits for them */
-#define LISTEN_FDS_START 3    /* sd_listen_fds(3) */
+#define SPIN_AUTO_NS 50000    /* what a wake-up takes, and more is wasted */
 
-static int listener, sigfd;
+static int sigfd;
 static struct ctl_server *ctl;
-static uid_t users[IDS_MAX];
-static gid_t groups[IDS_MAX];
 /* What an epoll event is about, if it is no program. */
-static char on_listener, on_signal, on_service, on_ctl;
+static char on_programs, on_signal, on_service, on_ctl;
 
 static const char help[] =
 	"usage: nstackd [OPTIONS]\n\n"
@@ -65,26 +63,6 @@ static int die(const char *fmt, const char *what)
 
 /* --- options ------------------------------------------------------------------------------------- */
 
-static bool user_add(const char *name)
-{
-	struct passwd *pw = getpwnam(name);
-
-	if (!pw || peers_config.nusers == IDS_MAX)
-		return false;
-	users[peers_config.nusers++] = pw->pw_uid;
-	return true;
-}
-
-static bool group_add(const char *name)
-{
-	struct group *gr = getgrnam(name);
-
-	if (!gr || peers_config.ngroups == IDS_MAX)
-		return false;
-	groups[peers_config.ngroups++] = gr->gr_gid;
-	return true;
-}
-
 /* -1: go on; else the exit status. */
 static int options(int argc, char **argv)
 {
@@ -97,7 +75,6 @@ static int options(int argc, char **argv)
 	char *end;
 	int o;
 
-	peers_config.max = PROGRAMS;
 	while ((o = getopt_long(argc, argv, "c:n:u:g:h", longs, NULL)) >= 0) {
 		switch (o) {
 		case 'c':
@@ -109,11 +86,11 @@ static int options(int argc, char **argv)
 				return die("--programs: %s is no number from 1 to 4096", optarg) + 1;
 			break;
 		case 'u':
-			if (!user_add(optarg))
+			if (access_user(optarg))
 				return die("--user: there is no user %s, or it is one too many", optarg) + 1;
 			break;
 		case 'g':
-			if (!group_add(optarg))
+			if (access_group(optarg))
 				return die("--group: there is no group %s, or it is one too many", optarg) + 1;
 			break;
 		case 'f':
@@ -127,50 +104,10 @@ static int options(int argc, char **argv)
 	}
 	if (optind < argc)
 		return die("%s: what is that? (nstackd --help)", argv[optind]) + 1;
-	peers_config.users = users;
-	peers_config.groups = groups;
 	return -1;
 }
 
 /* --- start ---------------------------------------------------------------------------------------- */
-
-/* Who has the name already? */
-static pid_t owner(const struct sockaddr_un *a, socklen_t len)
-{
-	int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct ucred u = { 0 };
-	socklen_t n = sizeof(u);
-
-	if (s >= 0 && !connect(s, (const struct sockaddr *)a, len))
-		getsockopt(s, SOL_SOCKET, SO_PEERCRED, &u, &n);
-	if (s >= 0)
-		close(s);
-	return u.pid;
-}
-
-/* From systemd, or our own. */
-static int listener_open(void)
-{
-	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
-	struct sockaddr_un a;
-	socklen_t len = att_address(&a);
-
-	if (pid && n && atoi(pid) == (int)getpid() && atoi(n) == 1) {
-		fcntl(LISTEN_FDS_START, F_SETFL, fcntl(LISTEN_FDS_START, F_GETFL) | O_NONBLOCK);
-		fcntl(LISTEN_FDS_START, F_SETFD, FD_CLOEXEC);
-		return LISTEN_FDS_START;
-	}
-	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&a, len) || listen(listener, 128)) {
-		char who[64];
-
-		if (errno != EADDRINUSE)
-			return die("no socket for programs: %s", strerror(errno)) - 2;
-		snprintf(who, sizeof(who), "process %d", (int)owner(&a, len));
-		return die("%s is the nstackd of this network namespace already", who) - 2;
-	}
-	return listener;
-}
 
 static void watch(int fd, void *what)
 {
@@ -183,7 +120,6 @@ static int signals_open(void)
 {
 	sigset_t set;
 
-	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -192,27 +128,19 @@ static int signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* The ports that are in use, for programs to look at. */
-static int ports_open(void)
+static void spin_set(int32_t us)
 {
-	int fd = memfd_create("nstack-ports", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *p = MAP_FAILED;
-
-	if (fd >= 0 && !ftruncate(fd, ATT_PORTS_BYTES))
-		p = mmap(NULL, ATT_PORTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
-							 F_SEAL_SEAL))
-		return die("no memory for the list of ports: %s", strerror(errno));
-	ports_map = p;
-	peers_config.ports_fd = fd;
-	return 0;
+	worker.spin_again = true;
+	worker.spin_max_ns = us < 0 ? SPIN_AUTO_NS : 0;
+	worker.spin_ns = us < 0 ? 0 : (uint64_t)us * 1000;
 }
 
 static int engine(void)
 {
 	const struct ns_config *c = rd_config();
 	struct shm_region_config rc = { .sessions = c->max_sockets, .rx_size = c->rcvbuf,
-					.tx_size = c->sndbuf, .parts = peers_config.max };
+					.tx_size = c->sndbuf, .parts = peers_config.max,
+					.take = peers_session_take, .give = peers_session_give };
 	char why[256];
 	int err = engine_start(c, &rc, 0, peers_event, why);
 
@@ -222,6 +150,8 @@ static int engine(void)
 	peers_config.rx_size = rc.rx_size;
 	peers_config.tx_size = rc.tx_size;
 	peers_config.max_ports = rc.sessions;
+	peers_config.ports_fd = shared_ports_fd;
+	spin_set(c->daemon.spin_us);
 	worker.arm = peers_arm;
 	worker.disarm = peers_disarm;
 	worker.flushed = peers_ring;
@@ -235,32 +165,12 @@ static void descriptors(void)
 	int fds[WORKER_PORTS];
 	uint32_t n = engine_fds(fds);
 
-	watch(listener, &on_listener);
+	watch(super_channel() >= 0 ? super_channel() : door_fd(), &on_programs);
 	watch(sigfd, &on_signal);
 	for (uint32_t i = 0; i < n; i++)
 		watch(fds[i], &on_service);
 	if (!ctl_server_open(&ctl, &peers_ctl_ops, NULL))
 		watch(ctl_server_fd(ctl), &on_ctl);
-}
-
-/* sd_notify(3) */
-static void tell_systemd(const char *what)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int s;
-
-	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(a.sun_path))
-		return;
-	strcpy(a.sun_path, path);
-	if (path[0] == '@')
-		a.sun_path[0] = 0;
-	s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s < 0)
-		return;
-	sendto(s, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&a,
-	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
-	close(s);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------- */
@@ -270,12 +180,11 @@ static bool peers_any_cb(void *arg)
 	return peers_any();
 }
 
-static void accept_all(void)
+/* One worker: it came by the door. */
+static void let_in(const struct visitor *v, struct quota *q)
 {
-	int fd;
-
-	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		peer_new(fd);
+	access_done(q, shared_worker);
+	peer_new(v->sock, q);
 }
 
 /* True: end. */
@@ -292,6 +201,15 @@ static bool signals_read(void)
 	return end;
 }
 
+/* False: the main process has ended. */
+static bool programs(void)
+{
+	if (super_channel() >= 0)
+		return super_take(peer_new);
+	door_run();
+	return true;
+}
+
 /* What is not packets or notifications. True: end. */
 static bool serve(void)
 {
@@ -303,10 +221,10 @@ static bool serve(void)
 	for (int i = 0; i < n; i++) {
 		void *what = ev[i].data.ptr;
 
-		if (what == &on_listener)
-			accept_all();
+		if (what == &on_programs)
+			end |= !programs();
 		else if (what == &on_signal)
-			end = signals_read();
+			end |= signals_read();
 		else if (what == &on_ctl)
 			ask = true;
 		else if (what && what != &on_service)
@@ -363,9 +281,13 @@ static void stop(void)
 {
 	uint64_t end = worker_now() + STOP_NS;
 
-	tell_systemd("STOPPING=1");
 	ns_log(NS_INF, NS_M_CTL, "ends");
-	close(listener);
+	if (super_channel() >= 0) {
+		close(super_channel());
+	} else {
+		notify_systemd("STOPPING=1");
+		door_close();
+	}
 	worker_lock();
 	peers_end();
 	worker_unlock();
@@ -377,31 +299,62 @@ static void stop(void)
 	worker_unlock();
 }
 
-int main(int argc, char **argv)
+/* What is the same for all workers. 0 or an exit status. */
+static int prepare(void)
 {
 	char err[RD_ERR];
-	int status_ = options(argc, argv);
 
-	if (status_ >= 0)
-		return status_;
 	ns_log_init(NULL);
 	if (rd_config_init(err))
 		return die("%s", err);
 	ns_log_init(rd_config());
+	if (!peers_config.max)
+		peers_config.max = rd_config()->daemon.programs;
+	signal(SIGPIPE, SIG_IGN);
+	if (shared_open(rd_config()->daemon.workers * peers_config.max) ||
+	    access_set(rd_config()->daemon.access, rd_config()->daemon.n_access))
+		return die("no memory: %s", strerror(errno));
+	return door_open(rd_config()->daemon.workers > 1 ? super_in : let_in);
+}
+
+static int start(void)
+{
+	char err[RD_ERR];
+
 	if (rd_init(rd_config(), err))
 		return die("%s", err);
 	peers_config.epfd = epoll_create1(EPOLL_CLOEXEC);
 	sigfd = signals_open();
-	listener = listener_open();
-	if (listener < 0)
-		return 1;
 	if (peers_config.epfd < 0 || sigfd < 0)
 		return die("no descriptors: %s", strerror(errno));
-	if (peers_recycle_init() || ports_open() || engine())
+	if (peers_recycle_init() || engine())
 		return 1;
 	descriptors();
-	tell_systemd("READY=1");
+	if (super_channel() >= 0)
+		super_ready();
+	else
+		notify_systemd("READY=1");
 	ns_log(NS_INF, NS_M_CTL, "ready for %u programs", peers_config.max);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int status_ = options(argc, argv);
+
+	if (status_ >= 0)
+		return status_;
+	status_ = prepare();
+	if (!status_ && rd_config()->daemon.workers > 1) {
+		status_ = super_run(&rd_config()->daemon);
+		if (status_ >= 0)
+			return status_;
+		status_ = 0; /* this is a worker */
+	}
+	if (!status_)
+		status_ = start();
+	if (status_)
+		return status_;
 	run();
 	stop();
 	return 0;

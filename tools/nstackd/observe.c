@@ -4,8 +4,12 @@
  * Threads: the daemon's; the worker lock is taken here, for the functions of ctl_ops are called without.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/door.h"
 #include "tools/nstackd/peer.h"
+#include "tools/nstackd/shared.h"
+#include "tools/nstackd/super.h"
 
+#include <cjson/cJSON.h>
 #include <netinet/tcp.h>
 #include <nsocket/ctl_server.h>
 #include <nsocket/observe.h>
@@ -87,13 +91,14 @@ static void program(struct ctl_program *o, const struct peer *p)
 	*o = (struct ctl_program){
 		.pid = p->pid, .uid = p->uid, .since_ns = p->stats.since_ns,
 		.state = p->ended ? "exiting" : p->attached ? "running" : "start",
-		.sessions_max = peers_config.sessions,
-		.ports = p->nports, .ports_max = peers_config.max_ports,
+		.sessions_max = peer_limit(p, QUOTA_SOCKETS, peers_config.sessions),
+		.ports = p->nports, .ports_max = peer_limit(p, QUOTA_PORTS, peers_config.max_ports),
 		.messages = p->stats.messages, .notifications = p->stats.notifications,
 		.packets_in = p->stats.packets_in, .packets_out = p->stats.packets_out,
 		.bytes_in = p->stats.bytes_in, .bytes_out = p->stats.bytes_out,
 	};
 	memcpy(o->name, p->name, sizeof(o->name));
+	memcpy(o->label, p->label, sizeof(o->label));
 	if (!p->attached)
 		return;
 	o->asleep = !p->ended && notify_sleeps(&p->out);
@@ -127,8 +132,17 @@ static bool owner(void *arg, uint32_t session, struct ctl_owner *out)
 	return false;
 }
 
+static void more_status(void *arg, cJSON *o)
+{
+	if (super_channel() >= 0)
+		cJSON_AddNumberToObject(o, "worker", shared_worker);
+	else
+		door_status(o);
+}
+
 const struct ctl_ops peers_ctl_ops = {
 	.status = status,
+	.more_status = more_status,
 	.ports = observe_ports,
 	.queue_stats = observe_queue_stats,
 	.sockets = observe_sockets,

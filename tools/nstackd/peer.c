@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/peer.h"
+#include "tools/nstackd/shared.h"
 
 #include <errno.h>
 #include <nsocket/worker_internal.h>
@@ -174,19 +175,6 @@ void peers_disarm(void)
 
 /* --- beginning and end ------------------------------------------------------------------------- */
 
-static bool allowed(const struct ucred *u)
-{
-	if (u->uid == 0 || u->uid == geteuid() || (!peers_config.nusers && !peers_config.ngroups))
-		return true;
-	for (unsigned i = 0; i < peers_config.nusers; i++)
-		if (peers_config.users[i] == u->uid)
-			return true;
-	for (unsigned i = 0; i < peers_config.ngroups; i++)
-		if (peers_config.groups[i] == u->gid)
-			return true;
-	return false;
-}
-
 static int watch(void *what, int fd, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = what };
@@ -242,7 +230,7 @@ static struct peer *peer_make(int sock, const struct ucred *u)
 	return p;
 }
 
-void peer_new(int sock)
+void peer_new(int sock, struct quota *q)
 {
 	struct ucred u = { 0 };
 	socklen_t len = sizeof(u);
@@ -250,21 +238,15 @@ void peer_new(int sock)
 
 	if (!by_part)
 		by_part = calloc(peers_config.max, sizeof(*by_part));
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &u, &len) < 0 || !allowed(&u)) {
-		struct att_answer a = { .result = -EACCES };
-
-		ns_log(NS_WAR, NS_M_CTL, "process %d, user %u: may not attach", (int)u.pid,
-		       (unsigned)u.uid);
-		att_send(sock, &a, sizeof(a), NULL, 0, MSG_DONTWAIT);
-		close(sock);
-		return;
-	}
-	/* who connects and says nothing is not to use up our descriptors */
-	p = by_part && npeers < 2 * peers_config.max ? peer_make(sock, &u) : NULL;
+	/* those that have ended, and those that are about to say HELLO, count, too */
+	p = by_part && npeers < 2 * peers_config.max && !getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &u, &len) ?
+	    peer_make(sock, &u) : NULL;
 	if (!p) {
+		quota_give(q, QUOTA_PROGRAMS);
 		close(sock);
 		return;
 	}
+	p->quota = q;
 	p->next = peers;
 	peers = p;
 	npeers++;
@@ -327,6 +309,7 @@ static void peer_free(struct peer *p)
 		pp = &(*pp)->next;
 	*pp = p->next;
 	npeers--;
+	quota_give(p->quota, QUOTA_PROGRAMS);
 	free(p);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/nstackd/peer.h - programs that are attached
  *
+ *   door.c, access.c  who comes, who may      super.c  several workers     shared.c  what these share
  *   main.c   options, signals, the loop      peer.c  life of an attached program
  *   calls.c  what programs ask for           claims.c  local ports of programs
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
@@ -17,11 +18,14 @@
 #define NSTACKD_PEER_H
 
 #include <nstack/stack.h>
+#include <rd/config_daemon.h>
 #include <shm/attach.h>
 #include <shm/recycle.h>
 #include <shm/session.h>
 #include <stdbool.h>
 #include <sys/types.h>
+
+struct quota;
 
 /* A port of the steering program that was claimed for a program, or pinned flows of one. */
 struct peer_port {
@@ -54,7 +58,8 @@ struct peer {
 	bool done;          /* nothing is left but this record */
 	int pidfd;          /* -1: its process can't be seen, or it has ended */
 	struct recycle_walk *walk; /* NULL when it has ended */
-	char name[32];
+	char name[32], label[NS_LABEL]; /* what it says of itself */
+	struct quota *quota; /* NULL: no limits */
 	uint64_t image;     /* what it is called by others who want its ports */
 	uint32_t part;      /* of the region */
 	void *mem;          /* notifications */
@@ -75,18 +80,14 @@ struct peers_config {
 	uint32_t rx_size, tx_size;
 	uint32_t max_ports; /* of one program */
 	int ports_fd;       /* for ATT_FD_PORTS */
-	const gid_t *groups; /* members may attach, */
-	unsigned ngroups;
-	const uid_t *users; /* and these; neither: everybody */
-	unsigned nusers;
 };
 
 extern struct peers_config peers_config;
 
 /* --- peer.c ------------------------------------------------------------------------------------ */
 
-/* A new connection on the daemon's socket; takes sock. */
-void peer_new(int sock);
+/* A program that may attach; takes sock. It counts for q (NULL: nobody) already. */
+void peer_new(int sock, struct quota *q);
 /* What an event of its descriptors says it is about: messages, or its end. */
 void peer_run(void *what);
 /* Take all notifications; returns how many there were. */
@@ -116,6 +117,17 @@ void peer_last_notifications(struct peer *p);
 bool peer_has_sessions(const struct peer *p);
 void peer_close_sessions(struct peer *p);
 void peer_free_memory(struct peer *p);
+
+/* --- limits.c ---------------------------------------------------------------------------------- */
+
+/* As struct shm_region_config.take and .give; owner: a struct quota. */
+bool peers_session_take(void *owner);
+void peers_session_give(void *owner);
+/* One more port of p's; false: that would be beyond a limit. */
+bool peer_port_take(struct peer *p);
+void peer_port_give(struct peer *p);
+/* Its limit of that, or max where there is none below. */
+uint32_t peer_limit(const struct peer *p, int what, uint32_t max);
 
 /* --- recycle.c --------------------------------------------------------------------------------- */
 

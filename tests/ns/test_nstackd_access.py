@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nstackd: who may attach, and the limits of those who do."""
+import json
+import os
+
+import pytest
+
+from lib import nstack
+from lib.net import Net
+from lib.wait import until
+
+pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
+
+#: one connection after the other on each port; "wide" listens on all of them at once
+SERVER = """
+import selectors, socket, sys
+sel = selectors.DefaultSelector()
+for port in {ports}:
+    s = socket.create_server(("{addr}", port))
+    s.setblocking(False)
+    sel.register(s, selectors.EVENT_READ, None)
+print("up", flush=True)
+while True:
+    for key, _ in sel.select():
+        try:
+            if key.data is None:
+                c, _ = key.fileobj.accept()
+                sel.register(c, selectors.EVENT_READ, c)
+            elif d := key.data.recv(65536):
+                key.data.sendall(d.upper())
+            else:
+                sel.unregister(key.data)
+                key.data.close()
+        except BlockingIOError:
+            pass
+"""
+
+
+def user(uid, gid=None, groups=""):
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}",
+            f"--groups={groups}" if groups else "--clear-groups", "--no-new-privs", "--bounding-set=-all",
+            "--inh-caps=-all"]
+
+
+@pytest.fixture
+def net(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n = Net(str(tmp_path), "daemon")
+    try:
+        yield n
+    finally:
+        n.close()
+
+
+def daemon(net, access, **keys):
+    return net.daemon(net.server, net.config(daemon={"access": access, **keys}))
+
+
+def server(net, who, *ports, label=None):
+    """A program of that user, up; whether it is served by the daemon is another matter."""
+    code = SERVER.format(addr=net.s4, ports=ports)
+    env = {**net.env(), **({"NSTACK_LABEL": label} if label else {})}
+    p = net.server.spawn(who + nstack.run_argv([nstack.PYTHON, "-c", code]), f"server-{ports[0]}", env=env)
+    p.wait_output("up")
+    return p
+
+
+def ask(net, port, text="hello"):
+    return net.client.run(["nc", "-N", "-w5", net.s4, str(port)], input=text, check=False).stdout
+
+
+def programs(net):
+    """Those that are attached, and those that have ended and whose connections have not."""
+    return [o for p in nstack.processes(net.server) for o in p.get("attached", [])]
+
+
+def owned(net, *ports):
+    return {p for p in ports if ("tcp", p) in nstack.claims(net.server)}
+
+
+def by_kernel(net, port):
+    """It is served, though not by the stack."""
+    return ask(net, port) == "HELLO" and not owned(net, port)
+
+
+def test_first_entry_that_fits_decides(net):
+    """Users, groups (also supplementary ones), labels; root always may."""
+    daemon(net, [{"user": "daemon", "label": "no", "allow": False}, {"user": "daemon"}, {"group": "games"},
+                 {"label": "yes"}, {"allow": False}])
+    for i, (who, label, may) in enumerate((
+            (user("daemon"), None, True), (user("daemon"), "no", False), (user("nobody", "nogroup"), None, False),
+            (user("nobody", "games"), None, True), (user("nobody", "nogroup", "mail,games"), None, True),
+            (user("nobody", "nogroup"), "yes", True), (user("root"), "no", True))):
+        port = 7000 + i
+        server(net, who, port, label=label)
+        if may:
+            until(lambda port=port: owned(net, port), f"program {i} to be served by the stack")
+        assert ask(net, port) == "HELLO", i
+        assert bool(owned(net, port)) == may, i
+
+
+def test_a_refusal_has_a_reason(net):
+    daemon(net, [{"user": "nobody", "allow": False}])
+    p = server(net, user("nobody", "nogroup"), 7000, label="web")
+    assert ask(net, 7000) == "HELLO"
+    out = nstack.tool(net.server, "doctor", check=False).stdout
+    assert "user 65534, label web may not attach" in out
+    assert "user 65534, label web may not attach" in net.logs()
+    (d,) = [x for x in nstack.processes(net.server) if x["program"] == "nstackd"]
+    assert d["refused"] >= 1
+    p.stop()
+
+
+def test_programs_of_a_user(net):
+    """Two at once; who ends makes room."""
+    daemon(net, [{"user": "daemon", "per": "user", "programs": 2}])
+    first = server(net, user("daemon"), 7000)
+    server(net, user("daemon"), 7001)
+    until(lambda: owned(net, 7000, 7001) == {7000, 7001}, "both to be served")
+    server(net, user("daemon"), 7002)
+    server(net, user("nobody", "nogroup"), 7003)
+    until(lambda: owned(net, 7003), "another user's to be served")
+    assert by_kernel(net, 7002)
+    first.stop()
+    until(lambda: not owned(net, 7000), "the first one's end")
+    server(net, user("daemon"), 7004)
+    until(lambda: owned(net, 7004), "the next one to be served")
+
+
+def test_sockets(net):
+    """What is beyond the limit is served by the kernel; what is closed makes room; a label's programs share."""
+    daemon(net, [{"label": "small", "per": "label", "sockets": 3}])
+    server(net, user("daemon"), 7000, 7001, label="small")
+    until(lambda: owned(net, 7000, 7001) == {7000, 7001}, "both listeners to be served")
+    p = server(net, user("nobody", "nogroup"), 7002, 7003, label="small")
+    until(lambda: owned(net, 7002), "the third one to be served")
+    assert not owned(net, 7003)
+    assert ask(net, 7003) == "HELLO"
+    (d,) = [x for x in nstack.processes(net.server) if x["program"] == "nstackd"]
+    assert d["sessions_used"] == 3 and {o["label"] for o in programs(net)} == {"small"}
+    p.stop()
+    until(lambda: not owned(net, 7002), "its end")
+    for _ in range(3):
+        assert ask(net, 7000) == "HELLO" # one connection at a time has room
+
+
+def test_ports(net):
+    daemon(net, [{"ports": 2}])
+    server(net, user("daemon"), 7000, 7001, 7002)
+    until(lambda: len(owned(net, 7000, 7001, 7002)) == 2, "two of three to be claimed")
+    for port in 7000, 7001, 7002:
+        assert ask(net, port) == "HELLO"
+    server(net, user("daemon"), 7003)
+    until(lambda: owned(net, 7003), "another program's to be claimed: the limit is for each")
+
+
+def test_memory(net):
+    """Buffers that hold something count; who is beyond has no further socket of the stack."""
+    daemon(net, [{"per": "entry", "memory": "1M"}])
+    server(net, user("daemon"), 7000)
+    until(lambda: owned(net, 7000), "the first one to be served")
+    code = f"""
+import socket, time
+s = socket.create_server(("{net.s4}", 7001))
+print("up", flush=True)
+c, _ = s.accept()
+time.sleep(1000)
+"""
+    hoarder = net.server.spawn(user("daemon") + nstack.run_argv([nstack.PYTHON, "-c", code]), "hoarder", env=net.env())
+    hoarder.wait_output("up")
+    until(lambda: owned(net, 7001), "the second one to be served")
+    net.client.spawn([nstack.PYTHON, "-c", f"""
+import socket, time
+c = socket.create_connection(("{net.s4}", 7001))
+c.settimeout(2)
+try:
+    while True: c.sendall(bytes(65536))
+except TimeoutError:
+    pass
+print("full", flush=True)
+time.sleep(1000)
+"""], "sender").wait_output("full")
+    server(net, user("daemon"), 7002)
+    assert by_kernel(net, 7002)
+    assert "limit of 1048576 bytes of memory" in net.logs()
+    hoarder.stop()
+    until(lambda: len(programs(net)) == 2, "its end")
+    server(net, user("daemon"), 7003)
+    until(lambda: owned(net, 7003), "there to be room again")
+
+
+@pytest.mark.parametrize("access, words", [
+    ([{"uesr": "x"}], 'unknown key "uesr"'), ([{"label": "a b"}], '"label" must have'), ({}, "must be a list"),
+    ([{"per": "host"}], '"per" must be'), ([{"sockets": 0}], "whole number from 1 on"), ([{"memory": "1X"}], "bytes"),
+    ([{"allow": 1}], '"allow" must be'), ([7], "an entry is an object"), ([{"user": "x" * 40}], "at most 32"),
+])
+def test_what_is_wrong_is_said(net, access, words):
+    r = net.server.run([nstack.DAEMON, "--config", net.config(daemon={"access": access})], check=False)
+    assert r.returncode == 1 and "nstack-1.json:1:" in r.stderr and words in r.stderr, r
+
+
+def test_workers_that_are_wrong(net):
+    for value in (0, 17, [], [-1], "two", list(range(17))):
+        r = net.server.run([nstack.DAEMON, "--config", net.config(daemon={"workers": value})], check=False)
+        assert r.returncode == 1 and "daemon.workers" in r.stderr, json.dumps(value)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nstackd with several workers: who goes where, what is lost with one of them, and what is not."""
+import os
+import signal
+import socket
+
+import pytest
+
+from lib import nstack
+from lib.net import Net
+from lib.wait import until
+
+pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
+
+#: upper case; SO_REUSEPORT where it says so; a child, in a session of its own, with a port of its own
+SERVER = """
+import os, socket, sys
+def serve(port):
+    s = socket.create_server(("{addr}", port), reuse_port={reuse})
+    print("up", port, flush=True)
+    while True:
+        c, _ = s.accept()
+        try:
+            while d := c.recv(65536):
+                c.sendall(d.upper())
+        except OSError as e:
+            print(e, flush=True)
+        c.close()
+if {child}:
+    if os.fork() == 0:
+        os.setsid()
+        serve({child})
+serve({port})
+"""
+
+
+@pytest.fixture
+def net(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n = Net(str(tmp_path), "daemon")
+    n.daemon(n.server, n.config(daemon={"workers": 2}))
+    try:
+        yield n
+    finally:
+        n.close()
+
+
+def server(net, port, name="server", child=0, reuse=False, owned=True):
+    code = SERVER.format(addr=net.s4, port=port, child=child, reuse=reuse)
+    p = net.server.spawn(nstack.run_argv([nstack.PYTHON, "-c", code]), name, env=net.env())
+    p.wait_output(f"up {port}")
+    for x in filter(None, (port, child)) if owned else ():
+        until(lambda x=x: ("tcp", x) in nstack.claims(net.server), f"port {x} to be claimed")
+    return p
+
+
+def ask(net, port, text="hello"):
+    return net.client.run(["nc", "-N", "-w5", net.s4, str(port)], input=text, check=False).stdout
+
+
+def connect(net, port):
+    with net.client.inside():
+        c = socket.create_connection((net.s4, port), 5)
+    c.sendall(b"x")
+    assert c.recv(10) == b"X"
+    return c
+
+
+def workers(net):
+    """What the main process says of its workers."""
+    (main,) = [p for p in nstack.processes(net.server) if "workers" in p]
+    return main["workers"]
+
+
+def owner(net, port):
+    """The worker's pid."""
+    (pid,) = {c["pid"] for d in nstack.walk(nstack.tool_json(net.server, "status")) for c in d.get("claims", [])
+              if (c["proto"], c["port"]) == ("tcp", port)}
+    return pid
+
+
+def test_programs_are_shared_out(net):
+    for i in range(4):
+        server(net, 7000 + i, f"server-{i}")
+    proof = net.proof()
+    for i in range(4):
+        assert ask(net, 7000 + i) == "HELLO"
+    proof.user_stack(tcp=12)
+    assert [w["programs"] for w in workers(net)] == [2, 2]
+    assert {owner(net, 7000 + i) for i in range(4)} == {w["pid"] for w in workers(net)}
+    net.server.procs[-1].stop()
+    until(lambda: sum(w["programs"] for w in workers(net)) == 3, "one program less")
+
+
+def test_families_stay_together(net):
+    """They may share sockets, also where the child has a session of its own."""
+    server(net, 7000, "alone")
+    server(net, 7001, "family", child=7002)
+    server(net, 7003, "another family", child=7004)
+    assert owner(net, 7001) == owner(net, 7002)
+    assert owner(net, 7003) == owner(net, 7004)
+    assert ask(net, 7002) == ask(net, 7003) == "HELLO"
+
+
+def test_a_port_of_another_worker(net):
+    """SO_REUSEPORT, and the kernel lets both have it: one has the packets, whose end gives them to the other."""
+    first = server(net, 7000, "first", reuse=True)
+    server(net, 7000, "second", reuse=True, owned=False)
+    server(net, 7001, "third")
+    assert sorted(w["programs"] for w in workers(net)) in ([1, 1], [1, 2])
+    assert ask(net, 7000) == ask(net, 7001) == "HELLO"
+    had = owner(net, 7000)
+    first.stop()
+    until(lambda: ask(net, 7000) == "HELLO", "the second one to be asked")
+    assert ("tcp", 7000) not in nstack.claims(net.server) or owner(net, 7000) != had
+
+
+def test_a_worker_is_killed(net):
+    """Its programs' connections are reset, nobody else's; it is started again, and its programs come back."""
+    server(net, 7000, "first")
+    server(net, 7001, "second")
+    one, other = connect(net, 7000), connect(net, 7001)
+    os.kill(owner(net, 7000), signal.SIGKILL)
+    until(lambda: [w["restarts"] for w in workers(net) if w["ready"]] in ([0, 1], [1, 0]), "it to be started again")
+    other.sendall(b"y")
+    assert other.recv(10) == b"Y"
+    one.settimeout(10)
+    one.sendall(b"y")
+    with pytest.raises(ConnectionResetError):
+        one.recv(10)
+    until(lambda: ("tcp", 7000) in nstack.claims(net.server), "the listener to be taken up again")
+    proof = net.proof()
+    assert ask(net, 7000) == "HELLO"
+    proof.user_stack(tcp=3)
+    assert sum(w["programs"] for w in workers(net)) == 2
+    one.close()
+    other.close()
+
+
+def ended(*pids):
+    return not any(os.path.exists(f"/proc/{p}") for p in pids)
+
+
+def test_stop_closes_all_connections(net):
+    for i in range(2):
+        server(net, 7000 + i, f"server-{i}")
+    conns = [connect(net, 7000 + i) for i in range(2)]
+    pids = [w["pid"] for w in workers(net)]
+    d = net.daemon(net.server)
+    os.kill(d.pid, signal.SIGTERM)
+    for c in conns:
+        c.settimeout(5)
+        assert c.recv(10) == b"" # a FIN, no reset
+        c.close()
+    until(lambda: not d.running(), "its end")
+    assert d.popen.returncode == 0 and ended(*pids)
+    assert ask(net, 7000) == "HELLO" # by the kernel
+
+
+def test_main_process_is_killed(net):
+    """Its workers end, too, properly; the next daemon serves."""
+    server(net, 7000)
+    c = connect(net, 7000)
+    pids = [w["pid"] for w in workers(net)]
+    d = net.daemon(net.server)
+    os.kill(d.pid, signal.SIGKILL)
+    c.settimeout(5)
+    assert c.recv(10) == b""
+    c.close()
+    until(lambda: ended(*pids), "the workers' end")
+    net.daemon(net.server, net.config(daemon={"workers": 2}))
+    until(lambda: ("tcp", 7000) in nstack.claims(net.server), "the listener to be taken up again")
+    assert ask(net, 7000) == "HELLO"
+
+
+def test_cores(net):
+    net.daemon(net.client, net.config(daemon={"workers": [1, 0]}))
+    ws = [w for p in nstack.processes(net.client) if "workers" in p for w in p["workers"]]
+    assert [os.sched_getaffinity(w["pid"]) for w in ws] == [{1}, {0}]
+
+
+def test_a_worker_that_cannot_start(net):
+    r = net.client.run([nstack.DAEMON, "--config", net.config(daemon={"workers": [0, 1000]})], check=False)
+    assert r.returncode == 1 and "core 1000" in r.stderr and "worker 1 did not start" in r.stderr, r
+    assert not [p for p in nstack.processes(net.client) if p["program"] == "nstackd"]
