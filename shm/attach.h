@@ -13,8 +13,8 @@
  * no further one of the message is made.
  *
  * Everything about data goes by the sessions' FIFOs and by notifications (ATT_DO_* from the program, the
- * stack's events to it). Before it serves a message the daemon takes all notifications of that program,
- * so what a program did first comes first.
+ * stack's events to it). What a program did first comes first: before it serves a message the daemon takes all
+ * notifications of that program, and a notification waits for as many messages as its session says (said).
  *
  * A local port is the program's because the kernel says so: who claims one sends a descriptor of the
  * socket that is bound to it. The daemon never follows an index or length of the other side unchecked.

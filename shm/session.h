@@ -90,6 +90,7 @@ struct shm_session {
 	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
 	int32_t linger_s;     /* for close() of a session whose stack is in another process */
+	uint64_t said;        /* the same: how many messages come before the next notification (shm/attach.h) */
 
 	struct shm_fifo rx; /* producer: stack */
 	struct shm_fifo tx; /* producer: socket layer */

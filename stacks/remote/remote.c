@@ -43,6 +43,7 @@ struct remote {
 	bool lost;
 	uint32_t idle;           /* atomic: polls without an event since the daemon was looked after */
 	bool ring;               /* it sleeps: ring at flush() */
+	uint64_t sent;           /* messages after HELLO */
 	unsigned ncalls;
 	struct att_call calls[ATT_CALLS]; /* not sent yet */
 };
@@ -73,6 +74,7 @@ static int message(struct remote *r, int fd, struct att_answer *a)
 	r->ncalls = 0;
 	if (r->lost)
 		return -ECONNRESET;
+	r->sent++;
 	n = att_send(r->sock, r->calls, size, &fd, fd >= 0, 0);
 	NST_FAULT_POINT("remote.call.sent");
 	if (n >= 0 && a)
@@ -98,11 +100,13 @@ static struct att_call *call_new(struct remote *r, uint16_t op, const struct shm
 	return c;
 }
 
-static struct att_call *call_later(struct remote *r, uint16_t op, const struct shm_session *s)
+static struct att_call *call_later(struct remote *r, uint16_t op, struct shm_session *s)
 {
 	struct att_call *c = call_new(r, op, s);
 
 	c->flags = ATT_QUIET;
+	if (s)
+		__atomic_store_n(&s->said, r->sent + 1, __ATOMIC_RELAXED); /* relaxed: put() follows */
 	return c;
 }
 
@@ -130,7 +134,11 @@ static void bell_empty(int fd)
 /* Sessions of a daemon that has ended may still be around. */
 static void put(struct remote *r, struct shm_session *s, uint32_t bits)
 {
-	if (!r->lost && shm_region_has(r->region, s))
+	if (r->lost || !shm_region_has(r->region, s))
+		return;
+	if (r->ncalls && s->said > r->sent)
+		message(r, -1, NULL);
+	if (!r->lost)
 		r->ring |= notify_put(&r->out, shm_session_id(r->region, s), bits);
 }
 
@@ -295,8 +303,6 @@ static void op_close(struct stack *st, struct shm_session *s, int linger_s)
 {
 	struct remote *r = remote_of(st);
 
-	if (r->ncalls) /* what was said of it before */
-		message(r, -1, NULL);
 	s->linger_s = linger_s;
 	NST_FAULT_POINT("remote.close");
 	put(r, s, ATT_DO_CLOSE);

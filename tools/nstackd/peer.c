@@ -110,13 +110,30 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 	}
 }
 
-static uint32_t notifications_take(struct peer *p)
+static bool notification_next(struct peer *p, uint32_t *id, uint32_t *bits)
+{
+	if (!p->held_bits)
+		return notify_take(&p->in, id, bits);
+	*id = p->held_id;
+	*bits = p->held_bits;
+	p->held_bits = 0;
+	return true;
+}
+
+/* Those whose messages have been served; which are the last ones: the program has ended. One that has to
+ * wait holds up all that come after it. */
+static uint32_t notifications_take(struct peer *p, bool last)
 {
 	uint32_t n = 0, id, bits;
 	struct shm_session *s;
 
-	while (n < NOTIFICATIONS_ROUND && notify_take(&p->in, &id, &bits)) {
+	while (n < NOTIFICATIONS_ROUND && notification_next(p, &id, &bits)) {
 		s = bits ? shm_session_get(worker.region, p->part * peers_config.sessions + id) : NULL;
+		if (s && !last && __atomic_load_n(&s->said, __ATOMIC_RELAXED) > p->applied) {
+			p->held_id = id;
+			p->held_bits = bits;
+			break;
+		}
 		if (s)
 			notified(p, s, id, bits);
 		n++;
@@ -127,13 +144,13 @@ static uint32_t notifications_take(struct peer *p)
 
 uint32_t peer_notifications(struct peer *p)
 {
-	return p->attached && !p->ended ? notifications_take(p) : 0;
+	return p->attached && !p->ended ? notifications_take(p, false) : 0;
 }
 
 void peer_last_notifications(struct peer *p)
 {
 	/* as many as there can be: one that is cut off and lives may go on for ever */
-	for (uint32_t n = 0; n <= peers_config.sessions && notifications_take(p); n += NOTIFICATIONS_ROUND)
+	for (uint32_t n = 0; n <= peers_config.sessions && notifications_take(p, true); n += NOTIFICATIONS_ROUND)
 		;
 }
 
@@ -149,7 +166,7 @@ uint32_t peers_notifications(void)
 bool peers_any(void)
 {
 	for (struct peer *p = peers; p; p = p->next)
-		if (p->attached && !p->ended && notify_any(&p->in))
+		if (p->attached && !p->ended && !p->held_bits && notify_any(&p->in))
 			return true;
 	return false;
 }
@@ -161,7 +178,7 @@ bool peers_arm(void)
 	for (struct peer *p = peers; p; p = p->next) {
 		if (!p->attached || p->ended)
 			continue;
-		idle &= notify_sleep(&p->in);
+		idle &= notify_sleep(&p->in) || p->held_bits; /* its messages will wake us */
 	}
 	return idle;
 }
@@ -373,6 +390,9 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 	peer_notifications(p);
 	for (unsigned i = 0; i < n && !a.result; i++)
 		a.result = peer_call(p, &c[i], fd, &a);
+	p->applied++;
+	if (p->held_bits) /* perhaps by this one */
+		peer_notifications(p);
 	NST_FAULT_POINT("nstackd.answer");
 	if (c[n - 1].flags & ATT_QUIET)
 		return 0;

@@ -65,6 +65,8 @@ struct peer {
 	void *mem;          /* notifications */
 	size_t mem_bytes;
 	struct notify in, out;
+	uint64_t applied;   /* messages after HELLO */
+	uint32_t held_bits, held_id; /* a notification that waits for messages; bits 0: none */
 	bool *bound;        /* by id: has a local port of this program's; when it has ended: goes on without
 			     * it (group.c) */
 	struct member **listens; /* by id: listeners */
