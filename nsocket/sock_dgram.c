@@ -440,9 +440,16 @@ static ssize_t dgram_get(struct nsock *ns, struct shm_session *s, struct msghdr 
 }
 
 /* A session that comes while we wait wakes us (nsock_start). */
+/* Nothing can come but by the kernel, so that waiting is its business, too. Not where the stack is asked
+ * again (the daemon may return): whoever sleeps in the kernel then would not hear of it. */
+static bool recv_by_kernel(const struct nsock *ns)
+{
+	return sock_dgram_kernel_only(ns) && !__atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED);
+}
+
 static bool session_came(void *p)
 {
-	return nsock_session(p) || sock_dgram_kernel_only(p);
+	return nsock_session(p) || recv_by_kernel(p);
 }
 
 /* One round over both halves, the session's first but now and then. -EAGAIN: nothing there. */
@@ -494,7 +501,7 @@ ssize_t sock_dgram_recv(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 	for (;;) {
 		if (!nsock_session(ns))
 			nsock_activate(ns, fd);
-		if (!nsock_session(ns) && (nonblock || sock_dgram_kernel_only(ns)))
+		if (!nsock_session(ns) && (nonblock || recv_by_kernel(ns)))
 			return libc_errno(libc.recvmsg(fd, msg, flags));
 		if (flags & MSG_ERRQUEUE)
 			return nsock_session(ns) ? recv_error(ns, fd, msg, flags) :
