@@ -5,10 +5,11 @@ import resource
 import signal
 import subprocess
 import tempfile
+import time
 
 import pytest
 
-from lib import faults, nstack
+from lib import apps, faults, nstack
 from lib.net import Net
 from lib.wait import until
 
@@ -197,3 +198,84 @@ def test_member_dies_at_each_step(net, mill):
     assert second.wait(20) == faults.DIED
     until(lambda: frames_found(net, third, 9000), "the frames after both", 30)
     assert any(q["accounts"].get("rx_frames_recovered") for q in nstack.processes(net.server)), "none was lost"
+
+
+# --- nstackd ends ------------------------------------------------------------------------------------
+
+WAITERS = os.path.join(os.path.dirname(__file__), "progs", "waiters.py")
+#: what each way to wait comes back with, as from a kernel that got a reset
+RESET = {
+    "recv": "ECONNRESET", "send": "ECONNRESET", "sel": "readable ECONNRESET", "so_error": "ECONNRESET",
+    "epoll": "EPOLLERR|EPOLLHUP|EPOLLIN|EPOLLRDHUP ECONNRESET then b''",
+    "epoll_et": "EPOLLERR|EPOLLHUP|EPOLLIN|EPOLLRDHUP ECONNRESET then b''",
+    "poll": "POLLERR|POLLHUP|POLLIN ECONNRESET",
+}
+
+
+def udp(net, port):
+    return net.client.run(["nc", "-u", "-w1", "-W1", net.s4, str(port)], input="x", check=False).stdout
+
+
+def outcomes(p):
+    return dict(x.split(": ", 1) for x in p.stdout().splitlines() if ": " in x and "served" not in x)
+
+
+def test_every_way_of_waiting_sees_the_end(net):
+    """Connections are reset, listeners and UDP sockets go on: those who sleep in calls notice nothing else."""
+    net.daemon(net.server)
+    net.client.spawn([nstack.PYTHON, "-c", "import socket, time\n"
+                      f"s = socket.create_server(('{net.c4}', 7000))\nprint('up', flush=True)\n"
+                      "a = []\nwhile True: a.append(s.accept())"], "silent").wait_output("up")
+    p = net.server.spawn(BARE + nstack.run_argv([nstack.PYTHON, WAITERS, net.s4, net.c4, "7000"]), "waiters",
+                         env=net.env())
+    p.wait_output("^ready")
+    until(lambda: {("tcp", 7000), ("udp", 7000)} <= nstack.claims(net.server), "the ports to be claimed")
+    assert udp(net, 7000) == "served"
+    for _ in range(2):
+        net.daemon(net.server).kill9()
+        until(lambda: outcomes(p) == RESET, "all to come back")
+        before = net.server.kernel_tcp_segments()
+        served = p.stdout().count("accept: served")
+        net.client.run(["nc", "-N", "-w5", net.s4, "7000"], input="")
+        until(lambda: p.stdout().count("accept: served") > served, "accept() to come back")
+        assert net.server.kernel_tcp_segments()[0] > before[0], "the kernel had nothing to do with it"
+        assert udp(net, 7000) == "served"
+        cpu = p.cpu_seconds()
+        time.sleep(0.5) # a span to measure over
+        assert p.cpu_seconds() - cpu < 0.15, "it does not sleep while there is no daemon"
+        net.daemon(net.server)
+        until(lambda: {("tcp", 7000), ("udp", 7000)} <= nstack.claims(net.server), "the ports to come back")
+        proof = net.proof()
+        served = p.stdout().count("accept: served")
+        net.client.run(["nc", "-N", "-w5", net.s4, "7000"], input="")
+        until(lambda: p.stdout().count("accept: served") > served, "accept() to come back")
+        assert udp(net, 7000) == "served"
+        proof.user_stack(tcp=3, udp=1)
+    p.must_run()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+def test_daemon_ends_under_load(net, sig):
+    """Again and again: the same redis serves on, by the kernel and by the next daemon in turn."""
+    env = net.env()
+    net.daemon(net.server)
+    p = net.server.spawn(BARE + nstack.run_argv(["redis-server", "--bind", net.s4, "--protected-mode", "no",
+                                                 "--save", "", "--dir", "/tmp"]), "redis", env=env)
+    net.wait_served(p, tcp=[6379])
+    assert apps.redis_cli(net.client, net.s4, "set", "k", "v") == "OK"
+    for _ in range(4):
+        load = net.client.spawn(["redis-benchmark", "-h", net.s4, "-c", 20, "-n", 100_000_000, "-t", "get,set"], "load")
+        calls = nstack.stack_counters(net.server).get("tcp_in", 0)
+        until(lambda c=calls: nstack.stack_counters(net.server).get("tcp_in", 0) > c + 1000, "the load")
+        d = net.daemon(net.server)
+        os.kill(d.pid, sig)
+        until(lambda d=d: not d.running(), "its end")
+        # a SYN that met the end is sent again after a second
+        assert until(lambda: apps.redis_cli(net.client, net.s4, "get", "k", check=False, timeout=5) == "v", "the kernel")
+        load.stop()
+        net.daemon(net.server)
+        until(lambda: ("tcp", 6379) in nstack.claims(net.server), "the port to come back")
+        proof = net.proof()
+        assert apps.redis_cli(net.client, net.s4, "get", "k") == "v"
+        assert proof.delta()["tcp_in"] >= 3
+        p.must_run()
