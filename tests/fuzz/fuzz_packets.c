@@ -1,507 +1,199 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/fuzz/fuzz_packets.c - the packet input of the stack
  *
- * The input is a program of steps for a stack on an in-memory port: frames as they are, TCP
- * segments, datagrams and ICMP errors whose checksums, addresses and sequence numbers are filled
- * in (so that they get past the first checks and reach connections), calls of the socket layer,
- * and time. The stack must not crash, leak frames or publish more than a FIFO holds.
- *
- * Everything is made anew for each input, with fixed secrets and virtual time: a finding repeats.
+ * The input is a program of steps for a stack on an in-memory port: what the peer sends (world.h), calls of
+ * the socket layer, and time. The stack must not crash, leak frames or publish more than a FIFO holds.
  */
-#include <assert.h>
-#include <errno.h>
-#include <hal_wrap/hal_mem.h>
-#include <linux/tcp.h>
-#include <nstack/stack.h>
-#include <shm/session.h>
-#include <stacks/tcpip/netcfg.h>
-#include <stacks/tcpip/tcpip.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "world.h"
 
 #define HOLD 8 /* sessions that the "program" has */
-#define PEER_PORT 4000u
-#define TCP_PORT 80u
-#define UDP_PORT 53u
 
-static const uint8_t our_mac[6] = { 2, 0, 0, 0, 0, 1 }, peer_mac[6] = { 2, 0, 0, 0, 0, 2 };
-
-struct world {
-	struct stack_env env; /* first: the callbacks get this */
-	struct stack *st;
-	struct netcfg *nc;
-	struct hal_port *port[2];
+/* The program: one with a listener, a UDP socket, and connections. */
+struct program {
+	struct world w; /* first: the functions below get this */
 	struct shm_session *listener, *udp, *held[HOLD];
-	struct nst_addr us[2], peer[2]; /* [0] IPv4, [1] IPv6 */
-	uint64_t now;
-	uint32_t seq, ack; /* what the stack said last: its next sequence number, its expectation */
-	uint16_t to_port;  /* local port of the peer in that segment */
-	int holds;
-	const uint8_t *in, *end;
 };
-
-/* --- input ------------------------------------------------------------------------------------- */
-
-static uint8_t take(struct world *w)
-{
-	return w->in < w->end ? *w->in++ : 0;
-}
-
-static uint16_t take16(struct world *w)
-{
-	return (uint16_t)(take(w) << 8 | take(w));
-}
-
-static uint32_t take_bytes(struct world *w, uint8_t *out, uint32_t n)
-{
-	uint32_t left = (uint32_t)(w->end - w->in);
-
-	n = n < left ? n : left;
-	memcpy(out, w->in, n);
-	w->in += n;
-	return n;
-}
-
-/* --- environment ------------------------------------------------------------------------------- */
 
 static void on_event(struct stack_env *env, struct shm_session *s, uint32_t events)
 {
 	assert(events && s);
 }
 
-static void on_port(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
-{
-	struct world *w = (struct world *)env;
-
-	w->holds++;
-}
-
-static void on_release(struct stack_env *env, uint8_t proto, const struct nst_addr *local)
-{
-	struct world *w = (struct world *)env;
-
-	w->holds--;
-	assert(w->holds >= 0);
-}
-
-static uint64_t clock_of(void *arg)
-{
-	return ((struct world *)arg)->now;
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint32_t sum16(const uint8_t *p, uint32_t n, uint32_t sum)
-{
-	for (uint32_t i = 0; i + 1 < n; i += 2)
-		sum += (uint32_t)(p[i] << 8 | p[i + 1]);
-	if (n & 1)
-		sum += (uint32_t)(p[n - 1] << 8);
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
-/* --- frames ------------------------------------------------------------------------------------- */
-
-static void inject(struct world *w, const uint8_t *pkt, uint32_t len)
-{
-	struct hal_frame f[2];
-
-	if (hal_tx_alloc(w->port[1], 0, f, 1) != 1)
-		return;
-	len = len < f[0].room ? len : f[0].room;
-	memcpy(f[0].data, pkt, len);
-	f[0].len = len;
-	f[0].flags = 0;
-	if (hal_tx_burst(w->port[1], 0, f, 1) != 1)
-		hal_tx_free(w->port[1], 0, f, 1);
-	hal_tx_flush(w->port[1], 0);
-}
-
-/* Ethernet and IP in front of n bytes at b + 54 (or b + 34); returns the L4 pointer. */
-static uint32_t ip_header(struct world *w, uint8_t *b, int v6, uint8_t proto, uint32_t n)
-{
-	memcpy(b, our_mac, 6);
-	memcpy(b + 6, peer_mac, 6);
-	put16(b + 12, v6 ? 0x86dd : 0x0800);
-	b += 14;
-	if (v6) {
-		memset(b, 0, 40);
-		b[0] = 0x60;
-		put16(b + 4, n);
-		b[6] = proto;
-		b[7] = 64;
-		memcpy(b + 8, w->peer[1].v6, 16);
-		memcpy(b + 24, w->us[1].v6, 16);
-		return 54;
-	}
-	memset(b, 0, 20);
-	b[0] = 0x45;
-	put16(b + 2, 20 + n);
-	b[8] = 64;
-	b[9] = proto;
-	memcpy(b + 12, &w->peer[0].v4, 4);
-	memcpy(b + 16, &w->us[0].v4, 4);
-	put16(b + 10, (uint16_t)~sum16(b, 20, 0));
-	return 34;
-}
-
-static void finish(struct world *w, uint8_t *b, int v6, uint8_t proto, uint32_t l4, uint32_t n,
-		   uint32_t csum_at)
-{
-	uint32_t sum = 0;
-
-	put16(b + l4 + csum_at, 0);
-	if (proto != 1) { /* ICMPv4 has no pseudo-header */
-		sum = v6 ? sum16(b + 22, 32, 0) : sum16(b + 26, 8, 0);
-		sum += proto + n;
-	}
-	put16(b + l4 + csum_at, (uint16_t)~sum16(b + l4, n, sum));
-	inject(w, b, l4 + n);
-}
-
-static void step_raw(struct world *w)
-{
-	uint8_t b[2048];
-	uint32_t n = take_bytes(w, b, take(w) * 8u);
-
-	if (n >= 6)
-		memcpy(b, our_mac, 6);
-	inject(w, b, n);
-}
-
-static void step_tcp(struct world *w)
-{
-	uint8_t b[2048], flags = take(w), how = take(w);
-	int8_t dseq = (int8_t)take(w), dack = (int8_t)take(w);
-	uint16_t window = take16(w);
-	uint32_t opts = (take(w) & 15u) * 4u, payload = take(w) * (how & 2 ? 5u : 1u), n, l4;
-	int v6 = how & 1;
-	uint8_t *t;
-
-	opts = opts > 40 ? 40 : opts;
-	n = 20 + opts + payload;
-	l4 = ip_header(w, b, v6, IPPROTO_TCP, n);
-	t = b + l4;
-	memset(t, 0, n);
-	put16(t, PEER_PORT + (how >> 2 & 7u));
-	put16(t + 2, how & 0x20 && w->to_port ? w->to_port : TCP_PORT);
-	put32(t + 4, w->ack + (uint32_t)(int32_t)dseq * (how & 0x40 ? 1000 : 1));
-	put32(t + 8, w->seq + (uint32_t)(int32_t)dack * (how & 0x80 ? 1000 : 1));
-	t[12] = (uint8_t)((5 + opts / 4) << 4);
-	t[13] = flags;
-	put16(t + 14, window);
-	take_bytes(w, t + 20, opts);
-	memset(t + 20 + opts, 'x', payload);
-	finish(w, b, v6, IPPROTO_TCP, l4, n, 16);
-}
-
-static void step_udp(struct world *w)
-{
-	uint8_t b[2048], how = take(w);
-	uint32_t n = 8u + take(w) * 4u, l4 = ip_header(w, b, how & 1, IPPROTO_UDP, n);
-
-	memset(b + l4, 'u', n);
-	put16(b + l4, PEER_PORT);
-	put16(b + l4 + 2, how & 2 ? 9 : UDP_PORT);
-	put16(b + l4 + 4, how & 4 ? take16(w) : n);
-	finish(w, b, how & 1, IPPROTO_UDP, l4, n, 6);
-}
-
-/* An error that quotes a segment of ours. */
-static void step_icmp(struct world *w)
-{
-	uint8_t b[2048], how = take(w);
-	int v6 = how & 1;
-	uint32_t quote = v6 ? 48 : 28, n = 8 + quote, l4 = ip_header(w, b, v6, v6 ? 58 : 1, n);
-	uint8_t *t = b + l4;
-
-	memset(t, 0, n);
-	t[0] = take(w);
-	t[1] = take(w);
-	put32(t + 4, take16(w)); /* the MTU */
-	memcpy(t + 8, b + 14, quote - 8);
-	if (v6) {
-		memcpy(t + 8 + 8, w->us[1].v6, 16);
-		memcpy(t + 8 + 24, w->peer[1].v6, 16);
-		t[8 + 6] = how & 2 ? IPPROTO_UDP : IPPROTO_TCP;
-	} else {
-		memcpy(t + 8 + 12, &w->us[0].v4, 4);
-		memcpy(t + 8 + 16, &w->peer[0].v4, 4);
-		t[8 + 9] = how & 2 ? IPPROTO_UDP : IPPROTO_TCP;
-	}
-	put16(t + 8 + quote - 8, how & 4 && w->to_port ? w->to_port : TCP_PORT);
-	put16(t + 8 + quote - 6, PEER_PORT);
-	put32(t + 8 + quote - 4, w->seq - take(w));
-	finish(w, b, v6, v6 ? 58 : 1, l4, n, 2);
-}
-
-/* What the stack sent: learn from it, and give the frames back. */
-static void drain(struct world *w)
-{
-	struct hal_frame f[HAL_RX_MIN];
-	uint32_t n;
-
-	while ((n = hal_rx_burst(w->port[1], 0, f, HAL_RX_MIN))) {
-		for (uint32_t i = 0; i < n; i++) {
-			const uint8_t *p = f[i].data;
-			uint32_t l4 = p[12] == 0x08 ? 34 : 54;
-			uint8_t proto = l4 == 34 ? p[23] : p[20];
-
-			if ((i && f[i - 1].flags & HAL_F_MORE) || f[i].len < l4 + 20 || proto != IPPROTO_TCP)
-				continue;
-			w->seq = get32(p + l4 + 4) + (p[l4 + 13] & 3 ? 1 : 0);
-			w->ack = get32(p + l4 + 8);
-			w->to_port = (uint16_t)(p[l4] << 8 | p[l4 + 1]);
-		}
-		hal_rx_release(w->port[1], 0, f, n);
-	}
-}
-
 /* --- the program's side --------------------------------------------------------------------------- */
 
-static void accept_one(struct world *w)
+static void accept_one(struct program *p)
 {
 	struct fifo f;
 	uint32_t id;
 
 	for (int i = 0; i < HOLD; i++) {
-		if (w->held[i] || !w->listener)
+		if (p->held[i] || !p->listener)
 			continue;
-		f = shm_session_rx(w->env.region, w->listener);
+		f = shm_session_rx(p->w.env.region, p->listener);
 		if (fifo_read(&f, &id, sizeof(id)) != sizeof(id))
 			return;
-		tcpip_stack_ops.rx_freed(w->st, w->listener);
-		w->held[i] = shm_session_get(w->env.region, id);
-		assert(w->held[i]);
+		tcpip_stack_ops.rx_freed(p->w.st, p->listener);
+		p->held[i] = shm_session_get(p->w.env.region, id);
+		assert(p->held[i]);
 		return;
 	}
 }
 
-static void connect_one(struct world *w, int v6)
+static void connect_one(struct program *p, int v6)
 {
 	for (int i = 0; i < HOLD; i++) {
 		struct shm_session *s;
-		struct nst_addr to = w->peer[v6];
+		struct nst_addr to = p->w.peer[v6];
 
-		if (w->held[i])
+		if (p->held[i])
 			continue;
-		s = shm_session_alloc(w->env.region, v6 ? AF_INET6 : AF_INET, IPPROTO_TCP);
+		s = shm_session_alloc(p->w.env.region, v6 ? AF_INET6 : AF_INET, IPPROTO_TCP);
 		if (!s)
 			return;
-		if (tcpip_stack_ops.open(w->st, s)) {
-			shm_session_free(w->env.region, s);
+		if (tcpip_stack_ops.open(p->w.st, s)) {
+			shm_session_free(p->w.env.region, s);
 			return;
 		}
 		to.port = htons(PEER_PORT);
-		tcpip_stack_ops.connect(w->st, s, &to);
-		w->held[i] = s;
+		tcpip_stack_ops.connect(p->w.st, s, &to);
+		p->held[i] = s;
 		return;
 	}
 }
 
-static void read_some(struct world *w, struct shm_session *s, uint32_t n)
+static void read_some(struct program *p, struct shm_session *s, uint32_t n)
 {
 	static uint8_t buf[65536];
-	struct fifo f = shm_session_rx(w->env.region, s);
+	struct fifo f = shm_session_rx(p->w.env.region, s);
 
 	fifo_read(&f, buf, n);
 	if (fifo_tail(&f) >= s->rx_update_at)
-		tcpip_stack_ops.rx_freed(w->st, s);
+		tcpip_stack_ops.rx_freed(p->w.st, s);
 }
 
-static void write_some(struct world *w, struct shm_session *s, uint32_t n)
+static void write_some(struct program *p, struct shm_session *s, uint32_t n)
 {
 	static const uint8_t buf[65536];
-	struct fifo f = shm_session_tx(w->env.region, s);
+	struct fifo f = shm_session_tx(p->w.env.region, s);
 
 	if (s->app_flags & SHM_AF_TX_SHUT)
 		return;
 	fifo_write(&f, buf, n);
 	s->push_pos = fifo_head(&f);
-	tcpip_stack_ops.tx_ready(w->st, s, 0);
+	tcpip_stack_ops.tx_ready(p->w.st, s, 0);
 }
 
-static void step_app(struct world *w)
+static void step_app(struct program *p)
 {
-	uint8_t what = take(w), i = take(w) % HOLD;
-	struct shm_session *s = w->held[i];
-	uint32_t n = take16(w);
+	uint8_t what = take(&p->w), i = take(&p->w) % HOLD;
+	struct shm_session *s = p->held[i];
+	uint32_t n = take16(&p->w);
 
 	if ((what & 7) == 0)
-		accept_one(w);
+		accept_one(p);
 	else if ((what & 7) == 1)
-		connect_one(w, what >> 3 & 1);
+		connect_one(p, what >> 3 & 1);
 	if (!s)
 		return;
 	switch (what & 7) {
 	case 2:
-		read_some(w, s, n);
+		read_some(p, s, n);
 		break;
 	case 3:
-		write_some(w, s, n);
+		write_some(p, s, n);
 		break;
 	case 4:
 		s->app_flags |= SHM_AF_TX_SHUT;
-		tcpip_stack_ops.shutdown(w->st, s, SHUT_WR);
+		tcpip_stack_ops.shutdown(p->w.st, s, SHUT_WR);
 		break;
 	case 5:
-		w->held[i] = NULL;
-		tcpip_stack_ops.close(w->st, s, what & 8 ? 0 : -1);
+		p->held[i] = NULL;
+		tcpip_stack_ops.close(p->w.st, s, what & 8 ? 0 : -1);
 		break;
 	case 6: {
 		int v = (int)n;
 
-		tcpip_stack_ops.setopt(w->st, s, 1 + (what >> 3) % (STACK_OPT_NR_ - 1), &v, sizeof(v));
+		tcpip_stack_ops.setopt(p->w.st, s, 1 + (what >> 3) % (STACK_OPT_NR_ - 1), &v, sizeof(v));
 		break;
 	}
 	case 7: {
 		struct tcp_info info;
 
-		tcpip_stack_ops.tcp_info(w->st, s, &info);
+		tcpip_stack_ops.tcp_info(p->w.st, s, &info);
 		break;
 	}
 	}
 }
 
-static void run(struct world *w)
+static void run(struct program *p)
 {
-	for (int steps = 0; w->in < w->end && steps < 400; steps++) {
-		uint8_t op = take(w);
+	for (int steps = 0; p->w.in < p->w.end && steps < 400; steps++) {
+		uint8_t op = take(&p->w);
 
 		switch (op & 7) {
 		case 0:
-			step_raw(w);
+			step_raw(&p->w);
 			break;
 		case 1: case 2: case 3:
-			step_tcp(w);
+			step_tcp(&p->w);
 			break;
 		case 4:
-			step_udp(w);
+			step_udp(&p->w);
 			break;
 		case 5:
-			step_icmp(w);
+			step_icmp(&p->w);
 			break;
 		case 6:
-			step_app(w);
+			step_app(p);
 			break;
 		case 7:
-			w->now += 1ull << (take(w) % 38); /* up to two minutes */
+			p->w.now += 1ull << (take(&p->w) % 38); /* up to two minutes */
 			break;
 		}
 		if (!(op & 8)) { /* else: several packets in one burst */
-			tcpip_stack_ops.poll(w->st, w->now);
-			drain(w);
+			tcpip_stack_ops.poll(p->w.st, p->w.now);
+			drain(&p->w);
 		}
 	}
 }
 
-/* --- making and undoing the world ------------------------------------------------------------------ */
-
-static void must(int ret)
+static struct shm_session *server_session(struct program *p, uint8_t proto, uint16_t port)
 {
-	if (ret)
-		abort();
-}
-
-static struct shm_session *server_session(struct world *w, uint8_t proto, uint16_t port)
-{
-	struct shm_session *s = shm_session_alloc(w->env.region, AF_INET6, proto);
+	struct shm_session *s = shm_session_alloc(p->w.env.region, AF_INET6, proto);
 	struct nst_addr any = { .family = AF_INET6, .port = htons(port) };
 
 	if (!s)
 		abort();
-	must(tcpip_stack_ops.open(w->st, s));
-	must(tcpip_stack_ops.bind(w->st, s, &any));
+	must(tcpip_stack_ops.open(p->w.st, s));
+	must(tcpip_stack_ops.bind(p->w.st, s, &any));
 	if (proto == IPPROTO_TCP)
-		must(tcpip_stack_ops.listen(w->st, s, 4));
+		must(tcpip_stack_ops.listen(p->w.st, s, 4));
 	return s;
-}
-
-static void make(struct world *w)
-{
-	static const uint8_t secret[16] = "0123456789abcdef";
-	static const uint8_t v6[16] = { 0x20, 1, 0x0d, 0xb8 };
-	struct hal_mem_config hc = { .frames = 128, .caps = HAL_CAP_MULTIBUF };
-	struct shm_region_config rc = { .sessions = 32, .rx_size = 65536, .tx_size = 65536 };
-	struct tcpip_config tc = { .secret = secret, .clock = clock_of, .clock_arg = w, .max_timewait = 16 };
-
-	w->now = 1000000000;
-	w->env.event = on_event;
-	w->env.port_hold = on_port;
-	w->env.port_release = on_release;
-	must(shm_region_create(&w->env.region, &rc));
-	must(hal_mem_pair(w->port, &hc));
-	must(netcfg_open_static(&w->nc));
-	must(netcfg_static_link(w->nc, 1, "mem0", our_mac, 1500));
-	for (int i = 0; i < 2; i++) {
-		w->us[i].family = w->peer[i].family = i ? AF_INET6 : AF_INET;
-		if (i) {
-			memcpy(w->us[i].v6, v6, 16);
-			memcpy(w->peer[i].v6, v6, 16);
-			w->us[i].v6[15] = 1;
-			w->peer[i].v6[15] = 2;
-		} else {
-			w->us[i].v4 = htonl(0xc6120001);
-			w->peer[i].v4 = htonl(0xc6120002);
-		}
-		must(netcfg_static_addr(w->nc, 1, &w->us[i], i ? 64 : 24));
-		must(netcfg_static_neigh(w->nc, 1, &w->peer[i], peer_mac));
-	}
-	tc.netcfg = w->nc;
-	must(tcpip_stack_ops.create(&w->st, &w->env, &tc));
-	must(tcpip_stack_ops.add_port(w->st, w->port[0]));
-	w->listener = server_session(w, IPPROTO_TCP, TCP_PORT);
-	w->udp = server_session(w, IPPROTO_UDP, UDP_PORT);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct world world;
-	struct world *w = &world;
+	struct shm_region_config rc = { .sessions = 32, .rx_size = 65536, .tx_size = 65536 };
+	static struct program program;
+	struct program *p = &program;
+	struct world *w = &p->w;
 
-	memset(w, 0, sizeof(*w));
+	memset(p, 0, sizeof(*p));
 	w->in = data;
 	w->end = data + size;
-	make(w);
-	run(w);
+	w->env.event = on_event;
+	must(shm_region_create(&w->env.region, &rc));
+	world_make(w);
+	p->listener = server_session(p, IPPROTO_TCP, TCP_PORT);
+	p->udp = server_session(p, IPPROTO_UDP, UDP_PORT);
+	run(p);
 	for (int i = 0; i < HOLD; i++) {
-		if (w->held[i])
-			tcpip_stack_ops.close(w->st, w->held[i], -1);
+		if (p->held[i])
+			tcpip_stack_ops.close(w->st, p->held[i], -1);
 	}
-	tcpip_stack_ops.close(w->st, w->udp, -1);
-	tcpip_stack_ops.close(w->st, w->listener, -1);
-	for (int i = 0; i < 4; i++) {
-		w->now += 1000000000ull << (i * 2);
-		tcpip_stack_ops.poll(w->st, w->now);
-		drain(w);
-	}
-	tcpip_stack_ops.destroy(w->st);
-	drain(w);
-	assert(hal_mem_outstanding(w->port[0]) == 0);
-	assert(hal_mem_outstanding(w->port[1]) == 0);
-	assert(w->holds == 0);
-	hal_close(w->port[0]);
-	hal_close(w->port[1]);
-	netcfg_close(w->nc);
+	tcpip_stack_ops.close(w->st, p->udp, -1);
+	tcpip_stack_ops.close(w->st, p->listener, -1);
+	world_end(w);
 	shm_region_close(w->env.region);
 	return 0;
 }

@@ -23,8 +23,8 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(O)/fuzz/libnstack.a
 # what its answers are made of
 $(O)/fuzz/fuzz_ctl: $(O)/fuzz/obj/nsocket/ctl_json.o $(O)/fuzz/obj/nsocket/ctl_programs.o
 
-# the in-memory port is not part of the library
-$(O)/fuzz/fuzz_packets: $(O)/fuzz/obj/hal_wrap/hal_mem.o
+# the in-memory port is not part of the library (nor is nstackd: tools/module.mk)
+$(addprefix $(O)/fuzz/fuzz_,packets attach scribble): $(O)/fuzz/obj/hal_wrap/hal_mem.o
 
 # (the sources of the library are all known by now: tests/ comes after the folders that add some)
 $(O)/fuzz/libnstack.a: $(FUZZ_LIB)
