@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include "nsocket/attach.h"
 
+#include <nsocket/handover.h>
 #include <nsocket/sock.h>
 #include <nsocket/yield.h>
 #include <rd/config.h>
@@ -22,6 +23,7 @@
 #define LOOK_NS 200000000ull /* how often a daemon is looked for */
 
 static bool used;
+static bool leaves;                   /* atomic: the daemon is about to end; by the leader, taken by the helper */
 static struct stack *former;          /* start_lock */
 static struct shm_region *lost_region; /* its sockets are to be told; NULL: none. Helper and start_lock */
 
@@ -45,6 +47,14 @@ static void disarm(void)
 	remote_disarm(worker.st);
 }
 
+/* What moves, the helper moves. */
+static void attach_leaves(struct stack_env *env)
+{
+	/* relaxed: nothing goes with it */
+	__atomic_store_n(&leaves, true, __ATOMIC_RELAXED);
+	worker_retry_at(worker_now());
+}
+
 static void attach_gone(struct stack_env *env)
 {
 	worker.nfds = 0;
@@ -62,6 +72,7 @@ int attach_start(char why[256])
 
 	worker.env.event = nsock_stack_event;
 	worker.env.gone = attach_gone;
+	worker.env.leaves = attach_leaves;
 	err = remote_attach(&st, &worker.env, &region, yield_image(), why);
 	if (err)
 		return err;
@@ -76,6 +87,27 @@ int attach_start(char why[256])
 	worker.started_ns = worker_now();
 	ns_log(NS_INF, NS_M_NSOCKET, "served by nstackd (%d)", (int)remote_pid(st));
 	return 0;
+}
+
+/* --- the daemon is about to end ----------------------------------------------------------------- */
+
+static bool is_stream(struct nsock *ns, int fd)
+{
+	return nsock_mode(ns) == SK_STREAM && !ns->remote; /* a child's is moved by the parent */
+}
+
+static void queue_keep(struct nsock *ns)
+{
+	if (nsock_mode(ns) == SK_LISTEN && nsock_session(ns))
+		yield_keep(ns);
+}
+
+static void connections_leave(void)
+{
+	ns_log(NS_INF, NS_M_NSOCKET, "nstackd is about to end: the kernel goes on with its connections");
+	nsock_handover_each(is_stream, SR_daemon_ends);
+	share_leave_all();
+	nsock_each(queue_keep);
 }
 
 /* --- the daemon has ended ----------------------------------------------------------------------- */
@@ -119,20 +151,6 @@ static void socket_lost(struct nsock *ns)
 		shadow_serves(ns);
 }
 
-static void sockets_lost(void)
-{
-	struct nfile *f;
-
-	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
-		f = fd_is_protected(fd) ? NULL : fd_get(fd);
-		if (!f)
-			continue;
-		if (f->kind == NF_SOCK)
-			socket_lost(nsock_of(f));
-		nfile_put(f);
-	}
-}
-
 static void look_again(void)
 {
 	struct stack *old = worker.st;
@@ -156,11 +174,13 @@ static void look_again(void)
 
 void attach_retry(void)
 {
+	if (__atomic_exchange_n(&leaves, false, __ATOMIC_RELAXED))
+		connections_leave();
 	lock_take(&worker.start_lock);
 	if (__atomic_load_n(&worker.state, __ATOMIC_ACQUIRE) == WORKER_LOST) {
 		if (worker.region != lost_region) {
 			lost_region = worker.region;
-			sockets_lost();
+			nsock_each(socket_lost);
 		}
 		look_again();
 	}
@@ -169,7 +189,7 @@ void attach_retry(void)
 
 void attach_after_fork_child(void)
 {
-	used = false;
+	used = leaves = false;
 	former = NULL;
 	lost_region = NULL;
 }

@@ -219,6 +219,20 @@ struct nsock *nsock_by_cookie(uint64_t cookie, bool served_listener)
 	return NULL;
 }
 
+void nsock_each(void (*fn)(struct nsock *ns))
+{
+	struct nfile *f;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK)
+			fn(nsock_of(f));
+		nfile_put(f);
+	}
+}
+
 /* --- session --------------------------------------------------------------------------------- */
 
 static uint32_t buf_limit(int v, uint32_t size)

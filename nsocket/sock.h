@@ -51,6 +51,7 @@ enum sock_mode {
 	X(forked, "a connection of the parent's stack was used in a forked child") \
 	X(passed, "the descriptor was sent to another process") \
 	X(exec, "the descriptor lives on in another program") \
+	X(daemon_ends, "the connection was nstackd's, which has ended") \
 	X(outlived, "the process that had the connection has ended, others use it") \
 	X(go_runtime, "a Go program: its runtime calls the kernel without the C library") \
 	X(io_uring, "the process uses io_uring, which sees only the kernel's sockets") \
@@ -227,6 +228,8 @@ bool nsock_in_use(struct nsock *ns);
 uint64_t sock_cookie(int fd);
 /* Ours of that cookie, or only if it is a listener that the stack serves; with a reference, or NULL. */
 struct nsock *nsock_by_cookie(uint64_t cookie, bool served_listener);
+/* Every socket of this process that the stack serves or may serve. */
+void nsock_each(void (*fn)(struct nsock *ns));
 /* Block until ready(ns). kfd >= 0: or until that kernel descriptor polls kevents. 1, 0 (deadline),
  * -EINTR (a handler without SA_RESTART, or a time-out is set). If the thread is cancelled in it, the
  * caller's reference is dropped. */

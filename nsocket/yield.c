@@ -31,6 +31,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/to_kernel.h>
 #include <rd/log.h>
+#include <stacks/remote/remote.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -288,10 +289,22 @@ static void claim_end(struct nsock *ns)
 	ports_listener_gone(ns->proto, &ns->held);
 }
 
+/* Handshakes that are under way come to their end. */
+static void handshakes_await_locked(struct nsock *ns)
+{
+	static const struct timespec moment = { .tv_nsec = HANDSHAKE_LOOK_NS };
+
+	for (int i = 0; ns->s->handshakes && i < HANDSHAKE_LOOKS; i++) {
+		worker_unlock();
+		syscall(SYS_nanosleep, &moment, NULL);
+		worker_lock();
+		to_kernel_drain();
+	}
+}
+
 /* The port is given up and what waits is packed; false: not all of it can be. Under ns->lock. */
 static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 {
-	static const struct timespec moment = { .tv_nsec = HANDSHAKE_LOOK_NS };
 	bool yes;
 
 	lock_take(&ns->rx_lock);
@@ -300,13 +313,8 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 	yes = ns->s && worker.st && gifts_pack(ns, c, n) && queue_pack(ns, c, n);
 	if (yes)
 		claim_end(ns);
-	for (int i = 0; yes && ns->s->handshakes && i < HANDSHAKE_LOOKS; i++) {
-		worker_unlock();
-		syscall(SYS_nanosleep, &moment, NULL);
-		worker_lock();
-		to_kernel_drain();
-	}
 	if (yes) {
+		handshakes_await_locked(ns);
 		*n = 0; /* room for these is kept */
 		queue_pack(ns, c, n);
 		nsock_session_drop_locked(ns, -1);
@@ -350,20 +358,73 @@ static void gifts_inherit(struct nsock *ns, bool on)
 		libc.fcntl(g->crate, F_SETFD, on ? 0 : FD_CLOEXEC);
 }
 
-void yield_exec_prepare(struct nsock *ns, int fd)
+/* What waits for accept() becomes ours alone, in crates. Under ns->lock, rx_lock and the worker lock. True: a
+ * crate is full, and there may be more. */
+static bool queue_save(struct nsock *ns)
+{
+	struct shm_session *s;
+	struct crate c;
+	uint32_t id, n = 0;
+	int fd;
+
+	if (crate_open(&c))
+		return false;
+	while (n < CRATE_MAX && fifo_take_one(&ns->rx, &id, sizeof(id))) {
+		s = shm_session_get(worker.region, id);
+		fd = s ? fd_hide(libc.socket(ns->family, SOCK_STREAM | SOCK_CLOEXEC, 0)) : -1;
+		if (fd >= 0 && !handover_session_locked(s, fd))
+			n += !crate_put(&c, fd);
+		if (s)
+			worker.ops->close(worker.st, s, -1);
+		fd_hide_close(fd);
+	}
+	crate_close_in(&c);
+	if (n)
+		gift_add(ns, c.out);
+	else
+		fd_hide_close(c.out);
+	return n == CRATE_MAX;
+}
+
+void yield_keep(struct nsock *ns)
+{
+	lock_take(&ns->lock);
+	lock_take(&ns->rx_lock);
+	worker_lock();
+	if (ns->s) {
+		handshakes_await_locked(ns);
+		while (queue_save(ns))
+			;
+		nsock_session_drop_locked(ns, -1);
+		nsock_retry_later(ns);
+	}
+	worker_unlock();
+	lock_give(&ns->rx_lock);
+	lock_give(&ns->lock);
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+	nsock_wake(ns, STACK_EV_IN);
+}
+
+/* With nstackd, what waits there waits for the next program as well. Under ns->lock. */
+static void queue_pack_for_exec(struct nsock *ns)
 {
 	struct crate c;
 	uint32_t n = 0;
 
+	if (!ns->s || worker.ops == &remote_stack_ops || crate_open(&c))
+		return;
+	listener_pack(ns, &c, &n);
+	crate_close_in(&c);
+	if (crate_empty(c.out))
+		fd_hide_close(c.out);
+	else
+		gift_add(ns, c.out);
+}
+
+void yield_exec_prepare(struct nsock *ns, int fd)
+{
 	lock_take(&ns->lock);
-	if (ns->s && !crate_open(&c)) {
-		listener_pack(ns, &c, &n);
-		crate_close_in(&c);
-		if (crate_empty(c.out))
-			fd_hide_close(c.out);
-		else
-			gift_add(ns, c.out);
-	}
+	queue_pack_for_exec(ns);
 	for (struct gift *g = ns->gifts; g; g = g->next)
 		crate_label(g->crate, sock_cookie(fd)); /* it may have one already: the same */
 	gifts_inherit(ns, true);

@@ -27,6 +27,9 @@ static inline bool yield_any(const struct nsock *ns)
 /* They are reset. Nobody else has ns. */
 void yield_drop(struct nsock *ns);
 
+/* The stack is about to end, the process is not: what waits for accept() goes on in the kernel, and the port
+ * is asked for again. */
+void yield_keep(struct nsock *ns);
 /* This image is about to be another one, under nsocket as well, that inherits listener fd: what waits
  * there goes along, and the port is given up. And if that failed. */
 void yield_exec_prepare(struct nsock *ns, int fd);

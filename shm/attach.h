@@ -112,6 +112,9 @@ struct att_answer {
 #define ATT_DO_CLOSE 32u /* with the session's linger_s; the id is not the program's any more */
 #define ATT_DO_TX_OOB 64u
 
+/* Notifications to the program: the stack's events, STACK_EV_*, and */
+#define ATT_EV_LEAVE 0x10000u /* the daemon is about to end: let the kernel have all connections */
+
 /* The notifications' memory: those to the daemon, then those to the program. */
 static inline size_t att_notify_bytes(uint32_t sessions)
 {

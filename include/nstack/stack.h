@@ -48,6 +48,8 @@ struct stack_env {
 	/* The stack lives in another process, which has ended: nothing will come of it any more. Once,
 	 * under the worker lock; must not call back into the stack. May be NULL. */
 	void (*gone)(struct stack_env *env);
+	/* It is about to end: what is handed over to the kernel by then is not lost. As gone. */
+	void (*leaves)(struct stack_env *env);
 	struct shm_region *region; /* where sessions live */
 };
 

@@ -185,6 +185,9 @@ static uint32_t op_poll(struct stack *st, uint64_t now)
 	if (r->lost)
 		return 0;
 	while (n < EVENTS_ROUND && notify_take(&r->in, &id, &bits)) {
+		if (bits & ATT_EV_LEAVE && r->env->leaves)
+			r->env->leaves(r->env);
+		bits &= ~ATT_EV_LEAVE;
 		s = bits ? shm_session_get(r->region, id) : NULL;
 		if (s)
 			r->env->event(r->env, s, bits);

@@ -5,6 +5,7 @@
  * bound there. Which other user may do that (ports below 1024, SO_REUSEPORT) the kernel has decided.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/leave.h"
 #include "tools/nstackd/peer.h"
 
 #include <bpf/steer_ctl.h>
@@ -16,6 +17,9 @@
 #include <rd/rules.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#define LISTEN_NS 200000000ull /* between a claim and the listener */
 
 static bool same_port(const struct nst_addr *a, const struct nst_addr *b)
 {
@@ -88,6 +92,7 @@ static int add(struct peer *p, const struct peer_port *port)
 		return -ENOBUFS;
 	}
 	*pp = *port;
+	pp->since = worker_now();
 	pp->next = p->ports;
 	p->ports = pp;
 	p->nports++;
@@ -108,6 +113,19 @@ bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local
 		if (pp->proto == proto && covers(pp, local))
 			return true;
 	return false;
+}
+
+/* The listener comes with the program's next message; what finds the port without one is not to be refused
+ * meanwhile: it comes again. */
+bool peers_port_ours(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		     const struct nst_addr *remote)
+{
+	for (const struct peer *p = peers_first(); p; p = p->next)
+		for (const struct peer_port *pp = p->ports; pp; pp = pp->next)
+			if (pp->proto == proto && !pp->client && covers(pp, local) &&
+			    worker_now() - pp->since < LISTEN_NS)
+				return false;
+	return ports_ours_cb(env, proto, local, remote);
 }
 
 /* May two programs have them both? One listener is several programs' if it is the same socket. Where both
@@ -167,6 +185,10 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 		return err;
 	if (!rd_may_stack(port.proto, &port.local))
 		return -EPERM;
+	if (leave_begun()) { /* it comes back when we have ended */
+		taken(a, getpid(), 0);
+		return -EADDRINUSE;
+	}
 	port.v4too = c->arg2 & ATT_CLAIM_V4TOO;
 	o = holder(p, &port);
 	if (o) {
@@ -187,8 +209,8 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 	int err = check(p, c, fd, &port);
 	struct rd_verdict v;
 
-	if (err)
-		return err;
+	if (err || leave_begun())
+		return err ? err : -EPERM;
 	v = rd_lookup(port.proto, &port.local, &c->remote);
 	if (v.action != RD_STACK)
 		return v.action == RD_DROP ? -EACCES : -EPERM;

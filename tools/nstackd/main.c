@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "tools/nstackd/access.h"
 #include "tools/nstackd/door.h"
+#include "tools/nstackd/leave.h"
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
@@ -34,6 +35,8 @@
 #define BUSY_ROUNDS 16u       /* without sleeping, between looks at what is not packets or notifications */
 #define SWEEP_NS 5000000000ull
 #define REAP_NS 100000000ull  /* how often sessions of ended programs are looked at */
+#define LEAVE_NS 1000000000ull      /* how long the end waits for a program to hand over the next connection */
+#define LEAVE_LOOK_NS 5000000ull
 #define STOP_NS 2000000000ull /* how long the end waits for them */
 #define SPIN_AUTO_NS 50000    /* what a wake-up takes, and more is wasted */
 
@@ -152,6 +155,7 @@ static int engine(void)
 	peers_config.max_ports = rc.sessions;
 	peers_config.ports_fd = shared_ports_fd;
 	spin_set(c->daemon.spin_us);
+	worker.env.port_ours = peers_port_ours;
 	worker.arm = peers_arm;
 	worker.disarm = peers_disarm;
 	worker.flushed = peers_ring;
@@ -248,38 +252,68 @@ static uint64_t reap(uint64_t now)
 	return waits ? now + REAP_NS : UINT64_MAX;
 }
 
-static void run(void)
+/* Waits until that time at most, and serves. True: somebody wants us to end. */
+static bool turn(uint64_t until)
 {
+	static uint64_t reap_at = UINT64_MAX, swept;
+	static uint32_t busy;
 	struct pollfd kfd = { .fd = peers_config.epfd, .events = POLLIN };
-	uint64_t reap_at = UINT64_MAX, swept = worker_now(), now;
-	uint32_t busy = 0;
 	bool end = false;
+	uint64_t now;
 
-	while (!end) {
-		kfd.revents = 0;
-		worker_wait(waiter_self(), &kfd, 1, reap_at, NULL, peers_any_cb, NULL);
-		worker_lock();
-		peers_notifications();
-		worker_unlock();
-		now = worker_now();
-		if (kfd.revents || ++busy >= BUSY_ROUNDS) {
-			busy = 0;
-			end = serve();
-			reap_at = reap(now);
-		} else if (now >= reap_at) {
-			reap_at = reap(now);
-		}
-		if (now - swept >= SWEEP_NS) {
-			swept = now;
-			engine_sweep();
-		}
+	worker_wait(waiter_self(), &kfd, 1, until < reap_at ? until : reap_at, NULL, peers_any_cb, NULL);
+	worker_lock();
+	peers_notifications();
+	worker_unlock();
+	now = worker_now();
+	if (kfd.revents || ++busy >= BUSY_ROUNDS) {
+		busy = 0;
+		end = serve();
+		reap_at = reap(now);
+	} else if (now >= reap_at) {
+		reap_at = reap(now);
 	}
+	if (now - swept >= SWEEP_NS) {
+		swept = now;
+		engine_sweep();
+	}
+	return end;
 }
 
-/* Connections are closed as their programs would; what takes longer is reset. */
+static uint32_t connections_left(void)
+{
+	uint32_t n;
+
+	worker_lock();
+	n = leave_ask();
+	worker_unlock();
+	return n;
+}
+
+/* Programs let the kernel have their connections; as long as they get on with it. */
+static void leave(void)
+{
+	uint64_t until = worker_now() + LEAVE_NS, look;
+	uint32_t left, before = UINT32_MAX;
+
+	worker_lock();
+	leave_begin();
+	worker_unlock();
+	while ((left = connections_left()) && worker_now() < until) {
+		if (left < before)
+			until = worker_now() + LEAVE_NS;
+		before = left;
+		for (look = worker_now() + LEAVE_LOOK_NS; worker_now() < look;)
+			turn(look);
+	}
+	if (left)
+		ns_log(NS_WAR, NS_M_CTL, "%u connections could not go on in the kernel", left);
+}
+
+/* Connections that are left are closed as their programs would; what takes longer is reset. */
 static void stop(void)
 {
-	uint64_t end = worker_now() + STOP_NS;
+	uint64_t end;
 
 	ns_log(NS_INF, NS_M_CTL, "ends");
 	if (super_channel() >= 0) {
@@ -288,6 +322,8 @@ static void stop(void)
 		notify_systemd("STOPPING=1");
 		door_close();
 	}
+	leave();
+	end = worker_now() + STOP_NS;
 	worker_lock();
 	peers_end();
 	worker_unlock();
@@ -355,7 +391,8 @@ int main(int argc, char **argv)
 		status_ = start();
 	if (status_)
 		return status_;
-	run();
+	while (!turn(UINT64_MAX))
+		;
 	stop();
 	return 0;
 }

@@ -63,9 +63,14 @@ void peer_tell(struct peer *p, uint32_t id, uint32_t events)
 		p->ring = rings = true;
 }
 
+struct peer *peer_of(const struct shm_session *s)
+{
+	return by_part[shm_session_part(worker.region, s)];
+}
+
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events)
 {
-	struct peer *p = by_part[shm_session_part(worker.region, s)];
+	struct peer *p = peer_of(s);
 	uint32_t id = shm_session_id(worker.region, s);
 
 	if (!p || p->ended)

@@ -6,8 +6,8 @@
  *   calls.c  what programs ask for           claims.c  local ports of programs
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *   observe.c  what the nstack tool asks
- *   to_kernel.c  sockets that go on in the kernel
  *   group.c  listeners that several programs have
+ *   to_kernel.c  sockets that go on in the kernel   leave.c  all of them do
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
@@ -35,6 +35,7 @@ struct peer_port {
 	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
 	bool reuseport;   /* the socket that was shown */
 	uint64_t cookie;
+	uint64_t since;   /* CLOCK_MONOTONIC, ns */
 	struct nst_addr local;
 };
 
@@ -111,6 +112,7 @@ void peer_tell(struct peer *p, uint32_t id, uint32_t events);
 /* As struct stack_env.event. */
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 struct peer *peers_first(void);
+struct peer *peer_of(const struct shm_session *s);
 unsigned peers_count(void);
 
 /* An ended one: what it said last; is the stack done with its sessions? close them as the kernel would: a
@@ -154,6 +156,8 @@ int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answe
 
 /* ATT_TO_KERNEL of a session; fd: the shadow, or -1. */
 int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd);
+/* The same with a socket that is known to be of our network namespace. */
+int session_to_kernel(struct shm_session *s, int fd);
 
 /* --- claims.c ---------------------------------------------------------------------------------- */
 
@@ -174,6 +178,9 @@ bool peer_netns_has(const struct peer *p, int fd);
 /* May a session of p use that local address? */
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local);
 void ports_drop(struct peer *p);
+/* As struct stack_env.port_ours. */
+bool peers_port_ours(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		     const struct nst_addr *remote);
 
 /* --- observe.c --------------------------------------------------------------------------------- */
 

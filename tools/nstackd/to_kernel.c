@@ -128,9 +128,9 @@ static int dgrams_move(struct shm_session *s, int fd, int family)
 	return 0;
 }
 
-int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd)
+int session_to_kernel(struct shm_session *s, int fd)
 {
-	int family = fd < 0 || !peer_netns_has(p, fd) ? -1 : int_of(fd, SOL_SOCKET, SO_DOMAIN);
+	int family = int_of(fd, SOL_SOCKET, SO_DOMAIN);
 
 	if (family != AF_INET && family != AF_INET6)
 		return -EINVAL;
@@ -142,4 +142,9 @@ int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd)
 	default:
 		return -EINVAL;
 	}
+}
+
+int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd)
+{
+	return fd >= 0 && peer_netns_has(p, fd) ? session_to_kernel(s, fd) : -EINVAL;
 }

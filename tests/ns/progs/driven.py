@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A TCP server that does what it is told, an expression a line; answers "WHO N: result".
+
+    driven.py ADDR PORT     WHO is "parent"; expressions come on stdin. A child of fork(PATH) is WHO
+                            "child", and takes its own from the FIFO at PATH
+"""
+import os
+import signal
+import socket
+import sys
+
+srv = socket.create_server((sys.argv[1], int(sys.argv[2])),
+                           family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+conns = []
+
+
+def accept(n=1):
+    conns.extend(srv.accept()[0] for _ in range(n))
+    return len(conns)
+
+
+def read(i, n):
+    return conns[i].recv(n, socket.MSG_WAITALL)
+
+
+def echo(i, n):
+    conns[i].sendall(read(i, n))
+
+
+def fill(i):
+    """Until nothing more fits, then close()."""
+    conns[i].setblocking(False)
+    total = 0
+    try:
+        while True:
+            total += conns[i].send(bytes(1 << 20))
+    except BlockingIOError:
+        conns[i].close()
+        return total
+
+
+def run(who, lines):
+    for n, line in enumerate(lines):
+        try:
+            result = eval(line)
+        except OSError as e:
+            result = e
+        os.write(1, f"{who} {n}: {result!r}\n".encode())
+
+
+def fork(path):
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with open(path, encoding="ascii") as lines:
+        run("child", iter(lines.readline, ""))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    print("up", flush=True)
+    run("parent", iter(sys.stdin.readline, ""))
