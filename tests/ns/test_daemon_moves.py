@@ -70,7 +70,7 @@ def test_restart_under_load(net, family, what):
     net.serve([*apps.prog("bulk.py"), "server", addr, PORT], "bulk", tcp=[PORT])
     proof = net.proof()
     client = net.client.spawn([*apps.prog("bulk.py"), "client", addr, PORT, what, 640 * MB], "client")
-    until(lambda: proof.delta()["tcp_in"] > 2000, "the transfer to be on its way")
+    until(lambda: sum(proof.delta()[x] for x in ("tcp_in", "tcp_out")) > 1000, "the transfer to be on its way")
     before = proof.delta()
     restart(net)
     assert client.ok(60).startswith("same ")
