@@ -36,6 +36,7 @@
 #define SWEEP_NS 5000000000ull
 #define REAP_NS 100000000ull  /* how often sessions of ended programs are looked at */
 #define LEAVE_NS 1000000000ull      /* how long the end waits for a program to hand over the next connection */
+#define LEAVE_MAX_NS 15000000000ull /* and for all */
 #define LEAVE_LOOK_NS 5000000ull
 #define STOP_NS 2000000000ull /* how long the end waits for them */
 #define SPIN_AUTO_NS 50000    /* what a wake-up takes, and more is wasted */
@@ -293,13 +294,13 @@ static uint32_t connections_left(void)
 /* Programs let the kernel have their connections; as long as they get on with it. */
 static void leave(void)
 {
-	uint64_t until = worker_now() + LEAVE_NS, look;
+	uint64_t until = worker_now() + LEAVE_NS, end = worker_now() + LEAVE_MAX_NS, look;
 	uint32_t left, before = UINT32_MAX;
 
 	worker_lock();
 	leave_begin();
 	worker_unlock();
-	while ((left = connections_left()) && worker_now() < until) {
+	while ((left = connections_left()) && worker_now() < until && worker_now() < end) {
 		if (left < before)
 			until = worker_now() + LEAVE_NS;
 		before = left;

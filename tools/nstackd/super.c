@@ -48,7 +48,7 @@
 #define STAYED_NS 10000000000ull    /* who lived so long is started again at once */
 #define PAUSE_NS 100000000ull       /* else after this, and twice as long each time */
 #define PAUSES 6
-#define STOP_NS 4000000000ull       /* more than a worker's own patience */
+#define STOP_NS 20000000000ull      /* more than a worker's own patience */
 #define ANCESTORS 32
 
 enum kind { CHANNEL, PROGRAM };
