@@ -167,6 +167,9 @@ struct stack_ops {
 	 * program's session it waits in; it becomes one of the listener's program. -EAGAIN: none. A stack
 	 * whose listeners have one session each has no such member. */
 	int (*accept)(struct stack *st, struct shm_session *listener, struct shm_session **out);
+	/* No connection begins at a listener any more, until listen(): requests are not answered, and come
+	 * again. Handshakes under way go on. */
+	void (*listen_pause)(struct stack *st, struct shm_session *s);
 	/* A listener goes on in another session, which is open and bound to the same address: backlog,
 	 * options and handshakes under way. `from` is as before listen(), but for what waits in its rx: that
 	 * is the caller's to move. -EINVAL: they do not match. */

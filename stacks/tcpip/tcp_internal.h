@@ -271,6 +271,7 @@ struct tcp_listener {
 	uint32_t nreq;              /* entries of the SYN queue */
 	uint32_t max_req;
 	uint64_t cookie_at;         /* last cookie sent */
+	bool paused;                /* requests are dropped */
 	struct tcp_req *reqs;       /* list, for closing */
 };
 

@@ -85,6 +85,7 @@ int tcp_listen_start(struct tcpip *t, struct tcp_conn *c, int backlog)
 		c->lst = l;
 		fifo_rewind(&c->rx);
 	}
+	l->paused = false;
 	l->max_req = t->cfg.max_synqueue ? t->cfg.max_synqueue :
 		max_u32(8, min_u32((uint32_t)backlog * 2, 16384));
 	tcp_set_state(t, c, TCP_S_LISTEN);
@@ -156,6 +157,14 @@ void tcp_listen_stop(struct tcpip *t, struct tcp_conn *c)
 		tcp_conn_abort(t, child, ECONNRESET);
 	}
 	listener_free(t, l);
+}
+
+void tcp_listen_pause(struct tcpip *t, struct shm_session *s)
+{
+	struct tcp_conn *c = tcp_of(t, s);
+
+	if (c && c->lst)
+		c->lst->paused = true;
 }
 
 /* May b go on as the listener a? */
@@ -541,7 +550,7 @@ void tcp_listen_input(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g
 	if (!(g->flags & TCP_SYN) || g->flags & TCP_FIN)
 		return;
 	COUNT(t, tcp_syn_in);
-	if (!g->p->src.port || nst_addr_is_any(&g->p->src)) {
+	if (l->paused || !g->p->src.port || nst_addr_is_any(&g->p->src)) {
 		COUNT(t, tcp_syn_dropped);
 		return;
 	}

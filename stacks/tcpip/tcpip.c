@@ -387,6 +387,12 @@ static int op_listen(struct stack *st, struct shm_session *s, int backlog)
 	return is_tcp(st, s) ? tcp_listen(tcpip_of(st), s, backlog) : -EOPNOTSUPP;
 }
 
+static void op_listen_pause(struct stack *st, struct shm_session *s)
+{
+	if (is_tcp(st, s))
+		tcp_listen_pause(tcpip_of(st), s);
+}
+
 static int op_listen_move(struct stack *st, struct shm_session *from, struct shm_session *to)
 {
 	return is_tcp(st, from) && is_tcp(st, to) ? tcp_listen_move(tcpip_of(st), from, to) : -EINVAL;
@@ -582,6 +588,7 @@ const struct stack_ops tcpip_stack_ops = {
 	.open = op_open,
 	.bind = op_bind,
 	.listen = op_listen,
+	.listen_pause = op_listen_pause,
 	.listen_move = op_listen_move,
 	.connect = op_connect,
 	.disconnect = op_disconnect,

@@ -332,6 +332,7 @@ void tcp_on_change(struct tcpip *t, unsigned what);
 int tcp_open(struct tcpip *t, struct shm_session *s);
 int tcp_bind(struct tcpip *t, struct shm_session *s, const struct nst_addr *local);
 int tcp_listen(struct tcpip *t, struct shm_session *s, int backlog);
+void tcp_listen_pause(struct tcpip *t, struct shm_session *s);
 int tcp_listen_move(struct tcpip *t, struct shm_session *from, struct shm_session *to);
 int tcp_connect(struct tcpip *t, struct shm_session *s, const struct nst_addr *remote);
 void tcp_tx_ready(struct tcpip *t, struct shm_session *s, uint32_t flags);

@@ -208,6 +208,7 @@ static void test_listener_moves(void)
 	CHECK(!ops->bind(h[1].st, to, &ls->local));
 	CHECK(ops->listen_move(h[1].st, to, ls) == -EINVAL); /* does not listen */
 	CHECK(!ops->listen_move(h[1].st, ls, to));
+	CHECK(!ops->listen(h[1].st, to, 3)); /* is what it was */
 	CHECK(ls->state == SHM_S_IDLE && !ls->handshakes && to->state == SHM_S_LISTEN);
 	CHECK(to->handshakes == 1 && to->backlog == 3);
 	first = take(1, ls);
@@ -220,6 +221,29 @@ static void test_listener_moves(void)
 	CHECK(b && conn(1, b)->o.keepcnt == v);
 	CHECK(!take(1, to) && first->state == SHM_S_CONNECTED);
 	ops->close(h[1].st, to, -1);
+	teardown();
+}
+
+/* Who has begun gets in; who comes now is not answered, nor refused. */
+static void test_listener_pauses(void)
+{
+	struct shm_session *c;
+
+	setup(NULL);
+	ls = listener(1, "198.18.0.2", 80, 3);
+	wire_filter = drop_ack_of_client;
+	a = dial(0, "198.18.0.2", 80);
+	ticks(5);
+	wire_filter = NULL;
+	ops->listen_pause(h[1].st, ls);
+	c = dial(0, "198.18.0.2", 80);
+	ticks(20);
+	CHECK(c->state == SHM_S_CONNECTING && put(0, a, "x", 1, 0) == 1);
+	run_for(SEC / 2);
+	CHECK(take(1, ls) && !take(1, ls));
+	CHECK(!ops->listen(h[1].st, ls, 3));
+	run_for(2 * SEC);
+	CHECK(c->state == SHM_S_CONNECTED && take(1, ls));
 	teardown();
 }
 
@@ -752,6 +776,7 @@ int main(void)
 	test_simultaneous_open();
 	test_accept_queue();
 	test_listener_moves();
+	test_listener_pauses();
 	test_cookies();
 	test_close_order();
 	test_shutdown_both_ways();
