@@ -210,7 +210,15 @@ int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v
 
 int ports_listen(struct shm_session *s, int backlog, int shadow)
 {
-	return attached() ? remote_listen(worker.st, s, shadow) : worker.ops->listen(worker.st, s, backlog);
+	struct steer_owner owner = { 0 };
+	int err;
+
+	if (!attached())
+		return worker.ops->listen(worker.st, s, backlog);
+	err = remote_listen(worker.st, s, shadow, &owner.pid, &owner.image);
+	if (err == -EADDRINUSE)
+		claim_taken(&owner);
+	return err;
 }
 
 static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
@@ -410,20 +418,14 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 		pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */
 }
 
-void ports_pin_port(uint8_t proto, uint16_t port)
-{
-	struct pin_arg a = { .proto = proto, .port = port };
-
-	worker.ops->flows(worker.st, pin_one, &a);
-}
-
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
 {
+	struct pin_arg a = { .proto = proto, .port = local->port };
 	const struct claim *c = claim_find(proto, local);
 
 	if (!c || c->users)
 		return; /* went with the last user; or another listener of ours has that very address */
-	ports_pin_port(proto, local->port);
+	worker.ops->flows(worker.st, pin_one, &a);
 	claims_end(proto, local->port, true);
 }
 

@@ -42,8 +42,6 @@ bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
-/* Flows of that port (network byte order) stay ours, whoever claims it. */
-void ports_pin_port(uint8_t proto, uint16_t port);
 int ports_pin_flows(void); /* all flows; number of pins */
 /* Has a process ended that had a port which we asked for? */
 bool ports_owner_gone(void);

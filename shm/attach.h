@@ -44,15 +44,16 @@ enum att_op {
 	ATT_OPEN,       /* from here on as the members of struct stack_ops; local, remote: addresses */
 	ATT_BIND,
 	ATT_LISTEN,     /* with the socket, which says the backlog; who listens on it already shares what
-			 * comes with this one */
+			 * comes with this one. -EADDRINUSE: as ATT_CLAIM */
 	ATT_CONNECT,
 	ATT_DISCONNECT,
 	ATT_SETOPT,     /* arg: option; data, len */
 	ATT_GETOPT,     /* arg: option; len: room -> data, len */
 	ATT_TCP_INFO,   /* -> data: struct tcp_info */
 	ATT_ROUTE,      /* local: AF_UNSPEC = not bound -> route */
-	ATT_CLAIM,      /* arg: protocol, arg2: ATT_CLAIM_*, local; with the socket. -EADDRINUSE: another
-			 * program has it, session: its pid, image: as it called itself; -EPERM: a rule */
+	ATT_CLAIM,      /* arg: protocol, arg2: ATT_CLAIM_*, local; with the socket. TCP: packets come from
+			 * ATT_LISTEN on. -EADDRINUSE: another program has it, session: its pid, image: as it
+			 * called itself; -EPERM: a rule */
 	ATT_RELEASE,    /* of a claim or a pin; connections on it stay. arg: protocol, local */
 	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket. -EPERM: a rule gives
 			 * it to the kernel; -EACCES: a rule drops it */

@@ -243,13 +243,21 @@ static int op_bind(struct stack *st, struct shm_session *s, const struct nst_add
 	return message(r, -1, &a);
 }
 
-int remote_listen(struct stack *st, struct shm_session *s, int shadow)
+/* Who has the port, if that is why it was refused. */
+static int answer_owner(int err, const struct att_answer *a, pid_t *owner, uint64_t *image)
+{
+	*owner = err == -EADDRINUSE ? (pid_t)a->session : 0;
+	*image = err == -EADDRINUSE ? a->image : 0;
+	return err;
+}
+
+int remote_listen(struct stack *st, struct shm_session *s, int shadow, pid_t *owner, uint64_t *image)
 {
 	struct remote *r = remote_of(st);
 	struct att_answer a;
 
 	call_new(r, ATT_LISTEN, s);
-	return message(r, shadow, &a);
+	return answer_owner(message(r, shadow, &a), &a, owner, image);
 }
 
 /* The daemon wants to see the shadow: remote_listen(). */
@@ -401,15 +409,11 @@ int remote_claim(struct stack *st, uint8_t proto, const struct nst_addr *local, 
 	struct remote *r = remote_of(st);
 	struct att_call *c = call_new(r, ATT_CLAIM, NULL);
 	struct att_answer a;
-	int err;
 
 	c->arg = proto;
 	c->arg2 = (v6_takes_v4 ? ATT_CLAIM_V4TOO : 0) | (fresh ? ATT_CLAIM_NEW : 0);
 	c->local = *local;
-	err = message(r, shadow, &a);
-	*owner = err == -EADDRINUSE ? (pid_t)a.session : 0;
-	*image = err == -EADDRINUSE ? a.image : 0;
-	return err;
+	return answer_owner(message(r, shadow, &a), &a, owner, image);
 }
 
 void remote_release(struct stack *st, uint8_t proto, const struct nst_addr *local)

@@ -41,8 +41,9 @@ int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 /* What the daemon has of s becomes the kernel's: the shadow takes over a connection, or datagrams that were
  * received. The session is to be closed then. 0 or -errno with nothing changed, as to_kernel_tcp(). */
 int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
-/* stack_ops.listen(); shadow: the socket that listens there, which says the backlog. */
-int remote_listen(struct stack *st, struct shm_session *s, int shadow);
+/* stack_ops.listen() on a port that was claimed, the packets of which come to the stack from now on; shadow:
+ * the socket that listens there, which says the backlog. As remote_claim(). */
+int remote_listen(struct stack *st, struct shm_session *s, int shadow, pid_t *owner, uint64_t *image);
 /* Do connections of anybody have that local address? */
 bool remote_in_use(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 /* Does anybody use that port (network byte order)? A hint; any thread. */

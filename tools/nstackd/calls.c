@@ -191,7 +191,7 @@ static int session_call(struct peer *p, const struct att_call *c, int fd, struct
 	case ATT_BIND:
 		return call_bind(p, c, s);
 	case ATT_LISTEN:
-		return p->bound[c->session] ? group_listen(p, c->session, s, fd) : -EACCES;
+		return p->bound[c->session] ? group_listen(p, c->session, s, fd, a) : -EACCES;
 	case ATT_ACCEPT:
 		return group_accept(p, c->session, a);
 	case ATT_CONNECT: /* without a port of its own it would take one that is perhaps another's */

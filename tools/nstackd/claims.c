@@ -26,10 +26,16 @@ static bool same_port(const struct nst_addr *a, const struct nst_addr *b)
 	return a->port == b->port && nst_addr_same_ip(a, b);
 }
 
-/* Would packets to one of them be for the other, too? */
-static bool overlap(const struct nst_addr *a, const struct nst_addr *b)
+static bool takes(const struct peer_port *pp, const struct nst_addr *a)
 {
-	return a->port == b->port && (nst_addr_is_any(a) || nst_addr_is_any(b) || nst_addr_same_ip(a, b));
+	return nst_addr_is_any(&pp->local) && (pp->local.family == a->family || pp->v4too);
+}
+
+/* Would packets to one of them be for the other, too? */
+static bool overlap(const struct peer_port *a, const struct peer_port *b)
+{
+	return a->proto == b->proto && a->local.port == b->local.port &&
+	       (takes(a, &b->local) || takes(b, &a->local) || nst_addr_same_ip(&a->local, &b->local));
 }
 
 static uint64_t netns_of(int sock)
@@ -88,7 +94,8 @@ static int add(struct peer *p, const struct peer_port *port)
 	if (!pp) {
 		if (room)
 			peer_port_give(p);
-		ports_release(port->proto, &port->local);
+		if (port->steered)
+			ports_release(port->proto, &port->local);
 		return -ENOBUFS;
 	}
 	*pp = *port;
@@ -101,10 +108,7 @@ static int add(struct peer *p, const struct peer_port *port)
 
 static bool covers(const struct peer_port *pp, const struct nst_addr *local)
 {
-	if (nst_addr_is_any(&pp->local) && pp->local.port == local->port &&
-	    (pp->local.family == local->family || pp->v4too))
-		return true;
-	return same_port(&pp->local, local);
+	return pp->local.port == local->port && (takes(pp, local) || nst_addr_same_ip(&pp->local, local));
 }
 
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local)
@@ -146,8 +150,7 @@ static const struct peer *holder(const struct peer *p, const struct peer_port *p
 		if (o == p || !o->attached || o->ended)
 			continue;
 		for (const struct peer_port *pp = o->ports; pp; pp = pp->next)
-			if (pp->proto == port->proto && !pp->client && overlap(&pp->local, &port->local) &&
-			    !shared(pp, port))
+			if (!pp->client && overlap(pp, port) && !shared(pp, port))
 				return o;
 	}
 	return NULL;
@@ -169,10 +172,23 @@ static int check(const struct peer *p, const struct att_call *c, int fd, struct 
 	return 0;
 }
 
-static void taken(struct att_answer *a, pid_t pid, uint64_t image)
+static int taken(struct att_answer *a, pid_t pid, uint64_t image)
 {
 	a->session = (uint32_t)pid;
 	a->image = image;
+	return -EADDRINUSE;
+}
+
+/* Its packets come to us. */
+static int steer(struct peer_port *port, bool fresh, struct att_answer *a)
+{
+	int err = fresh ? ports_claim_new(port->proto, &port->local, port->v4too, -1) :
+			  ports_claim(port->proto, &port->local, port->v4too, -1);
+
+	port->steered = !err;
+	NST_FAULT_POINT("nstackd.claim");
+	/* somebody with a stack of his own has it */
+	return err == -EADDRINUSE ? taken(a, ports_owner()->pid, ports_owner()->image) : err;
 }
 
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a)
@@ -191,16 +207,23 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 	}
 	port.v4too = c->arg2 & ATT_CLAIM_V4TOO;
 	o = holder(p, &port);
-	if (o) {
-		taken(a, o->pid, o->image);
-		return -EADDRINUSE;
-	}
-	err = c->arg2 & ATT_CLAIM_NEW ? ports_claim_new(port.proto, &port.local, port.v4too, -1) :
-					ports_claim(port.proto, &port.local, port.v4too, -1);
-	if (err == -EADDRINUSE) /* somebody with a stack of his own has it */
-		taken(a, ports_owner()->pid, ports_owner()->image);
-	NST_FAULT_POINT("nstackd.claim");
+	if (o)
+		return taken(a, o->pid, o->image);
+	/* TCP's when it listens: what came before that would be refused */
+	if (port.proto == IPPROTO_UDP)
+		err = steer(&port, c->arg2 & ATT_CLAIM_NEW, a);
 	return err ? err : add(p, &port);
+}
+
+int port_steer(struct peer *p, const struct nst_addr *local, struct att_answer *a)
+{
+	struct peer_port *pp = p->ports;
+
+	while (pp && (pp->proto != IPPROTO_TCP || pp->client || !covers(pp, local)))
+		pp = pp->next;
+	if (!pp)
+		return -EACCES;
+	return pp->steered ? 0 : steer(pp, false, a);
 }
 
 int port_pin(struct peer *p, const struct att_call *c, int fd)
@@ -214,7 +237,7 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 	v = rd_lookup(port.proto, &port.local, &c->remote);
 	if (v.action != RD_STACK)
 		return v.action == RD_DROP ? -EACCES : -EPERM;
-	port.client = true;
+	port.client = port.steered = true;
 	err = ports_pin(port.proto, &port.local, &c->remote, -1);
 	return err ? err : add(p, &port);
 }
@@ -226,9 +249,13 @@ static void drop(struct peer *p, struct peer_port **at)
 	*at = pp->next;
 	p->nports--;
 	peer_port_give(p);
-	ports_release(pp->proto, &pp->local);
-	NST_FAULT_POINT("nstackd.release");
-	ports_listener_gone(pp->proto, &pp->local);
+	if (pp->steered) {
+		if (pp->proto == IPPROTO_TCP && !pp->client)
+			groups_pause(p, &pp->local);
+		ports_release(pp->proto, &pp->local);
+		NST_FAULT_POINT("nstackd.release");
+		ports_listener_gone(pp->proto, &pp->local);
+	}
 	free(pp);
 }
 

@@ -23,7 +23,6 @@
 #include <bpf/steer_ctl.h>
 #include <errno.h>
 #include <linux/tcp.h>
-#include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -34,7 +33,7 @@
 struct group {
 	struct group *next;
 	uint64_t cookie;
-	uint16_t port;           /* network byte order */
+	struct nst_addr local;
 	struct shm_session *ls;  /* the stack's listener */
 	struct member *host;     /* whose session it is; NULL: no member's any more */
 	struct member *members;
@@ -212,14 +211,14 @@ static void unlink_member(struct member *m)
 /* The first one of a group: its session is the listener. */
 static int begin(struct peer *p, uint32_t id, struct shm_session *s, const struct shown *sh)
 {
-	struct group *g = calloc(1, sizeof(*g));
+	struct group *g = malloc(sizeof(*g));
 	int err = g ? worker.ops->listen(worker.st, s, sh->backlog) : -ENOMEM;
 
 	if (err) {
 		free(g);
 		return err;
 	}
-	*g = (struct group){ .next = groups, .cookie = sh->cookie, .port = sh->local.port, .ls = s };
+	*g = (struct group){ .next = groups, .cookie = sh->cookie, .local = sh->local, .ls = s };
 	groups = g;
 	g->host = join(g, p, id);
 	if (g->host)
@@ -235,7 +234,7 @@ static void orphan_close(struct group *g)
 }
 
 /* One more of a group. */
-static int follow(struct group *g, struct peer *p, uint32_t id, struct shm_session *s)
+static int follow(struct group *g, struct peer *p, uint32_t id, struct shm_session *s, int backlog)
 {
 	struct shm_session *former = g->ls;
 	bool orphan = !g->members;
@@ -254,10 +253,17 @@ static int follow(struct group *g, struct peer *p, uint32_t id, struct shm_sessi
 			peer_tell(p, id, STACK_EV_IN);
 	}
 	show(g);
-	return err;
+	return err ? err : worker.ops->listen(worker.st, g->ls, backlog);
 }
 
-int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd)
+/* What listen() and steering did is undone. */
+static void listen_undo(struct peer *p, uint32_t id, struct shm_session *s)
+{
+	if (!group_leave(p, id))
+		worker.ops->shutdown(worker.st, s, SHUT_RD);
+}
+
+int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd, struct att_answer *a)
 {
 	struct shown sh;
 	struct group *g;
@@ -265,11 +271,16 @@ int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd)
 
 	if (!port_shown(p, fd, IPPROTO_TCP, &sh) || !sh.listens || !port_held(p, IPPROTO_TCP, &sh.local))
 		return -EACCES;
-	g = p->listens[id] ? p->listens[id]->g : find(sh.cookie);
-	if (!g)
-		return begin(p, id, s, &sh);
-	err = p->listens[id] ? 0 : follow(g, p, id, s);
-	return err ? err : worker.ops->listen(worker.st, g->ls, sh.backlog);
+	g = find(sh.cookie);
+	if (p->listens[id])
+		return worker.ops->listen(worker.st, p->listens[id]->g->ls, sh.backlog);
+	err = g ? follow(g, p, id, s, sh.backlog) : begin(p, id, s, &sh);
+	if (err)
+		return err;
+	err = port_steer(p, &sh.local, a);
+	if (err)
+		listen_undo(p, id, s);
+	return err;
 }
 
 struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s)
@@ -279,14 +290,23 @@ struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_
 
 /* --- leaving ------------------------------------------------------------------------------------ */
 
-/* It has no members any more, and the kernel's listener is open. The last one's claim has gone, and flows
- * that we had then are pinned; those that began since, and lie in the rings, as well. */
-static void orphan_begin(struct group *g)
+static bool is_alone(const struct group *g, const struct peer *p)
 {
-	g->orphaned_ns = worker_now();
+	const struct member *m = g->members;
+
+	while (m && m->p == p)
+		m = m->next;
+	return !m;
+}
+
+/* A handshake that began now would end in the kernel, which would reset it. */
+void groups_pause(const struct peer *p, const struct nst_addr *local)
+{
 	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
 		;
-	ports_pin_port(IPPROTO_TCP, g->port);
+	for (struct group *g = groups; g; g = g->next)
+		if (g->local.port == local->port && nst_addr_same_ip(&g->local, local) && is_alone(g, p))
+			worker.ops->listen_pause(worker.st, g->ls);
 }
 
 /* True: its session is listening still, for another program to come. */
@@ -304,8 +324,9 @@ static bool leave(struct member *m)
 	}
 	while (g->members) /* none of them can: they lied about their sessions */
 		unlink_member(g->members);
-	if (!ending && steer_kernel_listens(g->port, g->cookie)) {
-		orphan_begin(g);
+	if (!ending && steer_kernel_listens(g->local.port, g->cookie)) {
+		g->orphaned_ns = worker_now();
+		worker.ops->listen_pause(worker.st, g->ls);
 		return true;
 	}
 	group_free(g);
@@ -360,7 +381,7 @@ bool groups_reap(void)
 		if (g->members)
 			continue;
 		if (worker_now() - g->orphaned_ns < ORPHAN_NS && waiting(g) + g->ls->handshakes &&
-		    steer_kernel_listens(g->port, g->cookie))
+		    steer_kernel_listens(g->local.port, g->cookie))
 			waits = true;
 		else
 			orphan_close(g);

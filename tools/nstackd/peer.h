@@ -31,6 +31,7 @@ struct quota;
 struct peer_port {
 	struct peer_port *next;
 	uint8_t proto;
+	bool steered;     /* its packets come to us */
 	bool client;      /* flows only: nobody else's connections are concerned */
 	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
 	bool reuseport;   /* the socket that was shown */
@@ -171,6 +172,8 @@ struct shown {
 /* False: fd is no such socket of our network namespace with a port. */
 bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out);
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
+/* A claimed TCP port of p has a listener now. */
+int port_steer(struct peer *p, const struct nst_addr *local, struct att_answer *a);
 int port_pin(struct peer *p, const struct att_call *c, int fd);
 int port_release(struct peer *p, const struct att_call *c);
 /* Is that socket in our network namespace? */
@@ -191,12 +194,14 @@ void peer_count_session(struct peer *p, struct shm_session *s);
 /* --- group.c ----------------------------------------------------------------------------------- */
 
 /* The session listens; fd: its shadow. Also again, with another backlog. */
-int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd);
+int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd, struct att_answer *a);
 int group_accept(struct peer *p, uint32_t id, struct att_answer *a);
 /* The stack's listener that s, the program's session of that id, stands for; s if for none. */
 struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s);
 /* The session of a listener is about to be closed. True: it is not to be, another program may come. */
 bool group_leave(struct peer *p, uint32_t id);
+/* p gives up its claim there: no connection begins any more at listeners that it alone has. */
+void groups_pause(const struct peer *p, const struct nst_addr *local);
 /* The program has ended; keep[id]: sessions that go on without it. */
 void groups_leave(struct peer *p, bool *keep);
 /* The stack has news of a listener of p. */
