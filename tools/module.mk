@@ -13,7 +13,8 @@ NSTACKD_SRCS := $(sort $(wildcard tools/nstackd/*.c)) nsocket/engine.c nsocket/w
                 nsocket/observe_engine.c nsocket/to_kernel.c nsocket/repair.c nsocket/inject.c
 NSTACKD_OBJS := $(NSTACKD_SRCS:%.c=$(O)/%.o)
 PROGRAMS += $(O)/nstackd
-# all of it but main() for those who throw things at it
+# all of it but main() and the clock for those who throw things at it
+$(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: FUZZ_LINK = -Wl,--wrap=worker_now
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: \
 	$(patsubst %.c,$(O)/fuzz/obj/%.o,$(filter-out tools/nstackd/main.c,$(NSTACKD_SRCS)))
 $(O)/nstackd: $(NSTACKD_OBJS) $(O)/libnstack.a

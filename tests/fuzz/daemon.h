@@ -18,7 +18,9 @@
 #include <net/if.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
+#include <rd/config.h>
 #include <rd/log.h>
+#include <rd/rules.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -33,6 +35,8 @@
 #define PORTS 2u
 #define SLOTS_AT 4096u /* of a part */
 #define SLOT_BYTES 512u
+#define RX_AT (SLOTS_AT + 4096u)
+#define TX_AT (RX_AT + SESSIONS * FIFO_BYTES)
 #define STEPS 300
 
 static const uint16_t port_number[PORTS] = { TCP_PORT, UDP_PORT };
@@ -51,6 +55,14 @@ struct daemon_world {
 };
 
 static int proof[2][PORTS]; /* sockets to show: TCP, UDP */
+static uint64_t *now;       /* the world's */
+
+/* In place of worker_now(), which everything in the daemon calls. */
+uint64_t __wrap_worker_now(void);
+uint64_t __wrap_worker_now(void)
+{
+	return *now;
+}
 
 /* --- once ----------------------------------------------------------------------------------------- */
 
@@ -59,13 +71,15 @@ static int proof_socket(int type, uint16_t port)
 	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	int s = socket(AF_INET6, type, 0);
 
-	if (s < 0 || bind(s, (struct sockaddr *)&any, sizeof(any)))
+	if (s < 0 || bind(s, (struct sockaddr *)&any, sizeof(any)) || (type == SOCK_STREAM && listen(s, 8)))
 		abort(); /* as root, in a namespace of its own; or with low ports for everybody */
 	return s;
 }
 
 static inline void daemon_init(void)
 {
+	char err[RD_ERR];
+
 	if (unshare(CLONE_NEWNET))
 		unshare(CLONE_NEWUSER | CLONE_NEWNET);
 	for (unsigned i = 0; i < PORTS; i++) {
@@ -81,6 +95,7 @@ static inline void daemon_init(void)
 		.max_ports = 4,
 		.ports_fd = memfd_create("ports", MFD_CLOEXEC),
 	};
+	must(rd_config_init(err) || rd_init(rd_config(), err)); /* all to the stack */
 	must(peers_config.epfd < 0 || peers_config.ports_fd < 0 || peers_recycle_init());
 	ns_log_set_level(NS_M_NR_, NS_OFF);
 }
@@ -112,7 +127,7 @@ static void program_open(struct program *p)
 		return;
 	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv));
 	p->sock = sv[0];
-	peer_new(sv[1]);
+	peer_new(sv[1], NULL);
 }
 
 static uint8_t *map_of(int fd, size_t *bytes)
@@ -182,7 +197,7 @@ static void daemon_round(struct daemon_world *d)
 
 /* --- steps --------------------------------------------------------------------------------------- */
 
-enum step { STEP_OPEN, STEP_HELLO, STEP_BYTES, STEP_CALLS, STEP_NOTIFY, STEP_SLOTS, STEP_QUEUE, STEP_WRITE,
+enum step { STEP_OPEN, STEP_HELLO, STEP_BYTES, STEP_CALLS, STEP_NOTIFY, STEP_SLOTS, STEP_QUEUE, STEP_DATA, STEP_WRITE,
 	    STEP_CLOSE, STEP_TCP, STEP_UDP, STEP_ICMP, STEP_TIME };
 
 static void address(struct daemon_world *d, struct nst_addr *a, uint8_t how)
@@ -262,19 +277,23 @@ static void scribble(struct daemon_world *d, uint8_t *mem, uint32_t bytes)
 	memcpy(mem + (how & 32 ? at & ~7u : at), b, 8);
 }
 
+static inline struct shm_session *session_at(const struct program *p, uint32_t id)
+{
+	return (struct shm_session *)(void *)(p->part + SLOTS_AT + id * SLOT_BYTES);
+}
+
 /* Something to send, by the FIFO that the slot says it is. */
 static void step_write(struct daemon_world *d, struct program *p)
 {
 	uint32_t id = take(&d->w) % SESSIONS, n = take16(&d->w);
-	size_t tx0 = SLOTS_AT + 4096 + (size_t)SESSIONS * FIFO_BYTES;
 	static const uint8_t zeros[65536];
 	struct shm_session *s;
 	struct fifo f;
 
 	if (!p->part)
 		return;
-	s = (struct shm_session *)(void *)(p->part + SLOTS_AT + id * SLOT_BYTES);
-	f = (struct fifo){ &s->tx, p->part + tx0 + (size_t)id * FIFO_BYTES, FIFO_BYTES };
+	s = session_at(p, id);
+	f = (struct fifo){ &s->tx, p->part + TX_AT + id * FIFO_BYTES, FIFO_BYTES };
 	f.sh->rebase = f.sh->head; /* whatever was scribbled: here no memory of ours may be touched */
 	f.sh->touched = 0;
 	fifo_write(&f, zeros, n);
@@ -307,6 +326,9 @@ static void step(struct daemon_world *d, enum step what)
 		break;
 	case STEP_QUEUE:
 		scribble(d, p->notify, (uint32_t)notify_bytes(SESSIONS) * 2);
+		break;
+	case STEP_DATA: /* what a listener's FIFO says waits there, for one */
+		scribble(d, p->part ? p->part + RX_AT + take(&d->w) % SESSIONS * FIFO_BYTES : NULL, 64);
 		break;
 	case STEP_WRITE:
 		step_write(d, p);
@@ -349,6 +371,7 @@ static inline void daemon_make(struct daemon_world *d, const uint8_t *data, size
 					.parts = PROGRAMS };
 
 	memset(d, 0, sizeof(*d));
+	now = &d->w.now;
 	d->w.in = data;
 	d->w.end = data + size;
 	for (unsigned i = 0; i < PROGRAMS; i++)

@@ -17,7 +17,7 @@ $(O)/fuzz/obj/%.o: %.c | $(O)/libnstack.a
 
 $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(O)/fuzz/libnstack.a
 	@echo "  LINK    $@"
-	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ \
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread $(FUZZ_LINK) -o $@ \
 		$(filter %.o,$^) $(O)/fuzz/libnstack.a $(PKG_LIBS)
 
 # what its answers are made of
