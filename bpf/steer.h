@@ -286,7 +286,7 @@ STEER_INLINE struct steer_result steer_flow_decide(const struct steer_tables *t,
 		STEER_OUT(PASS_UNCLAIMED);
 	/* acquire: pairs steer.rules - what is read next is found by this value */
 	rules = *(const volatile __u32 *)&m->rules;
-	if (!rules)
+	if (!rules || claim & STEER_CLAIM_EXEMPT)
 		return STEER_RESULT(STEER_C_STACK_CLAIM, instance);
 	return steer_rule(t, (rules - 1) & 1, instance, &f);
 }

@@ -165,6 +165,19 @@ int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, b
 	return err;
 }
 
+int steer_port_exempt(struct steer *st, uint8_t proto, uint16_t port_be, bool on)
+{
+	int p = steer_proto_of(proto);
+
+	if (p < 0)
+		return -EINVAL;
+	if (on)
+		__atomic_fetch_or(claim_word(st, p, port_be), STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(claim_word(st, p, port_be), ~STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
+	return 0;
+}
+
 static void unclaim_every(uint64_t *word, uint64_t me, bool v4, bool v6)
 {
 	uint64_t old = __atomic_load_n(word, __ATOMIC_RELAXED), new;
@@ -175,6 +188,8 @@ static void unclaim_every(uint64_t *word, uint64_t me, bool v4, bool v6)
 			new &= ~(0xffull << STEER_CLAIM_V4_SHIFT);
 		if (v6 && STEER_CLAIM_V6(old) == me)
 			new &= ~(0xffull << STEER_CLAIM_V6_SHIFT);
+		if (!STEER_CLAIM_V4(new) && !STEER_CLAIM_V6(new) && !STEER_CLAIM_ADDRS(new))
+			new &= ~STEER_CLAIM_EXEMPT;
 	} while (new != old && !__atomic_compare_exchange_n(word, &old, new, false,
 							    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }

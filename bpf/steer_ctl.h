@@ -76,6 +76,9 @@ int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, b
  * look at the kernel's connections, which costs a walk over all of them. */
 int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *local,
 		    bool v6_takes_v4, struct steer_owner *owner);
+/* Whoever has a claim on the port: are the rules left out for it? Of several claimants (of different
+ * addresses) the last one decides. Holds until nobody claims every address of it. */
+int steer_port_exempt(struct steer *st, uint8_t proto, uint16_t port_be, bool on);
 int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 
 /* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */

@@ -87,14 +87,16 @@ enum steer_proto { STEER_P_TCP, STEER_P_UDP, STEER_P_NR_ };
  *   bits 0-7   instance that claims every IPv4 address, 0 = none
  *   bits 8-15  the same for IPv6
  *   bits 16-31 how many entries of claims_addr name this port (0: that hash isn't asked)
- *   bits 32-63 how many pins name this port (0: that hash isn't asked)
+ *   bits 32-62 how many pins name this port (0: that hash isn't asked)
+ *   bit 63     rules are not asked: the claimant's own say that all of the port is its stack's
  * The counts may be too high after a crash, never too low. */
 #define STEER_CLAIM_V4_SHIFT 0
 #define STEER_CLAIM_V6_SHIFT 8
 #define STEER_CLAIM_V4(w) ((__u32)(w) & 0xffu)
 #define STEER_CLAIM_V6(w) ((__u32)((w) >> 8) & 0xffu)
 #define STEER_CLAIM_ADDRS(w) ((__u32)((w) >> 16) & 0xffffu)
-#define STEER_CLAIM_PINS(w) ((__u32)((w) >> 32))
+#define STEER_CLAIM_PINS(w) ((__u32)((w) >> 32) & 0x7fffffffu)
+#define STEER_CLAIM_EXEMPT (1ull << 63)
 #define STEER_CLAIM_ONE_ADDR (1ull << 16)
 #define STEER_CLAIM_ONE_PIN (1ull << 32)
 

@@ -221,6 +221,13 @@ int ports_listen(struct shm_session *s, int backlog, int shadow)
 	return err;
 }
 
+void ports_exempt(uint8_t proto, const struct nst_addr *local, bool on)
+{
+	for (uint32_t i = 0; !attached() && i < worker.nports; i++)
+		if (worker.port[i].steer)
+			steer_port_exempt(worker.port[i].steer, proto, local->port, on);
+}
+
 static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
 {
 	struct claim **pp = &claims[idx(proto)][port], *c;

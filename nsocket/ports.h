@@ -27,6 +27,9 @@ int ports_pin(uint8_t proto, const struct nst_addr *local, const struct nst_addr
 int ports_to_kernel(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote);
 /* As ports_claim() for a port that was just chosen for a client. */
 int ports_claim_new(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, int shadow);
+/* After a claim: is the port left out of the steering program's rules (struct rd_listen)? A daemon decides
+ * that by itself. */
+void ports_exempt(uint8_t proto, const struct nst_addr *local, bool on);
 /* A daemon's, for its programs to see: by TCP (0) or UDP (1) and port, a bit for each of its processes that
  * uses it; NULL: nobody looks. Set before the first claim. */
 extern uint16_t (*ports_map)[65536];

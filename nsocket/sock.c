@@ -498,6 +498,7 @@ static int activate_locked(struct nsock *ns)
 	err = ports_claim(ns->proto, &ns->local, v4too, nfile_fd(&ns->f));
 	if (err)
 		return err;
+	ports_exempt(ns->proto, &ns->local, rd_listen(NULL, ns->proto, &ns->local).exempt);
 	ns->held = ns->local;
 	ns->port_held = true;
 	err = nsock_session_open_locked(ns, &s);
@@ -543,7 +544,7 @@ void nsock_start(struct nsock *ns)
 		nsock_to_kernel(ns, nsock_kernel_only_why());
 		return;
 	}
-	if (!rd_may_stack(ns->proto, &ns->local)) {
+	if (!rd_listen(NULL, ns->proto, &ns->local).stack) {
 		/* whoever is to reload by signal must be there to catch it */
 		if (rd_config()->reload_signal)
 			worker_start();

@@ -48,9 +48,12 @@ static int claim(struct nsock *ns)
 {
 	bool v4too = ns->family == AF_INET6 && !ns->v6only;
 	int fd = nfile_fd(&ns->f);
+	int err = ns->peer.family || !ns->bind_called ? ports_claim_new(ns->proto, &ns->local, v4too, fd) :
+							ports_claim(ns->proto, &ns->local, v4too, fd);
 
-	return ns->peer.family || !ns->bind_called ? ports_claim_new(ns->proto, &ns->local, v4too, fd) :
-						     ports_claim(ns->proto, &ns->local, v4too, fd);
+	if (!err)
+		ports_exempt(ns->proto, &ns->local, rd_listen(NULL, ns->proto, &ns->local).exempt);
+	return err;
 }
 
 static void unclaim(struct nsock *ns)
@@ -280,7 +283,7 @@ static bool way_ask(struct nsock *ns, int fd, struct dgram_way *w)
 
 	if (nst_addr_is_any(&w->to) || sock_is_multicast(&w->to) ||
 	    (from && from->family != w->to.family) ||
-	    rd_lookup(IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to).action != RD_STACK)
+	    rd_lookup(NULL, IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to).action != RD_STACK)
 		return true;
 	if (!worker_start()) {
 		nsock_reason(ns, SR_stack_not_running);

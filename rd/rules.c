@@ -10,12 +10,11 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <pwd.h>
 #include <rd/rules_internal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PRIORITY_DEFAULT 100
-#define PRIORITY_MAX 1000000
 
 void rd_rules_init(struct rd_rules *r)
 {
@@ -42,7 +41,7 @@ static void prefix_mask(struct rd_prefix *p)
 }
 
 /* "198.18.0.0/15", "2001:db8::1", "any" */
-static int prefix_parse(const char *s, struct rd_prefix *p)
+int rd_prefix_parse(const char *s, struct rd_prefix *p)
 {
 	char addr[INET6_ADDRSTRLEN + 1];
 	const char *slash = strchr(s, '/');
@@ -101,8 +100,8 @@ static bool prefix_has(const struct rd_prefix *p, const struct nst_addr *a)
 
 /* --- reading ----------------------------------------------------------------------------------- */
 
-static const char *const rule_keys[] = { "remote", "local", "port", "remote_port", "proto", "action",
-					 "priority", "comment" };
+static const char *const rule_keys[] = { "remote", "local", "port", "remote_port", "proto", "program",
+					 "user", "cgroup", "action", "priority", "comment" };
 static const char *const set_keys[] = { "rules", "default", "comment" };
 
 static const char *name_at(const void *arg, unsigned i)
@@ -157,7 +156,7 @@ static int read_ports(const struct json_doc *d, const cJSON *v, uint16_t *lo, ui
 
 static int read_prefix(const struct json_doc *d, const cJSON *v, struct rd_prefix *p, char *err)
 {
-	if (!cJSON_IsString(v) || prefix_parse(v->valuestring, p))
+	if (!cJSON_IsString(v) || rd_prefix_parse(v->valuestring, p))
 		return json_error(d, v, err, "\"%s\" must be an address or a prefix such as "
 				  "\"198.18.0.0/15\" or \"2001:db8::/32\"", v->string);
 	return 0;
@@ -192,10 +191,8 @@ static bool stack_name_ok(const char *s)
 	return true;
 }
 
-static int read_action(const struct json_doc *d, const cJSON *v, struct rd_rules *r, uint8_t *action,
-		       uint8_t *stack, char *err)
+int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t *stack)
 {
-	const char *s = cJSON_IsString(v) ? v->valuestring : "";
 	uint32_t i;
 
 	*stack = 0;
@@ -205,15 +202,66 @@ static int read_action(const struct json_doc *d, const cJSON *v, struct rd_rules
 	if (*action != RD_STACK)
 		return 0;
 	if (!stack_name_ok(s))
-		return json_error(d, v, err, "\"%s\" must be the name of a stack (\"%s\"), \"kernel\" or "
-				  "\"drop\"", v->string ? v->string : "action", RD_STACK_DEFAULT);
+		return -EINVAL;
 	for (i = 0; i < r->n_stacks && strcmp(r->stacks[i], s); i++)
 		;
 	if (i == RD_STACKS_MAX)
-		return json_error(d, v, err, "more than %u different stacks", RD_STACKS_MAX);
+		return -E2BIG;
 	if (i == r->n_stacks)
 		strcpy(r->stacks[r->n_stacks++], s);
 	*stack = (uint8_t)i;
+	return 0;
+}
+
+static int read_action(const struct json_doc *d, const cJSON *v, struct rd_rules *r, uint8_t *action,
+		       uint8_t *stack, char *err)
+{
+	int ret = rd_action_parse(r, cJSON_IsString(v) ? v->valuestring : "", action, stack);
+
+	if (ret == -E2BIG)
+		return json_error(d, v, err, "more than %u different stacks", RD_STACKS_MAX);
+	if (ret)
+		return json_error(d, v, err, "\"%s\" must be the name of a stack (\"%s\"), \"kernel\" or "
+				  "\"drop\"", v->string ? v->string : "action", RD_STACK_DEFAULT);
+	return 0;
+}
+
+static int read_program(const struct json_doc *d, const cJSON *v, struct rd_rule *rule, char *err)
+{
+	if (!cJSON_IsString(v) || !*v->valuestring || strchr(v->valuestring, '/') ||
+	    strlen(v->valuestring) >= RD_PROGRAM)
+		return json_error(d, v, err, "\"program\" must be a name without a path, of at most %u bytes",
+				  RD_PROGRAM - 1);
+	strcpy(rule->program, v->valuestring);
+	rule->who |= RD_WHO_PROGRAM;
+	return 0;
+}
+
+static int read_user(const struct json_doc *d, const cJSON *v, struct rd_rule *rule, char *err)
+{
+	const struct passwd *pw = cJSON_IsString(v) ? getpwnam(v->valuestring) : NULL;
+	int64_t n;
+
+	if (pw)
+		n = pw->pw_uid;
+	else if (json_int(v, 0, UINT32_MAX - 1, &n))
+		return json_error(d, v, err, "\"user\" must be a user's name or number, and there must be one");
+	rule->uid = (uint32_t)n;
+	rule->who |= RD_WHO_USER;
+	return 0;
+}
+
+static int read_cgroup(const struct json_doc *d, const cJSON *v, struct rd_rule *rule, char *err)
+{
+	size_t n = cJSON_IsString(v) ? strlen(v->valuestring) : 0;
+
+	if (!n || *v->valuestring != '/' || n >= RD_CGROUP)
+		return json_error(d, v, err, "\"cgroup\" must be a path such as \"/system.slice\", of at most %u "
+				  "bytes", RD_CGROUP - 1);
+	while (n > 1 && v->valuestring[n - 1] == '/')
+		n--;
+	memcpy(rule->cgroup, v->valuestring, n);
+	rule->who |= RD_WHO_CGROUP;
 	return 0;
 }
 
@@ -234,10 +282,16 @@ static int read_member(const struct json_doc *d, const cJSON *v, struct rd_rules
 		return read_proto(d, v, &rule->proto, err);
 	if (!strcmp(v->string, "action"))
 		return read_action(d, v, r, &rule->action, &rule->stack, err);
+	if (!strcmp(v->string, "program"))
+		return read_program(d, v, rule, err);
+	if (!strcmp(v->string, "user"))
+		return read_user(d, v, rule, err);
+	if (!strcmp(v->string, "cgroup"))
+		return read_cgroup(d, v, rule, err);
 	if (!strcmp(v->string, "comment"))
 		return 0;
 	if (!strcmp(v->string, "priority")) {
-		if (json_int(v, -PRIORITY_MAX, PRIORITY_MAX, &n))
+		if (json_int(v, -RD_PRIORITY_MAX, RD_PRIORITY_MAX, &n))
 			return json_error(d, v, err, "\"priority\" must be a whole number, smaller first");
 		rule->priority = (int32_t)n;
 		return 0;
@@ -249,13 +303,37 @@ static bool same_conditions(const struct rd_rule *a, const struct rd_rule *b)
 {
 	return a->priority == b->priority && a->proto == b->proto && a->port_lo == b->port_lo &&
 	       a->port_hi == b->port_hi && a->rport_lo == b->rport_lo && a->rport_hi == b->rport_hi &&
+	       a->who == b->who && a->uid == b->uid && !strcmp(a->program, b->program) &&
+	       !strcmp(a->cgroup, b->cgroup) &&
 	       !memcmp(&a->remote, &b->remote, sizeof(a->remote)) &&
 	       !memcmp(&a->local, &b->local, sizeof(a->local));
 }
 
+int rd_rules_add(struct rd_rules *r, const struct rd_rule *rule)
+{
+	for (uint32_t i = 0; i < r->n; i++) {
+		if (same_conditions(&r->rule[i], rule)) {
+			r->rule[i] = *rule;
+			return 0;
+		}
+	}
+	if (r->n == RD_RULES_MAX)
+		return -E2BIG;
+	r->who |= rule->who;
+	r->rule[r->n++] = *rule;
+	return 0;
+}
+
+int rd_rules_too_many(const struct json_doc *d, const cJSON *o, char err[RD_ERR])
+{
+	json_error(d, o, err, "more than %u rules; use wider prefixes, or the default for the "
+		   "most common case", RD_RULES_MAX);
+	return -E2BIG;
+}
+
 static int read_rule(const struct json_doc *d, const cJSON *o, struct rd_rules *r, char *err)
 {
-	struct rd_rule rule = { .port_hi = 65535, .rport_hi = 65535, .priority = PRIORITY_DEFAULT };
+	struct rd_rule rule = RD_RULE_ANY;
 	bool action = false;
 	const cJSON *v;
 	int ret;
@@ -279,19 +357,7 @@ static int read_rule(const struct json_doc *d, const cJSON *o, struct rd_rules *
 		return json_error(d, o, err, "\"remote\" and \"local\" are of different families: this "
 				  "rule would never match");
 	rule.line = json_line(d, o);
-	for (uint32_t i = 0; i < r->n; i++) {
-		if (same_conditions(&r->rule[i], &rule)) {
-			r->rule[i] = rule;
-			return 0;
-		}
-	}
-	if (r->n == RD_RULES_MAX) {
-		json_error(d, o, err, "more than %u rules; use wider prefixes, or the default for the "
-			   "most common case", RD_RULES_MAX);
-		return -E2BIG;
-	}
-	r->rule[r->n++] = rule;
-	return 0;
+	return rd_rules_add(r, &rule) ? rd_rules_too_many(d, o, err) : 0;
 }
 
 /* --- order --------------------------------------------------------------------------------------- */
@@ -308,6 +374,8 @@ static int rule_cmp(const struct rd_rule *a, const struct rd_rule *b)
 
 	if (a->priority != b->priority)
 		return a->priority < b->priority ? -1 : 1;
+	if (!a->who != !b->who)
+		return a->who ? -1 : 1;
 	if (prefix_rank(&a->remote) != prefix_rank(&b->remote))
 		return prefix_rank(&b->remote) - prefix_rank(&a->remote);
 	if (prefix_rank(&a->local) != prefix_rank(&b->local))
@@ -320,7 +388,7 @@ static int rule_cmp(const struct rd_rule *a, const struct rd_rule *b)
 }
 
 /* Insertion sort: stable, in place, at most 256 items. */
-static void rules_sort(struct rd_rules *r)
+void rd_rules_sort(struct rd_rules *r)
 {
 	for (uint32_t i = 1; i < r->n; i++) {
 		struct rd_rule rule = r->rule[i];
@@ -361,6 +429,8 @@ int rd_rules_from_json(const struct json_doc *d, const cJSON *item, struct rd_ru
 	int ret;
 
 	rd_rules_init(out);
+	if (rd_rules_is_dmm(item))
+		return rd_rules_from_dmm(d, item, out, err);
 	if (cJSON_IsObject(item)) {
 		ret = read_set(d, item, out, &list, err);
 		if (ret)
@@ -375,7 +445,7 @@ int rd_rules_from_json(const struct json_doc *d, const cJSON *item, struct rd_ru
 				return ret;
 		}
 	}
-	rules_sort(out);
+	rd_rules_sort(out);
 	return 0;
 }
 
@@ -419,6 +489,20 @@ static void print_ports(FILE *f, const char *key, uint16_t lo, uint16_t hi)
 		fprintf(f, "\"%s\": \"%u-%u\", ", key, lo, hi);
 }
 
+static void print_text(FILE *f, const char *key, const char *text)
+{
+	fprintf(f, "\"%s\": \"", key);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', f);
+		if ((unsigned char)*text < ' ')
+			fprintf(f, "\\u%04x", *text);
+		else
+			fputc(*text, f);
+	}
+	fputs("\", ", f);
+}
+
 static void print_rule(FILE *f, const struct rd_rules *r, const struct rd_rule *rule)
 {
 	char prefix[64];
@@ -436,7 +520,15 @@ static void print_rule(FILE *f, const struct rd_rules *r, const struct rd_rule *
 	print_ports(f, "remote_port", rule->rport_lo, rule->rport_hi);
 	if (rule->proto)
 		fprintf(f, "\"proto\": \"%s\", ", rule->proto == IPPROTO_TCP ? "tcp" : "udp");
-	if (rule->priority != PRIORITY_DEFAULT)
+	if (rule->who & RD_WHO_OWN)
+		print_text(f, "comment", "NSTACK_RD");
+	if (rule->who & RD_WHO_PROGRAM)
+		print_text(f, "program", rule->program);
+	if (rule->who & RD_WHO_USER)
+		fprintf(f, "\"user\": %u, ", rule->uid);
+	if (rule->who & RD_WHO_CGROUP)
+		print_text(f, "cgroup", rule->cgroup);
+	if (rule->priority != RD_PRIORITY_DEFAULT)
 		fprintf(f, "\"priority\": %d, ", rule->priority);
 	fprintf(f, "\"action\": \"%s\" }", action_name(r, rule->action, rule->stack));
 }
@@ -474,9 +566,17 @@ static size_t str_ports(char *out, size_t size, const char *what, uint16_t lo, u
 
 void rd_rule_str(const struct rd_rules *r, const struct rd_rule *rule, char *out, size_t size)
 {
-	char text[384], prefix[64];
+	char text[640], prefix[64];
 	size_t n = 0;
 
+	if (rule->who & RD_WHO_OWN)
+		n += (size_t)sprintf(text + n, "NSTACK_RD ");
+	if (rule->who & RD_WHO_PROGRAM)
+		n += (size_t)sprintf(text + n, "program %s ", rule->program);
+	if (rule->who & RD_WHO_USER)
+		n += (size_t)sprintf(text + n, "user %u ", rule->uid);
+	if (rule->who & RD_WHO_CGROUP)
+		n += (size_t)sprintf(text + n, "cgroup %s ", rule->cgroup);
 	if (rule->proto)
 		n += (size_t)sprintf(text + n, "%s ", rule->proto == IPPROTO_TCP ? "tcp" : "udp");
 	if (rule->remote.family) {
@@ -532,9 +632,27 @@ static bool in_range(const struct nst_addr *a, uint16_t lo, uint16_t hi)
 	return port >= lo && port <= hi;
 }
 
+static bool in_cgroup(const char *group, const char *path)
+{
+	size_t n = strlen(group);
+
+	return !strcmp(group, "/") ? *path != 0 : !strncmp(path, group, n) && (!path[n] || path[n] == '/');
+}
+
+static bool is_who(const struct rd_rule *rule, const struct rd_who *who)
+{
+	if (!(rule->who & ~RD_WHO_OWN))
+		return true;
+	if (!who)
+		return false;
+	return (!(rule->who & RD_WHO_PROGRAM) || !strcmp(rule->program, who->program)) &&
+	       (!(rule->who & RD_WHO_USER) || rule->uid == who->uid) &&
+	       (!(rule->who & RD_WHO_CGROUP) || in_cgroup(rule->cgroup, who->cgroup));
+}
+
 /* An unknown address is matched by rules that don't ask for it, and by no other. */
-static bool rule_matches(const struct rd_rule *rule, uint8_t proto, const struct nst_addr *local,
-			 const struct nst_addr *remote)
+static bool rule_matches(const struct rd_rule *rule, const struct rd_who *who, uint8_t proto,
+			 const struct nst_addr *local, const struct nst_addr *remote)
 {
 	if (rule->proto && rule->proto != proto)
 		return false;
@@ -543,43 +661,66 @@ static bool rule_matches(const struct rd_rule *rule, uint8_t proto, const struct
 	if (rule->local.family && !(addr_known(local) && prefix_has(&rule->local, local)))
 		return false;
 	return in_range(local, rule->port_lo, rule->port_hi) &&
-	       in_range(remote, rule->rport_lo, rule->rport_hi);
+	       in_range(remote, rule->rport_lo, rule->rport_hi) && (!rule->who || is_who(rule, who));
 }
 
-struct rd_verdict rd_rules_lookup(const struct rd_rules *r, uint8_t proto,
+struct rd_verdict rd_rules_lookup(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
 				  const struct nst_addr *local, const struct nst_addr *remote)
 {
 	if (rd_builtin_kernel(local, remote))
 		return (struct rd_verdict){ RD_KERNEL, 0, RD_BY_BUILTIN };
 	for (uint32_t i = 0; i < r->n; i++) {
-		if (rule_matches(&r->rule[i], proto, local, remote))
+		if (rule_matches(&r->rule[i], who, proto, local, remote))
 			return (struct rd_verdict){ r->rule[i].action, r->rule[i].stack, (int16_t)i };
 	}
 	return (struct rd_verdict){ r->default_action, r->default_stack, RD_BY_DEFAULT };
 }
 
-bool rd_rules_may_stack(const struct rd_rules *r, uint8_t proto, const struct nst_addr *local)
+/* Whatever the peer is? */
+static bool every_peer(const struct rd_rule *rule)
 {
-	bool wild = !addr_known(local);
+	return !rule->remote.family && rule->rport_lo == 0 && rule->rport_hi == 65535;
+}
+
+/* Every address of the socket, given that the rule concerns it? */
+static bool all_local(const struct rd_rule *rule, const struct nst_addr *local)
+{
+	/* an IPv6 wildcard may have IPv4 addresses, too */
+	return addr_known(local) || (!rule->local.len && local->family == AF_INET);
+}
+
+/* Can it be about connections to that port? */
+static bool concerns(const struct rd_rule *rule, const struct rd_who *who, uint8_t proto,
+		     const struct nst_addr *local)
+{
+	if ((rule->proto && rule->proto != proto) || !in_range(local, rule->port_lo, rule->port_hi))
+		return false;
+	if (rule->local.family && addr_known(local) && !prefix_has(&rule->local, local))
+		return false;
+	if (local->family == AF_INET && (rule->local.family == AF_INET6 || rule->remote.family == AF_INET6))
+		return false;
+	return !rule->who || (every_peer(rule) && is_who(rule, who));
+}
+
+struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+				 const struct nst_addr *local)
+{
+	bool others = false; /* there was one that the steering program has */
 
 	if (rd_builtin_kernel(local, NULL))
-		return false;
+		return (struct rd_listen){ 0 };
 	for (uint32_t i = 0; i < r->n; i++) {
 		const struct rd_rule *rule = &r->rule[i];
-		bool all = !rule->remote.family && rule->rport_lo == 0 && rule->rport_hi == 65535;
+		bool some = rule->local.family && !all_local(rule, local);
 
-		if ((rule->proto && rule->proto != proto) || !in_range(local, rule->port_lo, rule->port_hi))
-			continue;
-		if (rule->local.family && !wild && !prefix_has(&rule->local, local))
-			continue;
-		if (local->family == AF_INET && (rule->local.family == AF_INET6 ||
-						 rule->remote.family == AF_INET6))
+		if (!concerns(rule, who, proto, local))
 			continue;
 		if (rule->action == RD_STACK)
-			return true;
+			return (struct rd_listen){ .stack = true, .exempt = rule->who && !others && !some };
 		/* kernel or drop for every peer and every address of this socket: nothing is left */
-		if (all && !(rule->local.family && wild))
-			return false;
+		if (every_peer(rule) && !some)
+			return (struct rd_listen){ 0 };
+		others |= !rule->who;
 	}
-	return r->default_action == RD_STACK;
+	return (struct rd_listen){ .stack = r->default_action == RD_STACK };
 }

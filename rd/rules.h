@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rd/rules.h - nRD: which stack serves a protocol, a local and a remote address
+/* rd/rules.h - nRD: which stack serves a program, a protocol, a local and a remote address
  *
  * A rule set is a JSON file:
  *
@@ -10,16 +10,19 @@
  *	  "default": "tcpip" }
  *
  * Every condition that is left out matches everything. "port" is the local port, "remote_port"
- * the peer's. "action" (and "default") is the name of a stack ("tcpip"; "stack" means that one),
- * "kernel" or "drop".
+ * the peer's; "program" is the name by which it was called (no path), "user" a name or number
+ * (the effective one), "cgroup" a control group (version 2) that it is in or below. "action" (and
+ * "default") is the name of a stack ("tcpip"; "stack" means that one), "kernel" or "drop".
+ * DMM's rd_config.json is read as well: rules_dmm.c.
  *
  * The order. Rules are sorted, and the first that matches decides:
  *	1. smaller "priority" first (default 100),
- *	2. longer "remote" prefix (left out counts as -1, so "0.0.0.0/0" is more specific),
- *	3. longer "local" prefix,
- *	4. narrower "port", then narrower "remote_port" range,
- *	5. "proto" given before not given,
- *	6. file order.
+ *	2. rules that ask who it is ("program", "user", "cgroup") before those that don't,
+ *	3. longer "remote" prefix (left out counts as -1, so "0.0.0.0/0" is more specific),
+ *	4. longer "local" prefix,
+ *	5. narrower "port", then narrower "remote_port" range,
+ *	6. "proto" given before not given,
+ *	7. file order.
  * A rule with exactly the same conditions and priority as an earlier one replaces it.
  * So among rules that differ in the remote prefix only, the longest prefix wins, and the steering
  * program's "lowest bit" is exactly this order. At most RD_RULES_MAX rules.
@@ -27,6 +30,14 @@
  * Built in, before all rules: a loopback or unspecified address on either side -> kernel. (Traffic
  * of that kind never reaches an interface that is steered, so the steering program needs no such
  * rule.)
+ *
+ * Rules that ask who it is. The steering program knows ports, not programs, so for a listener (or an
+ * unconnected UDP socket) such a rule decides as a whole: one that asks for the peer, too, does not
+ * count there. Where it says "stack", the steering program leaves the other rules out for that port.
+ *
+ * A process's own rules: NSTACK_RD=PREFIX=ACTION[,PREFIX=ACTION...] in its environment comes before
+ * everything in this process: for peers, and where no rule speaks of the peer, for what it binds. What a
+ * daemon's rules refuse stays refused.
  *
  * The process has one current rule set, published by RCU; a lookup takes no lock.
  */
@@ -38,13 +49,30 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define RD_RULES_MAX 256u
 #define RD_STACK_NAME 16u
 #define RD_STACKS_MAX 14u /* different stacks that one rule set may name */
 #define RD_STACK_DEFAULT "tcpip"
 
+#define RD_PROGRAM 32u  /* bytes of a program's name, the end included */
+#define RD_CGROUP 128u  /* of a control group's path */
+
 enum rd_action { RD_KERNEL, RD_DROP, RD_STACK };
+
+/* rd_rule.who: what it asks for */
+#define RD_WHO_PROGRAM 1u
+#define RD_WHO_USER 2u
+#define RD_WHO_CGROUP 4u
+#define RD_WHO_OWN 8u    /* from NSTACK_RD */
+
+/* For whom a decision is made. */
+struct rd_who {
+	char program[RD_PROGRAM];
+	uint32_t uid;
+	char cgroup[RD_CGROUP]; /* "/system.slice/nginx.service"; "" = not known */
+};
 
 struct rd_prefix {
 	uint8_t family; /* AF_UNSPEC: matches every address of both families */
@@ -59,12 +87,16 @@ struct rd_rule {
 	uint8_t proto;               /* IPPROTO_TCP, IPPROTO_UDP, 0 = any */
 	uint8_t action;              /* enum rd_action */
 	uint8_t stack;               /* RD_STACK: index into rd_rules.stacks */
+	uint8_t who;                 /* RD_WHO_*, 0 = whoever it is */
+	uint32_t uid;
+	char program[RD_PROGRAM], cgroup[RD_CGROUP];
 	int32_t priority;
 	uint32_t line;               /* of the file, for people */
 };
 
 struct rd_rules {
 	uint32_t n;
+	uint8_t who;                 /* all that rules ask for */
 	uint8_t default_action, default_stack;
 	uint32_t n_stacks;
 	char stacks[RD_STACKS_MAX][RD_STACK_NAME]; /* [0] is "tcpip" */
@@ -96,15 +128,24 @@ char *rd_rules_text(const struct rd_rules *r);
 void rd_rule_str(const struct rd_rules *r, const struct rd_rule *rule, char *out, size_t size);
 
 /* The decision. An address that is NULL, AF_UNSPEC or (local) all-zero is not known: only rules
- * that don't ask for it match. */
-struct rd_verdict rd_rules_lookup(const struct rd_rules *r, uint8_t proto,
+ * that don't ask for it match. who NULL: not known, likewise. */
+struct rd_verdict rd_rules_lookup(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
 				  const struct nst_addr *local, const struct nst_addr *remote);
-/* Is there a remote address (and, for a wildcard local, a local address) for which a user stack
- * would serve this local port? This is what listen() and bind() of UDP ask before claiming. */
-bool rd_rules_may_stack(const struct rd_rules *r, uint8_t proto, const struct nst_addr *local);
+/* What listen() and bind() of UDP ask before claiming. */
+struct rd_listen {
+	bool stack;  /* there is a remote address (and, for a wildcard local, a local one) for which a user
+			stack would serve this local port */
+	bool exempt; /* for every one, by a rule that the steering program doesn't have */
+};
+struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+				 const struct nst_addr *local);
 
-/* The same set as the steering program takes it, and back (priorities and lines are lost, the
- * order stays). struct steer_rules is large: never on a stack. */
+/* Who that is: the caller, or another process. A name and a group that can't be read stay "". */
+void rd_who_self(struct rd_who *w);
+void rd_who_of(struct rd_who *w, pid_t pid, uint32_t uid, const char *program);
+
+/* The same set as the steering program takes it, and back (rules that ask who, priorities and lines are
+ * lost, the order stays). struct steer_rules is large: never on a stack. */
 struct steer_rules;
 int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out);
 int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out);
@@ -126,10 +167,11 @@ int rd_rules_reload(const struct ns_config *c, char err[RD_ERR]);
 void rd_rules_current(struct rd_rules *out);
 uint64_t rd_rules_generation(void);
 
-/* Lookups in the current set: wait-free. Before rd_init(): kernel. As in rd_rules_lookup(), a rule
- * that asks for something unknown (address AF_UNSPEC or all-zero; a local port 0) does not match. */
-struct rd_verdict rd_lookup(uint8_t proto, const struct nst_addr *local,
+/* Lookups in the current set, without a lock. Before rd_init(): kernel. As in rd_rules_lookup(), a rule
+ * that asks for something unknown (address AF_UNSPEC or all-zero; a local port 0) does not match.
+ * who NULL: this process. */
+struct rd_verdict rd_lookup(const struct rd_who *who, uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote);
-bool rd_may_stack(uint8_t proto, const struct nst_addr *local);
+struct rd_listen rd_listen(const struct rd_who *who, uint8_t proto, const struct nst_addr *local);
 
 #endif

@@ -13,8 +13,10 @@
 #include <bpf/steer_rules.h>
 #include <errno.h>
 #include <pthread.h>
+#include <rd/log.h>
 #include <rd/rules_internal.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <urcu-bp.h>
 
 /* --- to and from the steering program's form --------------------------------------------------- */
@@ -34,6 +36,7 @@ static uint32_t action_to_steer(uint8_t action, uint8_t stack)
 int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out)
 {
 	struct steer_rule *list = calloc(r->n + 1, sizeof(*list));
+	uint32_t n = 0;
 	int ret;
 
 	_Static_assert(RD_RULES_MAX <= STEER_RULES && RD_STACKS_MAX <= STEER_STACKS &&
@@ -48,8 +51,11 @@ int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out)
 		STEER_ACT_CLAIMANT : action_to_steer(r->default_action, r->default_stack);
 	for (uint32_t i = 0; i < r->n; i++) {
 		const struct rd_rule *rule = &r->rule[i];
-		struct steer_rule *s = &list[i];
+		struct steer_rule *s = &list[n];
 
+		if (rule->who)
+			continue;
+		n++;
 		s->family = rule->remote.family ? rule->remote.family : rule->local.family;
 		s->proto = rule->proto;
 		s->action = (__u8)action_to_steer(rule->action, rule->stack);
@@ -60,7 +66,7 @@ int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out)
 		s->rport_min = rule->rport_lo;
 		s->rport_max = rule->rport_hi;
 	}
-	ret = steer_rules_compile(out, list, r->n, NULL);
+	ret = steer_rules_compile(out, list, n, NULL);
 	free(list);
 	return ret;
 }
@@ -188,6 +194,7 @@ int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out)
 
 struct published {
 	struct rcu_head rcu;
+	struct rd_who self; /* as it was then, but for the user */
 	struct rd_rules rules;
 };
 
@@ -204,10 +211,19 @@ static void published_free(struct rcu_head *head)
 int rd_rules_publish(const struct rd_rules *r)
 {
 	struct published *p = calloc(1, sizeof(*p)), *old;
+	char err[RD_ERR];
+	const char *own;
 
 	if (!p)
 		return -ENOMEM;
 	p->rules = *r;
+	own = secure_getenv("NSTACK_RD");
+	if (own && rd_rules_add_own(&p->rules, own, err)) {
+		ns_log(NS_ERR, NS_M_NSOCKET, "%s; it is left out", err);
+		p->rules = *r;
+	}
+	if (p->rules.who & (RD_WHO_PROGRAM | RD_WHO_CGROUP))
+		rd_who_self(&p->self);
 	pthread_mutex_lock(&publish_lock);
 	p->rules.generation = ++generation;
 	old = current;
@@ -331,28 +347,41 @@ uint64_t rd_rules_generation(void)
 	return gen;
 }
 
-struct rd_verdict rd_lookup(uint8_t proto, const struct nst_addr *local,
+/* A process may change its user, and nothing else of what is asked, without its being noticed. */
+static const struct rd_who *self(const struct published *p, struct rd_who *buf)
+{
+	if (!(p->rules.who & RD_WHO_USER))
+		return &p->self;
+	*buf = p->self;
+	buf->uid = geteuid();
+	return buf;
+}
+
+struct rd_verdict rd_lookup(const struct rd_who *who, uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote)
 {
+	struct rd_who buf;
 	struct rd_verdict v = { RD_KERNEL, 0, RD_BY_BUILTIN };
 	const struct published *p;
 
 	rcu_read_lock();
 	p = rcu_dereference(current);
 	if (p)
-		v = rd_rules_lookup(&p->rules, proto, local, remote);
+		v = rd_rules_lookup(&p->rules, who ? who : self(p, &buf), proto, local, remote);
 	rcu_read_unlock();
 	return v;
 }
 
-bool rd_may_stack(uint8_t proto, const struct nst_addr *local)
+struct rd_listen rd_listen(const struct rd_who *who, uint8_t proto, const struct nst_addr *local)
 {
+	struct rd_listen l = { 0 };
 	const struct published *p;
-	bool may;
+	struct rd_who buf;
 
 	rcu_read_lock();
 	p = rcu_dereference(current);
-	may = p && rd_rules_may_stack(&p->rules, proto, local);
+	if (p)
+		l = rd_rules_listen(&p->rules, who ? who : self(p, &buf), proto, local);
 	rcu_read_unlock();
-	return may;
+	return l;
 }

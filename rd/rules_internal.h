@@ -10,6 +10,29 @@
 int rd_rules_from_json(const struct json_doc *d, const cJSON *item, struct rd_rules *out,
 		       char err[RD_ERR]);
 
+/* rules_dmm.c: item as DMM's rd_config.json, of any generation. */
+bool rd_rules_is_dmm(const cJSON *item);
+int rd_rules_from_dmm(const struct json_doc *d, const cJSON *item, struct rd_rules *out, char err[RD_ERR]);
+
+/* --- building a set: add in the order of the file, then sort --- */
+
+#define RD_PRIORITY_DEFAULT 100
+#define RD_PRIORITY_MAX 1000000 /* and the least, negative */
+#define RD_RULE_ANY ((struct rd_rule){ .port_hi = 65535, .rport_hi = 65535, .priority = RD_PRIORITY_DEFAULT })
+
+/* "198.18.0.0/15", "2001:db8::1", "any"; 0 or -EINVAL. */
+int rd_prefix_parse(const char *s, struct rd_prefix *p);
+/* "kernel", "drop", "stack", a stack's name; 0, -EINVAL, -E2BIG: too many different stacks. */
+int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t *stack);
+/* A rule with the same conditions is replaced. 0 or -E2BIG: there are RD_RULES_MAX. */
+int rd_rules_add(struct rd_rules *r, const struct rd_rule *rule);
+/* The message for that; returns -E2BIG. */
+int rd_rules_too_many(const struct json_doc *d, const cJSON *o, char err[RD_ERR]);
+void rd_rules_sort(struct rd_rules *r);
+
+/* who.c: the text of NSTACK_RD, in front of all others. 0, -EINVAL or -E2BIG with a message. */
+int rd_rules_add_own(struct rd_rules *r, const char *text, char err[RD_ERR]);
+
 /* The rules that come before all others. Addresses may be NULL or AF_UNSPEC: unknown. */
 bool rd_addr_is_kernels(const struct nst_addr *a);
 bool rd_builtin_kernel(const struct nst_addr *local, const struct nst_addr *remote);

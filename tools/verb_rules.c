@@ -13,7 +13,9 @@
 #include <arpa/inet.h>
 #include <bpf/steer_ctl.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <rd/ctl_proto.h>
 #include <rd/rules.h>
 #include <stdlib.h>
@@ -180,17 +182,24 @@ static int addr_parse(const char *s, struct nst_addr *a)
 	return 0;
 }
 
-static int explain_print(const char *name, const struct rd_rules *r, uint8_t proto,
-			 const struct nst_addr *local, const struct nst_addr *remote, bool json)
+/* What is asked: "explain PROTO LOCAL [from|to REMOTE]", and for whom. */
+struct question {
+	uint8_t proto;
+	struct nst_addr local, remote;
+	struct rd_who who;
+	bool json;
+};
+
+static int explain_print(const char *name, const struct rd_rules *r, const struct question *q)
 {
-	struct rd_verdict v = rd_rules_lookup(r, proto, local, remote);
+	struct rd_verdict v = rd_rules_lookup(r, &q->who, q->proto, &q->local, &q->remote);
 	const char *what = v.action == RD_KERNEL ? "kernel" : v.action == RD_DROP ? "drop" :
 			   r->stacks[v.stack];
 	char text[256] = "";
 
 	if (v.rule >= 0)
 		rd_rule_str(r, &r->rule[v.rule], text, sizeof(text));
-	if (json) {
+	if (q->json) {
 		cJSON *o = cJSON_CreateObject();
 
 		cJSON_AddStringToObject(o, "source", name);
@@ -216,36 +225,50 @@ static int explain_usage(void)
 			   "tcp 198.18.0.1:80 from 198.18.9.9");
 }
 
-/* explain PROTO LOCAL [from|to REMOTE] */
-static int explain(int n, char **word, const char *file, const char *only, bool json)
+static bool question_parse(struct question *q, int n, char **word)
 {
-	struct nst_addr local = { 0 }, remote = { 0 };
+	if (n != 2 && n != 4)
+		return false;
+	q->proto = !strcmp(word[0], "tcp") ? IPPROTO_TCP : !strcmp(word[0], "udp") ? IPPROTO_UDP : 0;
+	if (!q->proto || addr_parse(word[1], &q->local))
+		return false;
+	return n == 2 || ((!strcmp(word[2], "from") || !strcmp(word[2], "to")) && !addr_parse(word[3], &q->remote));
+}
+
+/* 0, or the exit status. */
+static int question_who(struct question *q, const char *program, const char *user, const char *cgroup)
+{
+	const struct passwd *pw = user ? getpwnam(user) : NULL;
+	long uid = pw ? (long)pw->pw_uid : user ? number(user, 0, INT_MAX) : (long)getuid();
+
+	if (uid < 0)
+		return fail("--user %s: there is no such user", user);
+	q->who.uid = (uint32_t)uid;
+	snprintf(q->who.program, sizeof(q->who.program), "%s", program ? program : "");
+	snprintf(q->who.cgroup, sizeof(q->who.cgroup), "%s", cgroup ? cgroup : "");
+	return 0;
+}
+
+static int explain(const struct question *q, const char *file, const char *only)
+{
 	struct attached a[IFS_MAX];
 	struct rd_rules *r;
 	char err[RD_ERR];
-	uint8_t proto;
 	int used, ret = 0;
 
-	if (n != 2 && n != 4)
-		return explain_usage();
-	proto = !strcmp(word[0], "tcp") ? IPPROTO_TCP : !strcmp(word[0], "udp") ? IPPROTO_UDP : 0;
-	if (!proto || addr_parse(word[1], &local) ||
-	    (n == 4 && ((strcmp(word[2], "from") && strcmp(word[2], "to")) ||
-			addr_parse(word[3], &remote))))
-		return explain_usage();
 	r = malloc(sizeof(*r));
 	if (!r)
 		return EXIT_FAILED;
 	if (file) {
 		ret = rd_rules_load(file, r, err) ? fail("%s", err) :
-		      explain_print(file, r, proto, &local, &remote, json);
+		      explain_print(file, r, q);
 		free(r);
 		return ret;
 	}
 	used = attached_open(a, only);
 	for (int i = 0; i < used && !ret; i++) {
 		ret = rules_of(a[i].st, r) ? fail("%s: its rules can't be read", a[i].name) :
-		      explain_print(a[i].name, r, proto, &local, &remote, json);
+		      explain_print(a[i].name, r, q);
 	}
 	attached_close(a, used);
 	free(r);
@@ -412,6 +435,10 @@ static int set(const char *path, const char *only)
 		ret = fail("out of memory");
 	else if (rd_rules_load(path, r, err))
 		ret = fail("%s", err);
+	else if (r->who)
+		ret = fail("%s: rules that ask for a program, user or cgroup can't be kept by an interface, which "
+			   "knows ports only; name the file as \"rules\" in the configuration of nstackd or of the "
+			   "program", path);
 	else if ((ret = rd_rules_compile(r, c)))
 		ret = fail("%s: %s", path, strerror(-ret));
 	else if (!(text = rd_rules_text(r)) || strlen(text) > CTL_RULES_MAX)
@@ -443,29 +470,14 @@ static int clear(const char *only)
 	return ret;
 }
 
-/* As its reload_signal, or a daemon's SIGHUP. */
-static int reload(const char *pid_arg)
-{
-	char why[256] = "";
-	cJSON *r;
-	pid_t pid;
-	int ret = ctl_pick(pid_arg, &pid);
-
-	if (ret)
-		return ret;
-	r = ctl_ask(pid, "reload", why);
-	if (!r)
-		return fail("pid %d: %s", (int)pid, why);
-	cJSON_Delete(r);
-	return 0;
-}
-
 static int rules_run(int argc, char **argv)
 {
-	const char *file = NULL, *only = NULL;
+	const char *file = NULL, *only = NULL, *program = NULL, *user = NULL, *cgroup = NULL;
+	static struct question q;
 	bool json = false;
 	const struct opt opts[] = { OPT_FLAG("--json", 'j', &json), OPT_VALUE("--file", 'f', &file),
-				    OPT_VALUE("--interface", 'i', &only), { 0 } };
+				    OPT_VALUE("--interface", 'i', &only), OPT_VALUE("--program", 'p', &program),
+				    OPT_VALUE("--user", 'u', &user), OPT_VALUE("--cgroup", 'c', &cgroup), { 0 } };
 	int n = opts_parse(&verb_rules, opts, true, argc, argv);
 	unsigned ifindex;
 
@@ -481,26 +493,28 @@ static int rules_run(int argc, char **argv)
 		return clear(only);
 	if (!strcmp(argv[1], "check") && n == 2)
 		return check(argv[2]);
-	if (!strcmp(argv[1], "reload") && n <= 2)
-		return reload(n == 2 ? argv[2] : NULL);
-	if (!strcmp(argv[1], "explain"))
-		return explain(n - 1, argv + 2, file, only, json);
-	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, reload, explain",
+	if (!strcmp(argv[1], "explain")) {
+		q.json = json;
+		if (!question_parse(&q, n - 1, argv + 2))
+			return explain_usage();
+		return question_who(&q, program, user, cgroup) ? EXIT_FAILED : explain(&q, file, only);
+	}
+	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, explain",
 			   argv[1]);
 }
 
 const struct verb verb_rules = {
 	"rules", rules_run, "which stack serves which addresses: show, set, explain",
-	"rules [show | set FILE | clear | check FILE | reload [PID] | explain tcp|udp LOCAL [from REMOTE]] "
+	"rules [show | set FILE | clear | check FILE | explain tcp|udp LOCAL [from REMOTE]] "
 	"[-i IFACE] [--json]",
 	"  show              the rules in force on every interface, in their order\n"
 	"  set FILE          replace them, in the steering programs and in all processes; connections\n"
 	"                    that exist stay where they are\n"
 	"  clear             no rules: every socket of a program under nstack is served by its stack\n"
 	"  check FILE        read a rule file and print it sorted, or say what is wrong with it\n"
-	"  reload [PID]      have a process read its configuration's rule file again\n"
 	"  explain ...       which rule decides, such as: explain tcp 198.18.0.1:80 from 198.18.9.9\n\n"
 	"  -f, --file FILE         explain: by this file, not by what is in force\n"
+	"  -p, --program NAME      explain: for this program; -u, --user USER and -c, --cgroup PATH likewise\n"
 	"  -i, --interface IFACE   this interface only\n"
 	"  -j, --json              print JSON (show, explain)\n",
 };

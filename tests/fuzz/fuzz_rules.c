@@ -35,8 +35,8 @@ static void flow_near(const struct rd_rule *r, struct nst_addr *local, struct ns
 
 static void check_flow(const struct nst_addr *local, const struct nst_addr *remote, uint8_t proto)
 {
-	struct rd_verdict v = rd_rules_lookup(&rules, proto, local, remote);
-	struct rd_verdict w = rd_rules_lookup(&again, proto, local, remote);
+	struct rd_verdict v = rd_rules_lookup(&rules, NULL, proto, local, remote);
+	struct rd_verdict w = rd_rules_lookup(&again, NULL, proto, local, remote);
 	struct steer_flow f;
 	int i;
 

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <bpf/steer_rules.h>
 #include <errno.h>
+#include <rd/rules_internal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "check.h"
@@ -29,7 +30,7 @@ static uint8_t decide(const struct rd_rules *r, uint8_t proto, const char *local
 {
 	struct nst_addr l = addr(local, lport), p = addr(remote, rport);
 
-	return rd_rules_lookup(r, proto, &l, &p).action;
+	return rd_rules_lookup(r, NULL, proto, &l, &p).action;
 }
 
 static void test_longest_prefix(void)
@@ -137,17 +138,17 @@ static void test_may_stack(void)
 	char err[RD_ERR];
 
 	rd_rules_init(&r);
-	CHECK(rd_rules_may_stack(&r, 6, &any) && !rd_rules_may_stack(&r, 6, &lo), " ");
+	CHECK(rd_rules_listen(&r, NULL, 6, &any).stack && !rd_rules_listen(&r, NULL, 6, &lo).stack, " ");
 	parse("{\"rules\": [{\"remote\": \"10.0.0.0/8\", \"action\": \"stack\"}], \"default\": \"kernel\"}", &r, err);
-	CHECK(rd_rules_may_stack(&r, 6, &any), " ");
+	CHECK(rd_rules_listen(&r, NULL, 6, &any).stack, " ");
 	parse("{\"rules\": [{\"port\": 80, \"action\": \"kernel\"}]}", &r, err);
-	CHECK(!rd_rules_may_stack(&r, 6, &any), " ");
+	CHECK(!rd_rules_listen(&r, NULL, 6, &any).stack, " ");
 	parse("{\"rules\": [{\"remote\": \"10.0.0.0/8\", \"port\": 80, \"action\": \"kernel\"}]}", &r, err);
-	CHECK(rd_rules_may_stack(&r, 6, &any), "other peers are the stack's");
+	CHECK(rd_rules_listen(&r, NULL, 6, &any).stack, "other peers are the stack's");
 	parse("{\"rules\": [{\"local\": \"198.18.0.1\", \"action\": \"kernel\"}]}", &r, err);
-	CHECK(rd_rules_may_stack(&r, 6, &any) && !rd_rules_may_stack(&r, 6, &one), " ");
+	CHECK(rd_rules_listen(&r, NULL, 6, &any).stack && !rd_rules_listen(&r, NULL, 6, &one).stack, " ");
 	parse("{\"rules\": [{\"remote\": \"2001:db8::/32\", \"action\": \"stack\"}], \"default\": \"kernel\"}", &r, err);
-	CHECK(!rd_rules_may_stack(&r, 6, &any), "an IPv4 socket has no IPv6 peers");
+	CHECK(!rd_rules_listen(&r, NULL, 6, &any).stack, "an IPv4 socket has no IPv6 peers");
 }
 
 /* --- against brute force ------------------------------------------------------------------------ */
@@ -340,9 +341,9 @@ static void property_round(int n)
 		random_ip(family, l.v6);
 		random_ip(family, m.v6);
 		want = brute_force(p, n, proto, &l, &m);
-		CHECK(rd_rules_lookup(&r, (uint8_t)proto, &l, &m).action == want, "list, n %d", n);
-		CHECK(rd_rules_lookup(&again, (uint8_t)proto, &l, &m).action == want, "printed, n %d", n);
-		CHECK(rd_rules_lookup(&back, (uint8_t)proto, &l, &m).action == want, "decompiled, n %d", n);
+		CHECK(rd_rules_lookup(&r, NULL, (uint8_t)proto, &l, &m).action == want, "list, n %d", n);
+		CHECK(rd_rules_lookup(&again, NULL, (uint8_t)proto, &l, &m).action == want, "printed, n %d", n);
+		CHECK(rd_rules_lookup(&back, NULL, (uint8_t)proto, &l, &m).action == want, "decompiled, n %d", n);
 		CHECK(vectors(c, proto, &l, &m) == want, "vectors, n %d", n);
 	}
 	free(text);
@@ -356,16 +357,186 @@ static void test_publish(void)
 	struct nst_addr l = addr("198.18.0.1", 80), m = addr("198.18.9.9", 5);
 	char err[RD_ERR];
 
-	CHECK(rd_lookup(6, &l, &m).action == RD_KERNEL, "before rd_init()");
+	CHECK(rd_lookup(NULL, 6, &l, &m).action == RD_KERNEL, "before rd_init()");
 	CHECK(!rd_init(NULL, err), "%s", err);
-	CHECK(rd_lookup(6, &l, &m).action == RD_STACK && rd_may_stack(6, &l), " ");
+	CHECK(rd_lookup(NULL, 6, &l, &m).action == RD_STACK && rd_listen(NULL, 6, &l).stack, " ");
 	CHECK(rd_rules_generation() == 1, " ");
 	CHECK(!parse("[{\"remote\": \"198.18.9.0/24\", \"action\": \"kernel\"}]", &r, err), "%s", err);
 	CHECK(!rd_rules_publish(&r) && rd_rules_generation() == 2, " ");
-	CHECK(rd_lookup(6, &l, &m).action == RD_KERNEL, " ");
-	CHECK(rd_lookup(6, &l, NULL).action == RD_STACK, "peer unknown");
+	CHECK(rd_lookup(NULL, 6, &l, &m).action == RD_KERNEL, " ");
+	CHECK(rd_lookup(NULL, 6, &l, NULL).action == RD_STACK, "peer unknown");
 	rd_rules_current(&r);
 	CHECK(r.n == 1 && r.generation == 2, " ");
+}
+
+/* --- who asks ------------------------------------------------------------------------------------- */
+
+static const struct rd_who web = { "nginx", 33, "/system.slice/nginx.service" };
+static const struct rd_who db = { "redis-server", 44, "/user.slice" };
+
+static uint8_t decide_for(const struct rd_rules *r, const struct rd_who *who, const char *remote)
+{
+	struct nst_addr l = addr("198.18.0.1", 80), p = addr(remote, 9);
+
+	return rd_rules_lookup(r, who, 6, &l, &p).action;
+}
+
+static void test_who(void)
+{
+	static struct rd_rules r, again;
+	char err[RD_ERR], *text;
+
+	CHECK(!parse("{\"rules\": ["
+		     "{\"remote\": \"198.18.9.0/24\", \"action\": \"drop\"},"
+		     "{\"program\": \"nginx\", \"action\": \"stack\"},"
+		     "{\"user\": 44, \"remote\": \"198.18.7.0/24\", \"action\": \"stack\"},"
+		     "{\"cgroup\": \"/user.slice/\", \"remote\": \"198.18.8.0/24\", \"action\": \"stack\"}],"
+		     "\"default\": \"kernel\"}", &r, err), "%s", err);
+	CHECK(decide_for(&r, &web, "198.18.9.1") == RD_STACK, "before rules that ask for nobody");
+	CHECK(decide_for(&r, &db, "198.18.9.1") == RD_DROP, " ");
+	CHECK(decide_for(&r, &db, "198.18.7.1") == RD_STACK && decide_for(&r, &db, "198.18.8.1") == RD_STACK, " ");
+	CHECK(decide_for(&r, &web, "198.18.1.1") == RD_STACK && decide_for(&r, &db, "198.18.1.1") == RD_KERNEL, " ");
+	CHECK(decide_for(&r, NULL, "198.18.1.1") == RD_KERNEL, "not known who it is");
+	text = rd_rules_text(&r);
+	CHECK(!parse(text, &again, err) && again.who == r.who && again.n == 4, "%s: %s", err, text);
+	CHECK(decide_for(&again, &web, "198.18.9.1") == RD_STACK && decide_for(&again, &db, "198.18.8.1") == RD_STACK,
+	      "printed: %s", text);
+	free(text);
+}
+
+static void test_cgroups(void)
+{
+	static struct rd_rules r;
+	static const struct { const char *path; bool in; } c[] = {
+		{ "/a", true }, { "/a/b", true }, { "/ab", false }, { "/", false }, { "", false },
+	};
+	char err[RD_ERR];
+
+	CHECK(!parse("{\"rules\": [{\"cgroup\": \"/a\", \"action\": \"drop\"}]}", &r, err), "%s", err);
+	for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		struct rd_who w = { "x", 1, "" };
+
+		strcpy(w.cgroup, c[i].path);
+		CHECK((decide_for(&r, &w, "198.18.1.1") == RD_DROP) == c[i].in, "%s", c[i].path);
+	}
+}
+
+static void test_who_listens(void)
+{
+	static struct rd_rules r;
+	struct nst_addr any = { .family = AF_INET, .port = htons(80) };
+	struct rd_listen l;
+	char err[RD_ERR];
+
+	CHECK(!parse("{\"rules\": [{\"program\": \"nginx\", \"action\": \"stack\"},"
+		     "{\"remote\": \"198.18.9.0/24\", \"action\": \"kernel\"}], \"default\": \"kernel\"}", &r, err),
+	      "%s", err);
+	l = rd_rules_listen(&r, &web, 6, &any);
+	CHECK(l.stack && l.exempt, "its rule says all");
+	CHECK(!rd_rules_listen(&r, &db, 6, &any).stack, " ");
+	CHECK(!parse("[{\"program\": \"nginx\", \"remote\": \"198.18.9.0/24\", \"action\": \"kernel\"}]", &r, err),
+	      "%s", err);
+	l = rd_rules_listen(&r, &web, 6, &any);
+	CHECK(l.stack && !l.exempt, "one that asks for the peer does not count for a listener");
+	CHECK(!parse("[{\"program\": \"nginx\", \"action\": \"stack\"},"
+		     "{\"remote\": \"198.18.9.0/24\", \"action\": \"drop\", \"priority\": 1}]", &r, err), "%s", err);
+	l = rd_rules_listen(&r, &web, 6, &any);
+	CHECK(l.stack && !l.exempt, "an earlier one stays in force");
+	CHECK(!parse("[{\"program\": \"nginx\", \"action\": \"kernel\"}]", &r, err), "%s", err);
+	CHECK(!rd_rules_listen(&r, &web, 6, &any).stack && rd_rules_listen(&r, &db, 6, &any).stack, " ");
+}
+
+static void test_steering_has_no_who(void)
+{
+	static struct rd_rules r, back;
+	struct steer_rules *c = malloc(sizeof(*c));
+	char err[RD_ERR];
+
+	CHECK(!parse("[{\"program\": \"nginx\", \"action\": \"drop\"},"
+		     "{\"remote\": \"198.18.9.0/24\", \"action\": \"kernel\"}]", &r, err), "%s", err);
+	CHECK(!rd_rules_compile(&r, c) && !rd_rules_decompile(c, &back), " ");
+	CHECK(back.n == 1 && back.rule[0].action == RD_KERNEL && !back.who, " ");
+	free(c);
+}
+
+static void test_own(void)
+{
+	static struct rd_rules r;
+	struct nst_addr one = addr("198.18.7.1", 80), other = addr("198.18.8.1", 80);
+	char err[RD_ERR];
+
+	CHECK(!parse("{\"rules\": [{\"remote\": \"198.18.7.7\", \"action\": \"kernel\", \"priority\": -1000000}],"
+		     "\"default\": \"kernel\"}", &r, err), "%s", err);
+	CHECK(!rd_rules_add_own(&r, "198.18.7.0/24=stack:2001:db8::/32=drop,198.18.9.9=drop;", err), "%s", err);
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "198.18.7.7", 1) == RD_STACK, " ");
+	CHECK(decide(&r, 6, "2001:db9::1", 80, "2001:db8::2", 1) == RD_DROP, " ");
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "198.18.9.9", 1) == RD_DROP, " ");
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "198.18.9.8", 1) == RD_KERNEL, " ");
+	CHECK(rd_rules_listen(&r, NULL, 6, &one).stack && rd_rules_listen(&r, NULL, 6, &one).exempt, "what it binds");
+	CHECK(!rd_rules_listen(&r, NULL, 6, &other).stack, " ");
+	CHECK(rd_rules_add_own(&r, "198.18.7.0/24", err) == -EINVAL && strstr(err, "198.18.7.0/24"), "%s", err);
+	CHECK(rd_rules_add_own(&r, "198.18.7.0/33=kernel", err) == -EINVAL, " ");
+	CHECK(rd_rules_add_own(&r, "198.18.7.0/24=", err) == -EINVAL, " ");
+}
+
+/* --- DMM's files ---------------------------------------------------------------------------------- */
+
+static void test_dmm_first(void)
+{
+	static struct rd_rules r;
+	struct nst_addr bound = addr("192.168.1.9", 80), other = addr("192.168.2.9", 80);
+	char err[RD_ERR];
+
+	CHECK(!parse("{ /* comments and trailing commas */"
+		     "\"ip_route\": ["
+		     "  {\"subnet\": \"192.168.1.1/24\", \"type\": \"nstack-kernel\"},"
+		     "  {\"subnet\": \"192.168.0.0/16\", \"type\": \"nstack-dpdk\"},"
+		     "  {\"subnet\": \"2001:db8::/32\", \"stack_name\": \"kernel\"},"
+		     "  {\"subnet\": \"192.168.1.128/25\", \"type\": \"nstack-vpp\"},],"
+		     "\"prot_route\": [{\"proto_type\": \"2\", \"type\": \"nstack-linux\"},"
+		     "  {\"proto_type\": \"11\", \"type\": \"nstack-kernel\"}],}", &r, err), "%s", err);
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "192.168.1.9", 1) == RD_KERNEL, "host bits are masked");
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "192.168.2.9", 1) == RD_STACK, " ");
+	CHECK(decide(&r, 17, "198.18.0.1", 80, "192.168.2.9", 1) == RD_STACK, "the address before the type");
+	CHECK(decide(&r, 17, "198.18.0.1", 80, "198.18.0.2", 1) == RD_KERNEL, "the type before the default");
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "198.18.0.2", 1) == RD_STACK, "the default");
+	CHECK(decide(&r, 6, "2001:db9::1", 80, "2001:db8::1", 1) == RD_KERNEL, " ");
+	CHECK(!rd_rules_listen(&r, NULL, 6, &bound).stack && rd_rules_listen(&r, NULL, 6, &other).stack, "bind()");
+	CHECK(r.n_stacks == 2 && !strcmp(r.stacks[1], "vpp"), " ");
+}
+
+static void test_dmm_second(void)
+{
+	static struct rd_rules r;
+	char err[RD_ERR];
+
+	CHECK(!parse("{\"modules\": ["
+		     "{\"name\": \"kernel\", \"ip_route\": [\"10.0.0.0/8\"], \"type_route\": [], \"protocol_route\": []},"
+		     "{\"name\": \"rsocket\", \"ip_route\": [{\"subnet\": \"10.1.0.0/16\"}], \"type_route\": [1],"
+		     " \"protocol_route\": [{\"value\": 2, \"attr\": 0}]}], \"planes\": {\"rsocket\": \"lwip\"}}", &r, err),
+	      "%s", err);
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "10.2.0.1", 1) == RD_KERNEL, " ");
+	CHECK(decide(&r, 6, "198.18.0.1", 80, "10.1.0.1", 1) == RD_STACK, " ");
+	CHECK(!strcmp(r.stacks[1], "lwip"), "planes are named by the file: %s", r.stacks[1]);
+	CHECK(!parse("{\"ip_route\": [], \"prot_route\": []}", &r, err) && !r.n, "empty lists are no error: %s", err);
+	CHECK(!parse("{\"modules\": []}", &r, err) && !r.n, "%s", err);
+}
+
+static void test_dmm_errors(void)
+{
+	static const char *const wrong[] = {
+		"{\"ip_route\": [{\"subnet\": \"10.0.0.0/33\", \"type\": \"kernel\"}]}",
+		"{\"ip_route\": [{\"subnet\": \"10.0.0.0/8\"}]}", "{\"ip_route\": [{\"type\": \"kernel\"}]}",
+		"{\"ip_route\": 5}", "{\"ip_route\": [5]}", "{\"modules\": {}}", "{\"modules\": [{}]}", "{\"modules\": [1]}",
+		"{\"prot_route\": [{\"proto_type\": \"sctp\", \"type\": \"kernel\"}]}",
+		"{\"prot_route\": [{\"proto_type\": -1, \"type\": \"kernel\"}]}",
+		"{\"ip_route\": [{\"subnet\": \"10.0.0.0/8\", \"type\": \"no such/plane\"}]}",
+	};
+	static struct rd_rules r;
+	char err[RD_ERR];
+
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		CHECK(parse(wrong[i], &r, err) == -EINVAL && !strncmp(err, "f:1:", 4), "%s: %s", wrong[i], err);
 }
 
 int main(void)
@@ -376,6 +547,14 @@ int main(void)
 	test_may_stack();
 	for (int i = 0; i < 60; i++)
 		property_round(1 + (int)rnd(i < 40 ? 12 : 200));
+	test_who();
+	test_cgroups();
+	test_who_listens();
+	test_steering_has_no_who();
+	test_own();
+	test_dmm_first();
+	test_dmm_second();
+	test_dmm_errors();
 	test_publish();
 	if (!failures)
 		puts("ok");

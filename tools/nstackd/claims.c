@@ -186,6 +186,8 @@ static int steer(struct peer_port *port, bool fresh, struct att_answer *a)
 			  ports_claim(port->proto, &port->local, port->v4too, -1);
 
 	port->steered = !err;
+	if (!err)
+		ports_exempt(port->proto, &port->local, port->exempt);
 	NST_FAULT_POINT("nstackd.claim");
 	/* somebody with a stack of his own has it */
 	return err == -EADDRINUSE ? taken(a, ports_owner()->pid, ports_owner()->image) : err;
@@ -195,12 +197,15 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 {
 	const struct peer *o;
 	struct peer_port port;
+	struct rd_listen may;
 	int err = check(p, c, fd, &port);
 
 	if (err)
 		return err;
-	if (!rd_may_stack(port.proto, &port.local))
+	may = rd_listen(&p->who, port.proto, &port.local);
+	if (!may.stack)
 		return -EPERM;
+	port.exempt = may.exempt;
 	if (leave_begun()) { /* it comes back when we have ended */
 		taken(a, getpid(), 0);
 		return -EADDRINUSE;
@@ -234,7 +239,7 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 
 	if (err || leave_begun())
 		return err ? err : -EPERM;
-	v = rd_lookup(port.proto, &port.local, &c->remote);
+	v = rd_lookup(&p->who, port.proto, &port.local, &c->remote);
 	if (v.action != RD_STACK)
 		return v.action == RD_DROP ? -EACCES : -EPERM;
 	port.client = port.steered = true;

@@ -19,6 +19,7 @@
 
 #include <nstack/stack.h>
 #include <rd/config_daemon.h>
+#include <rd/rules.h>
 #include <shm/attach.h>
 #include <shm/recycle.h>
 #include <shm/session.h>
@@ -34,6 +35,7 @@ struct peer_port {
 	bool steered;     /* its packets come to us */
 	bool client;      /* flows only: nobody else's connections are concerned */
 	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
+	bool exempt;      /* by rules that ask who it is (struct rd_listen) */
 	bool reuseport;   /* the socket that was shown */
 	uint64_t cookie;
 	uint64_t since;   /* CLOCK_MONOTONIC, ns */
@@ -61,6 +63,7 @@ struct peer {
 	int pidfd;          /* -1: its process can't be seen, or it has ended */
 	struct recycle_walk *walk; /* NULL when it has ended */
 	char name[32], label[NS_LABEL]; /* what it says of itself */
+	struct rd_who who;  /* for the rules; its user and group as they were when it attached */
 	struct quota *quota; /* NULL: no limits */
 	uint64_t image;     /* what it is called by others who want its ports */
 	uint32_t part;      /* of the region */
@@ -112,8 +115,6 @@ void peers_end(void);
 void peer_tell(struct peer *p, uint32_t id, uint32_t events);
 /* As struct stack_env.event. */
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
-/* main.c: how long the daemon spins, in us; -1: as long as that pays off. */
-void peers_spin(int32_t us);
 struct peer *peers_first(void);
 struct peer *peer_of(const struct shm_session *s);
 unsigned peers_count(void);
