@@ -12,6 +12,8 @@
 
 struct ctl_client {
 	int fd;                  /* -1: free */
+	uid_t uid;               /* who is asking */
+	pid_t pid;
 	bool wants_out;          /* what epoll was told */
 	bool dumping;            /* this client started the capture */
 	struct rd_rules *pending; /* prepared rules, malloc()ed */
@@ -52,6 +54,8 @@ int ctl_client_reply(struct ctl_client *c, cJSON *reply);
 cJSON *ctl_reply_new(bool ok);
 /* Send {"ok": false, "error": text}. */
 int ctl_reply_error(struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A line in the log of operations: this client did that. */
+void ctl_note(const struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ctl_put_u64(cJSON *o, const char *key, uint64_t v);
 uint64_t ctl_get_u64(const cJSON *o, const char *key);   /* 0: not there, or out of range */
 const char *ctl_get_str(const cJSON *o, const char *key); /* NULL: not there */
@@ -59,5 +63,7 @@ const char *ctl_get_str(const cJSON *o, const char *key); /* NULL: not there */
 /* --- the answers of other files; as those in ctl_reply.c -------------------------------------------- */
 
 int ctl_op_programs(struct ctl_request *q); /* ctl_programs.c */
+int ctl_op_config(struct ctl_request *q);   /* ctl_config.c */
+int ctl_op_config_set(struct ctl_request *q);
 
 #endif

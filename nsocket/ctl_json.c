@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "ctl_internal.h"
 
+#include <rd/log.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -28,6 +29,17 @@ int ctl_reply_error(struct ctl_client *c, const char *fmt, ...)
 	va_end(ap);
 	cJSON_AddStringToObject(r, "error", text);
 	return ctl_client_reply(c, r);
+}
+
+void ctl_note(const struct ctl_client *c, const char *fmt, ...)
+{
+	char text[300];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	ns_log(NS_INF, NS_M_OPER, "%s (asked by process %d, user %u)", text, (int)c->pid, (unsigned)c->uid);
 }
 
 /* cJSON prints large numbers as 1e+15; counters stay whole numbers. */

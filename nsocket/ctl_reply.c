@@ -379,10 +379,12 @@ static int op_rules_prepare(struct ctl_request *q)
 static int op_rules_commit(struct ctl_request *q)
 {
 	cJSON *r;
+	uint32_t n;
 	int ret;
 
 	if (!q->c->pending)
 		return ctl_reply_error(q->c, "no rules were prepared");
+	n = q->c->pending->n;
 	ret = rd_rules_publish(q->c->pending);
 	free(q->c->pending);
 	q->c->pending = NULL;
@@ -390,6 +392,7 @@ static int op_rules_commit(struct ctl_request *q)
 		return ctl_reply_error(q->c, "%s", strerror(-ret));
 	if (q->s->ops->rules_changed)
 		q->s->ops->rules_changed(q->s->arg);
+	ctl_note(q->c, "%u rules in force", n);
 	r = ctl_reply_new(true);
 	ctl_put_u64(r, "generation", rd_rules_generation());
 	return ctl_client_reply(q->c, r);
@@ -413,6 +416,24 @@ static int op_rules_abort(struct ctl_request *q)
 	free(q->c->pending);
 	q->c->pending = NULL;
 	return ctl_client_reply(q->c, ctl_reply_new(true));
+}
+
+/* What SIGHUP does for a daemon. */
+static int op_reload(struct ctl_request *q)
+{
+	uint64_t before;
+	cJSON *r;
+
+	if (!rd_config()->rules_path)
+		return ctl_reply_error(q->c, "the configuration names no rule file");
+	before = rd_rules_generation();
+	ctl_server_reload(q->s);
+	if (rd_rules_generation() == before)
+		return ctl_reply_error(q->c, "the old rules stay; its log says why");
+	ctl_note(q->c, "rule file read again");
+	r = ctl_reply_new(true);
+	ctl_put_u64(r, "generation", rd_rules_generation());
+	return ctl_client_reply(q->c, r);
 }
 
 /* --- capture ------------------------------------------------------------------------------------------ */
@@ -442,6 +463,7 @@ static int op_dump_start(struct ctl_request *q)
 	if (ret)
 		return ctl_reply_error(q->c, "%s", why[0] ? why : strerror(-ret));
 	q->c->dumping = true;
+	ctl_note(q->c, "capture begins");
 	return ctl_client_reply(q->c, ctl_reply_new(true));
 }
 
@@ -507,8 +529,11 @@ static int op_log_level(struct ctl_request *q)
 		return ctl_reply_error(q->c, "unknown level \"%.20s\"", level);
 	if (m < 0)
 		return ctl_reply_error(q->c, "unknown module \"%.20s\"", module);
-	if (level)
+	if (level) {
 		ns_log_set_level((enum ns_log_module)m, (enum ns_log_level)l);
+		ctl_note(q->c, "log level %s of %s", ns_log_level_name((enum ns_log_level)l),
+			 module ? ns_log_module_name((enum ns_log_module)m) : "all modules");
+	}
 	r = ctl_reply_new(true);
 	o = cJSON_AddObjectToObject(r, "levels");
 	for (m = 0; m < NS_M_NR_; m++)
@@ -533,6 +558,9 @@ static const struct { const char *name; int (*fn)(struct ctl_request *q); } ops[
 	{ "dump_start", op_dump_start },
 	{ "dump_state", op_dump_state },
 	{ "dump_stop", op_dump_stop },
+	{ "config", ctl_op_config },
+	{ "config_set", ctl_op_config_set },
+	{ "reload", op_reload },
 	{ "log_get", op_log_get },
 	{ "log_level", op_log_level },
 };

@@ -58,6 +58,7 @@ void ctl_server_reload(struct ctl_server *s)
 	char err[RD_ERR];
 	int ret;
 
+	ns_log_reopen();
 	if (!r)
 		return;
 	if (!c->rules_path) {
@@ -121,14 +122,13 @@ static void client_want(struct ctl_server *s, struct ctl_client *c)
 }
 
 /* Only root and the user who owns the process are answered. */
-static bool peer_allowed(const struct ctl_server *s, int fd)
+static bool peer_allowed(const struct ctl_server *s, int fd, struct ucred *cred)
 {
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
+	socklen_t len = sizeof(*cred);
 
-	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len))
 		return false;
-	return cred.uid == 0 || cred.uid == s->owner;
+	return cred->uid == 0 || cred->uid == s->owner;
 }
 
 /* Whose the process is, as for tracing it: a daemon that gives up root later, or has taken on a
@@ -145,6 +145,7 @@ static void client_accept(struct ctl_server *s)
 	struct epoll_event ev = { .events = EPOLLIN };
 	int fd = sys_fd_high(sys_accept4(s->listener, SOCK_NONBLOCK | SOCK_CLOEXEC));
 	struct ctl_client *c = NULL;
+	struct ucred cred;
 
 	if (fd < 0)
 		return;
@@ -153,11 +154,13 @@ static void client_accept(struct ctl_server *s)
 			c = &s->client[i];
 	}
 	ev.data.ptr = c;
-	if (!c || !peer_allowed(s, fd) || sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, fd, &ev)) {
+	if (!c || !peer_allowed(s, fd, &cred) || sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, fd, &ev)) {
 		sys_close(fd);
 		return;
 	}
 	c->fd = fd;
+	c->uid = cred.uid;
+	c->pid = cred.pid;
 }
 
 /* 0, or -errno when the client is lost. */

@@ -20,6 +20,7 @@
 
 #include <nstack/hal.h>
 #include <nstack/stack.h>
+#include <rd/config.h>
 #include <rd/ctl_proto.h>
 #include <rd/rules.h>
 #include <stdbool.h>
@@ -136,6 +137,8 @@ struct ctl_ops {
 	/* Reload by signal only (nstack rules set does it itself): put rules on every port's steering
 	 * program (rd_rules_compile(), steer_rules_set()). */
 	int (*rules_install)(void *arg, const struct rd_rules *rules);
+	/* Change soft keys of the configuration: rd_config_change(), and what follows from it. */
+	int (*config_change)(void *arg, const char *text, char err[RD_ERR]);
 	/* New rules are in force in this process: look again which sockets claim ports. */
 	void (*rules_changed)(void *arg);
 };
@@ -151,7 +154,8 @@ void ctl_server_close(struct ctl_server *s);
 int ctl_server_fd(const struct ctl_server *s);
 /* Is fd one of the server's? (For close_range() and closefrom() wrappers.) */
 bool ctl_server_owns(const struct ctl_server *s, int fd);
-/* Read the configuration's rule file again, as its reload_signal does. */
+/* Read the configuration's rule file again, as its reload_signal does; log files that were moved away are
+ * made anew. */
 void ctl_server_reload(struct ctl_server *s);
 /* Serve what is ready; bounded work; never blocks. */
 void ctl_server_run(struct ctl_server *s);

@@ -318,6 +318,12 @@ void engine_stop(void)
 	worker.region = NULL;
 }
 
+void engine_tune(const struct ns_config *c)
+{
+	if (worker.st && worker.ops == &tcpip_stack_ops)
+		tcpip_tune(worker.st, c->tcp.time_wait_max, !c->tcp.syn_cookies);
+}
+
 static const char *ports_why(void)
 {
 	for (uint32_t i = 0; i < worker.nports; i++)

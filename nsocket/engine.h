@@ -21,6 +21,8 @@ int engine_start(const struct ns_config *c, const struct shm_region_config *rc, 
 		 void (*event)(struct stack_env *env, struct shm_session *s, uint32_t events),
 		 char why[256]);
 void engine_stop(void);
+/* The stack's part of a configuration that has changed; under the worker lock. */
+void engine_tune(const struct ns_config *c);
 
 /* Descriptors that are readable when engine_service_locked() is wanted; room for WORKER_PORTS. */
 uint32_t engine_fds(int *fds);

@@ -70,6 +70,15 @@ static void rules_changed(void *arg)
 	}
 }
 
+static int config_change(void *arg, const char *text, char err[RD_ERR])
+{
+	int ret = observe_config_change(arg, text, err);
+
+	if (!ret)
+		__atomic_store_n(&worker.spin_ns, (uint64_t)rd_config()->spin_us * 1000, __ATOMIC_RELAXED);
+	return ret;
+}
+
 const struct ctl_ops observe_ops = {
 	.status = status,
 	.ports = observe_ports,
@@ -84,5 +93,6 @@ const struct ctl_ops observe_ops = {
 	.dump_stop = observe_dump_stop,
 	.dump_state = observe_dump_state,
 	.rules_install = observe_rules_install,
+	.config_change = config_change,
 	.rules_changed = rules_changed,
 };

@@ -20,6 +20,7 @@ uint32_t observe_sockets(void *arg, struct stack_sock_info *out, uint32_t n, uin
 uint32_t observe_counters(void *arg, struct stack_counter *out, uint32_t n);
 uint32_t observe_accounts(void *arg, struct stack_counter *out, uint32_t n);
 int observe_pin_flows(void *arg);
+int observe_config_change(void *arg, const char *text, char err[RD_ERR]);
 int observe_rules_install(void *arg, const struct rd_rules *rules);
 int observe_dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[256]);
 int observe_dump_state(void *arg, uint64_t *packets, uint64_t *lost);

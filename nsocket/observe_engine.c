@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <hal_wrap/hal_pcap.h>
 #include <hal_xdp/hal_xdp.h>
+#include <nsocket/engine.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/fd_host.h>
@@ -139,6 +140,18 @@ int observe_pin_flows(void *arg)
 		n = ports_pin_flows();
 	worker_unlock();
 	return n;
+}
+
+int observe_config_change(void *arg, const char *text, char err[RD_ERR])
+{
+	int ret;
+
+	worker_lock();
+	ret = rd_config_change(text, strlen(text), "set", err);
+	if (!ret)
+		engine_tune(rd_config());
+	worker_unlock();
+	return ret;
 }
 
 int observe_rules_put(const struct rd_rules *rules)

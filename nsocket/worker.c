@@ -624,7 +624,7 @@ static void spin_adapt(uint64_t waited)
 int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
 		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
 {
-	uint64_t spin_end = 0, look_at = 0, idle_since = 0, now;
+	uint64_t spin_end = 0, look_at = 0, idle_since = 0, now, spin;
 	uint32_t rounds = 1;
 	int r;
 
@@ -644,9 +644,10 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 		now = worker_now();
 		if (!idle_since)
 			idle_since = now;
-		if (worker.spin_ns && worker_running()) {
+		spin = __atomic_load_n(&worker.spin_ns, __ATOMIC_RELAXED);
+		if (spin && worker_running()) {
 			if (!spin_end)
-				spin_end = now + worker.spin_ns;
+				spin_end = now + spin;
 			if (now < spin_end && now < deadline_ns) {
 				rounds = SPIN_ROUNDS;
 				if (now >= look_at) {

@@ -68,7 +68,8 @@ struct worker {
 	/* After the stack's flush(), under the lock: whom its events woke is told now. NULL: nothing to do. */
 	void (*flushed)(void);
 	uint32_t nfds;
-	uint64_t spin_ns;    /* how long to spin; with spin_max_ns written by the one thread that waits */
+	uint64_t spin_ns;    /* how long to spin. Atomic: a program's changes when its configuration does; a daemon's
+			      * with spin_max_ns is written by the one thread that waits */
 	uint64_t spin_max_ns; /* a daemon's: spin_ns follows what pays off, up to this; 0: it stays */
 	bool spin_again;     /* a daemon's: whatever the stack was given to do starts the time anew */
 	uint64_t started_ns;

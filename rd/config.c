@@ -129,6 +129,23 @@ static const struct key keys[] = {
 #undef C
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
 
+/* Those that can be changed while the process runs. */
+static const struct { const char *name; enum rd_config_of of; } soft_keys[] = {
+	{ "spin_us", RD_CONFIG_OF_PROGRAM }, { "exit_linger_ms", RD_CONFIG_OF_PROGRAM },
+	{ "congestion", RD_CONFIG_OF_PROGRAM }, { "tcp.syn_cookies", RD_CONFIG_OF_ALL },
+	{ "tcp.time_wait_max", RD_CONFIG_OF_ALL }, { "log.level", RD_CONFIG_OF_ALL },
+	{ "daemon.spin_us", RD_CONFIG_OF_DAEMON },
+};
+
+/* Whose; 0: it is none. */
+static enum rd_config_of is_soft(const struct key *k)
+{
+	for (size_t i = 0; i < sizeof(soft_keys) / sizeof(soft_keys[0]); i++)
+		if (!strcmp(soft_keys[i].name, k->name))
+			return soft_keys[i].of;
+	return 0;
+}
+
 static const struct { const char *name; int sig; } signals[] = {
 	{ "none", 0 }, { "SIGHUP", SIGHUP }, { "SIGUSR1", SIGUSR1 }, { "SIGUSR2", SIGUSR2 },
 	{ "SIGWINCH", SIGWINCH }, { "SIGURG", SIGURG },
@@ -482,10 +499,10 @@ static int check_whole(const struct json_doc *d, const struct ns_config *c, char
 	return 0;
 }
 
-static int config_from_doc(const struct json_doc *d, struct ns_config **out, char *err)
+/* seen: the keys that are in it, by their index. */
+static int config_from_doc(const struct json_doc *d, struct ns_config **out, uint64_t *seen, char *err)
 {
 	struct ns_config *c = malloc(sizeof(*c));
-	uint64_t seen = 0;
 	int ret = -ENOMEM;
 
 	if (!c)
@@ -498,7 +515,8 @@ static int config_from_doc(const struct json_doc *d, struct ns_config **out, cha
 		ret = json_error(d, d->root, err, "a configuration is an object: { \"key\": value, ... }");
 		goto fail;
 	}
-	ret = read_object(d, "", d->root, c, &seen, err);
+	*seen = 0;
+	ret = read_object(d, "", d->root, c, seen, err);
 	if (!ret)
 		ret = check_whole(d, c, err);
 	if (ret)
@@ -514,11 +532,12 @@ int rd_config_parse(const char *text, size_t len, const char *name, struct ns_co
 		    char err[RD_ERR])
 {
 	struct json_doc d;
+	uint64_t seen;
 	int ret = json_parse(&d, text, len, name, err);
 
 	*out = NULL;
 	if (!ret)
-		ret = config_from_doc(&d, out, err);
+		ret = config_from_doc(&d, out, &seen, err);
 	if (ret && !err[0])
 		snprintf(err, RD_ERR, "%s: %s", name, strerror(-ret));
 	json_free(&d);
@@ -528,11 +547,12 @@ int rd_config_parse(const char *text, size_t len, const char *name, struct ns_co
 int rd_config_load(const char *path, struct ns_config **out, char err[RD_ERR])
 {
 	struct json_doc d;
+	uint64_t seen;
 	int ret = json_load(&d, path, err);
 
 	*out = NULL;
 	if (!ret)
-		ret = config_from_doc(&d, out, err);
+		ret = config_from_doc(&d, out, &seen, err);
 	if (ret && !err[0])
 		snprintf(err, RD_ERR, "%s: %s", path, strerror(-ret));
 	json_free(&d);
@@ -586,7 +606,8 @@ void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *
 
 /* --- the process's configuration ------------------------------------------------------------ */
 
-static const struct ns_config *current = &defaults;
+static const struct ns_config *current = &defaults; /* atomic: rd_config_change() exchanges it once */
+static struct ns_config *soft; /* what it is from then on */
 static char first_err[RD_ERR];
 static int first_ret = 1; /* 1: not yet initialised */
 
@@ -634,7 +655,79 @@ int rd_config_init(char err[RD_ERR])
 
 const struct ns_config *rd_config(void)
 {
-	return current;
+	/* acquire: pairs config.current - the copy is whole */
+	return __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+}
+
+static void *field_of(const struct key *k, struct ns_config *c)
+{
+	return (char *)c + k->off;
+}
+
+/* Readers may look at it at the same time; they see the old number or the new one. */
+static void soft_store(const struct key *k, struct ns_config *from)
+{
+	switch (k->type) {
+	case T_BOOL:
+		__atomic_store_n((bool *)field_of(k, soft), *(bool *)field_of(k, from), __ATOMIC_RELAXED);
+		break;
+	case T_WORD: /* readers have the worker lock, too */
+		memcpy(field_of(k, soft), field_of(k, from), k->min);
+		break;
+	case T_LEVEL:
+		__atomic_store_n((int *)field_of(k, soft), *(int *)field_of(k, from), __ATOMIC_RELAXED);
+		ns_log_set_level(NS_M_NR_, (enum ns_log_level)*(int *)field_of(k, from));
+		break;
+	default:
+		__atomic_store_n((uint32_t *)field_of(k, soft), *(uint32_t *)field_of(k, from), __ATOMIC_RELAXED);
+	}
+}
+
+static int soft_only(const struct json_doc *d, uint64_t seen, char *err)
+{
+	for (unsigned i = 0; i < N_KEYS; i++) {
+		if (seen & (1ull << i) && !is_soft(&keys[i]))
+			return json_error(d, d->root, err, "\"%s\" has effect only when the program starts",
+					  keys[i].name);
+	}
+	return 0;
+}
+
+static int soft_init(void)
+{
+	if (soft)
+		return 0;
+	soft = malloc(sizeof(*soft));
+	if (!soft)
+		return -ENOMEM;
+	*soft = *current;
+	/* release: pairs config.current */
+	__atomic_store_n(&current, soft, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int rd_config_change(const char *text, size_t len, const char *name, char err[RD_ERR])
+{
+	struct json_doc d;
+	struct ns_config *c = NULL;
+	uint64_t seen = 0;
+	int ret = json_parse(&d, text, len, name, err);
+
+	if (!ret)
+		ret = config_from_doc(&d, &c, &seen, err);
+	if (!ret)
+		ret = soft_only(&d, seen, err);
+	if (!ret)
+		ret = soft_init();
+	for (unsigned i = 0; i < N_KEYS && !ret; i++) {
+		if (seen & (1ull << i))
+			soft_store(&keys[i], c);
+	}
+	if (ret && !err[0])
+		snprintf(err, RD_ERR, "%s", strerror(-ret));
+	rd_config_free(c);
+	json_free(&d);
+	return ret;
 }
 
 bool rd_congestion_known(const char *name)
@@ -656,10 +749,12 @@ bool rd_config_has_if(const struct ns_config *c, const char *ifname)
 
 /* --- the table for people -------------------------------------------------------------------- */
 
-static void describe_default(const struct key *k, char *out, size_t size)
+/* As JSON; "-": nothing, or not a matter of one value. */
+static void describe_value(const struct key *k, const struct ns_config *c, char *out, size_t size)
 {
-	const void *field = (const char *)&defaults + k->off;
+	const void *field = (const char *)c + k->off;
 	unsigned word;
+	int level;
 
 	switch (k->type) {
 	case T_U32:
@@ -687,10 +782,14 @@ static void describe_default(const struct key *k, char *out, size_t size)
 		snprintf(out, size, "\"none\"");
 		break;
 	case T_WORKERS:
-		snprintf(out, size, "%u", defaults.daemon.workers);
+		snprintf(out, size, "%u", c->daemon.workers);
 		break;
 	case T_SPIN:
-		snprintf(out, size, "\"auto\"");
+		snprintf(out, size, c->daemon.spin_us < 0 ? "\"auto\"" : "%d", c->daemon.spin_us);
+		break;
+	case T_LEVEL:
+		memcpy(&level, field, sizeof(level));
+		snprintf(out, size, level < 0 ? "-" : "\"%s\"", ns_log_level_name((enum ns_log_level)level));
 		break;
 	default:
 		snprintf(out, size, "-");
@@ -747,7 +846,7 @@ void rd_config_describe(FILE *f, enum rd_config_format fmt)
 	for (unsigned i = 0; i < N_KEYS; i++) {
 		const struct key *k = &keys[i];
 
-		describe_default(k, def, sizeof(def));
+		describe_value(k, &defaults, def, sizeof(def));
 		describe_values(k, values, sizeof(values));
 		if (fmt == RD_CONFIG_MARKDOWN)
 			fprintf(f, "| `%s` | %s | %s | %s |\n", k->name, values, def, k->help);
@@ -758,4 +857,19 @@ void rd_config_describe(FILE *f, enum rd_config_format fmt)
 			fprintf(f, "  %-26s %s\n  %-26s (%s; default %s)\n", k->name, k->help, "", values,
 				def);
 	}
+}
+
+bool rd_config_soft(unsigned i, enum rd_config_of of, struct rd_config_soft *out)
+{
+	for (unsigned k = 0; k < N_KEYS; k++) {
+		if (!(is_soft(&keys[k]) & of) || i-- != 0)
+			continue;
+		out->name = keys[k].name;
+		out->help = keys[k].help;
+		describe_value(&keys[k], rd_config(), out->value, sizeof(out->value));
+		describe_value(&keys[k], &defaults, out->standard, sizeof(out->standard));
+		describe_values(&keys[k], out->values, sizeof(out->values));
+		return true;
+	}
+	return false;
 }

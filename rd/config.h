@@ -7,7 +7,8 @@
  * keys in config.c is the only list: parsing, the tool's help and the manual page come from it.
  *
  * Threads: rd_config_init() once, early (library constructor, before other threads); afterwards
- * the configuration is constant and may be read by any thread.
+ * the configuration is constant and may be read by any thread, but for the soft keys: their numbers may
+ * change under a reader, and their texts (congestion) are read and changed under the worker lock.
  */
 #ifndef NSTACK_RD_CONFIG_H
 #define NSTACK_RD_CONFIG_H
@@ -94,6 +95,18 @@ int rd_config_size(const cJSON *v, uint64_t *bytes);
 /* Which keys have other values in b, except those that can change while a process runs (rules, daemon.access,
  * log.level)? The names, separated by ", ", into out; "" if there are none. */
 void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *b, char *out, size_t size);
+/* Soft keys change while the process runs: text is a JSON object of some, as in a configuration (or with
+ * names like "tcp.syn_cookies"). All of them, or none and an error as above; name: what messages call it.
+ * One thread at a time, under the worker lock. What the values are copied to is the caller's to update. */
+int rd_config_change(const char *text, size_t len, const char *name, char err[RD_ERR]);
+enum rd_config_of { RD_CONFIG_OF_PROGRAM = 1, RD_CONFIG_OF_DAEMON = 2, RD_CONFIG_OF_ALL = 3 };
+struct rd_config_soft {
+	const char *name, *help;
+	char value[64], standard[64]; /* now, default: JSON, "-" = from the environment */
+	char values[128];             /* possible ones, for people */
+};
+/* The i-th soft key that means something to a program, or a daemon; false: there are no more. */
+bool rd_config_soft(unsigned i, enum rd_config_of of, struct rd_config_soft *out);
 
 /* Is it the name of a congestion control that the stack has? */
 bool rd_congestion_known(const char *name);

@@ -19,6 +19,9 @@
  *  "dump_start"    fd by SCM_RIGHTS, "packets", ...     -
  *  "dump_state"    -                                    "running", "packets", "lost"
  *  "dump_stop"     -                                    "packets", "lost"
+ *  "config"        -                                    "keys": those that can be changed now
+ *  "config_set"    "set": {key: value}                  as "config"
+ *  "reload"        -                                    rule file and log files, as by SIGHUP
  *  "log_get"       "seq"                                "seq", "text", "path"
  *  "log_level"     "level", "module" (optional)         levels
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rd/log.c - log lines: level, repeat suppression, file or stderr, and a ring in memory
+/* rd/log.c - log lines: level, repeat suppression, files or stderr, and a ring in memory
  *
  * A line is formatted on the caller's stack, then under one mutex goes into the ring (a fixed
  * number of fixed slots) and, if its sink can be opened, out with one write(). The file is opened
@@ -17,35 +17,49 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #define LINE_MAX_ 512
 #define RING_LINES 256u
-#define FILE_MAX (30u << 20)
+#define OLD_FILES 10
 #define REPEAT_NS 5000000000ull
 #define REPEAT_SLOTS 64u
 #define LOG_DIR "/var/log/nStack"
 
 /* ERR until ns_log_init(): early lines go to the ring and the sink alike */
-uint8_t ns_log_levels_[NS_M_NR_] = { NS_ERR, NS_ERR, NS_ERR, NS_ERR, NS_ERR, NS_ERR };
-_Static_assert(NS_M_NR_ == 6, "the list above");
+uint8_t ns_log_levels_[NS_M_NR_] = { NS_ERR, NS_ERR, NS_ERR, NS_ERR, NS_ERR, NS_ERR, NS_ERR };
+_Static_assert(NS_M_NR_ == 7, "the list above");
 
-static const char *const module_names[NS_M_NR_] = { "nsocket", "stack", "hal", "steer", "rd", "ctl" };
+static const char *const module_names[NS_M_NR_] = { "nsocket", "stack", "hal", "steer", "rd", "ctl",
+						    "operation" };
+/* The DMM manual's, where they are others. */
+static const struct { const char *name; enum ns_log_module module; } other_names[] = {
+	{ "STACKX", NS_M_STACK }, { "LOGHAL", NS_M_HAL }, { "LOGFW", NS_M_CTL },
+};
 static const struct { const char *name; enum ns_log_level level; } levels[] = {
 	{ "OFF", NS_OFF }, { "EMG", NS_EMG }, { "ERR", NS_ERR }, { "WAR", NS_WAR }, { "INF", NS_INF },
 	{ "DBG", NS_DBG },
 };
 
+/* A file that lines go to. */
+struct sink {
+	const char *name;           /* NULL: the program's */
+	off_t max;                  /* bytes, then it is renamed */
+	bool tried;                 /* opening it was attempted */
+	int fd;                     /* -1: none */
+	dev_t dev;                  /* which file fd is */
+	ino_t ino;
+	char path[320];
+};
+
 /* A log is the process's own by nature; everything below is guarded by lock. */
 static struct {
 	pthread_mutex_t lock;
-	bool to_stderr, tried;      /* tried: opening the file was attempted */
-	char dir[256], path[320];   /* dir "": the default */
-	int fd;                     /* -1: none */
-	dev_t file_dev;             /* which file fd is */
-	ino_t file_ino;
-	uint64_t file_bytes;
+	bool to_stderr, daemon;
+	char dir[256];              /* "": the default */
+	struct sink main, operation; /* operation: a daemon's only */
 	uint64_t seq;               /* lines ever; slot seq % RING_LINES is the next */
 	char ring[RING_LINES][LINE_MAX_];
 	struct {
@@ -54,7 +68,11 @@ static struct {
 		uint64_t since, count;
 	} repeat[REPEAT_SLOTS];
 	char fallback[LINE_MAX_];
-} lg = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
+} lg = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.main = { .max = 30 << 20, .fd = -1 },
+	.operation = { .name = "operation.log", .max = 10 << 20, .fd = -1 },
+};
 
 const char *ns_log_level_name(enum ns_log_level l)
 {
@@ -85,6 +103,10 @@ int ns_log_module_parse(const char *name)
 		if (!strcasecmp(module_names[i], name))
 			return i;
 	}
+	for (size_t i = 0; i < sizeof(other_names) / sizeof(other_names[0]); i++) {
+		if (!strcasecmp(other_names[i].name, name))
+			return (int)other_names[i].module;
+	}
 	return -1;
 }
 
@@ -96,14 +118,18 @@ void ns_log_set_level(enum ns_log_module m, enum ns_log_level l)
 	}
 }
 
-/* --- the sink -------------------------------------------------------------------------------- */
+/* --- the sinks ------------------------------------------------------------------------------- */
 
-static void file_name(char *out, size_t size, const char *dir)
+static void file_name(const struct sink *k, char *out, size_t size, const char *dir)
 {
 	const char *name = program_invocation_short_name;
 	char safe[11];
 	size_t n;
 
+	if (k->name) {
+		snprintf(out, size, "%s/%s", dir, k->name);
+		return;
+	}
 	for (n = 0; n < sizeof(safe) - 1 && name[n]; n++)
 		safe[n] = name[n] == '/' || name[n] < ' ' ? '_' : name[n];
 	safe[n] = 0;
@@ -112,13 +138,13 @@ static void file_name(char *out, size_t size, const char *dir)
 
 /* The name can be guessed, and the directory may be one where others write: only a plain file of
  * our own will do, under one name. O_NONBLOCK: a FIFO without a reader would keep us for ever. */
-static int file_open(const char *dir)
+static int file_open(struct sink *k, const char *dir)
 {
 	struct stat sb;
 	int fd;
 
-	file_name(lg.path, sizeof(lg.path), dir);
-	fd = sys_open(lg.path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+	file_name(k, k->path, sizeof(k->path), dir);
+	fd = sys_open(k->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
 		      0640);
 	if (fd < 0)
 		return fd;
@@ -126,66 +152,95 @@ static int file_open(const char *dir)
 		sys_close(fd);
 		return -EPERM;
 	}
-	lg.file_dev = sb.st_dev;
-	lg.file_ino = sb.st_ino;
-	lg.file_bytes = (uint64_t)sb.st_size;
+	k->dev = sb.st_dev;
+	k->ino = sb.st_ino;
 	return fd;
 }
 
 /* A program may close descriptors that it didn't open, and get the number for something else. */
-static bool file_is_ours(void)
+static bool file_is_ours(const struct sink *k, off_t *size)
 {
 	struct stat sb;
 
-	return !fstat(lg.fd, &sb) && sb.st_dev == lg.file_dev && sb.st_ino == lg.file_ino;
+	if (fstat(k->fd, &sb) || sb.st_dev != k->dev || sb.st_ino != k->ino)
+		return false;
+	*size = sb.st_size;
+	return true;
 }
 
-static void sink_open(void)
+static void sink_open(struct sink *k)
 {
 	int fd = -1;
 
-	lg.tried = true;
+	k->tried = true;
 	if (lg.dir[0])
-		fd = file_open(lg.dir);
+		fd = file_open(k, lg.dir);
 	if (fd < 0) {
 		SYS_CALL_(SYS_mkdirat, AT_FDCWD, LOG_DIR, 0755); /* exists, or the open below fails */
-		fd = file_open(LOG_DIR);
+		fd = file_open(k, LOG_DIR);
 	}
 	if (fd < 0) {
-		lg.path[0] = 0;
+		k->path[0] = 0;
 		return;
 	}
-	lg.fd = sys_fd_high(fd);
+	k->fd = sys_fd_high(fd);
 }
 
-static void sink_rotate(void)
+/* The next line opens it again. */
+static void sink_close(struct sink *k)
 {
-	char old[336];
+	off_t size;
 
-	snprintf(old, sizeof(old), "%s.1", lg.path);
-	SYS_CALL_(SYS_renameat2, AT_FDCWD, lg.path, AT_FDCWD, old, 0);
-	sys_close(lg.fd);
-	lg.fd = -1;
-	sink_open();
+	if (k->fd >= 0 && file_is_ours(k, &size))
+		sys_close(k->fd);
+	k->fd = -1;
+	k->tried = false;
 }
 
-static void sink_write(const char *line, size_t len)
+static void rename_old(const struct sink *k)
 {
+	char from[336], to[336];
+
+	for (int i = OLD_FILES - 1; i >= 0; i--) {
+		snprintf(from, sizeof(from), i ? "%s.%d" : "%s", k->path, i);
+		snprintf(to, sizeof(to), "%s.%d", k->path, i + 1);
+		SYS_CALL_(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+	}
+}
+
+/* Of several who write to the file one renames it, the others find it renamed. Who comes while that is
+ * being done writes a line more to the old one. */
+static void sink_rotate(struct sink *k)
+{
+	struct stat sb;
+
+	if (SYS_CALL_(SYS_flock, k->fd, LOCK_EX | LOCK_NB) < 0)
+		return;
+	if (!stat(k->path, &sb) && sb.st_dev == k->dev && sb.st_ino == k->ino)
+		rename_old(k);
+	sink_close(k);
+	sink_open(k);
+}
+
+static void sink_write(struct sink *k, const char *line, size_t len)
+{
+	off_t size = 0;
+
 	if (lg.to_stderr) {
 		sys_write(2, line, len);
 		return;
 	}
-	if (lg.fd >= 0 && !file_is_ours()) {
-		nst_fd_disown(lg.fd); /* whatever has the number now */
-		lg.fd = -1;
-		lg.tried = false;
+	if (k->fd >= 0 && !file_is_ours(k, &size)) {
+		nst_fd_disown(k->fd); /* whatever has the number now */
+		k->fd = -1;
+		k->tried = false;
 	}
-	if (!lg.tried)
-		sink_open();
-	if (lg.fd >= 0 && lg.file_bytes + len > FILE_MAX)
-		sink_rotate();
-	if (lg.fd >= 0 && sys_write(lg.fd, line, len) == (ssize_t)len)
-		lg.file_bytes += len;
+	if (!k->tried)
+		sink_open(k);
+	else if (k->fd >= 0 && size + (off_t)len > k->max)
+		sink_rotate(k);
+	if (k->fd >= 0)
+		sys_write(k->fd, line, len);
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -211,7 +266,7 @@ static void line_out(enum ns_log_level level, enum ns_log_module module, const c
 	slot[len++] = '\n';
 	slot[len] = 0;
 	lg.seq++;
-	sink_write(slot, len);
+	sink_write(lg.daemon && module == NS_M_OPER ? &lg.operation : &lg.main, slot, len);
 }
 
 static uint64_t now_ns(void)
@@ -229,8 +284,8 @@ static bool suppressed(enum ns_log_level level, enum ns_log_module module, const
 	uint64_t now = now_ns();
 	char text[96];
 
-	if (level == NS_DBG)
-		return false;
+	if (level == NS_DBG || (level == NS_INF && module == NS_M_OPER))
+		return false; /* asked for, or the doing of who may do it */
 	if (lg.repeat[i].file == file && lg.repeat[i].line == line) {
 		if (now - lg.repeat[i].since < REPEAT_NS) {
 			lg.repeat[i].count++;
@@ -299,7 +354,7 @@ void ns_log_fallback_get(char *out, size_t size)
 void ns_log_path(char *out, size_t size)
 {
 	pthread_mutex_lock(&lg.lock);
-	snprintf(out, size, "%s", lg.fd >= 0 ? lg.path : "");
+	snprintf(out, size, "%s", lg.main.fd >= 0 ? lg.main.path : "");
 	pthread_mutex_unlock(&lg.lock);
 }
 
@@ -336,15 +391,31 @@ void ns_log_init(const struct ns_config *c)
 	pthread_mutex_lock(&lg.lock);
 	if (c && c->log_level >= 0)
 		level = c->log_level;
-	ns_log_set_level(NS_M_NR_, level < 0 ? NS_ERR : (enum ns_log_level)level);
+	level = level < 0 ? NS_ERR : level;
+	ns_log_set_level(NS_M_NR_, (enum ns_log_level)level);
 	lg.to_stderr = c && c->log_file >= 0 ? !c->log_file : flag && !strcmp(flag, "0");
 	if (c && c->log_path)
 		path = c->log_path;
 	snprintf(lg.dir, sizeof(lg.dir), "%s", path ? path : "");
-	if (lg.fd >= 0 && file_is_ours())
-		sys_close(lg.fd);
-	lg.fd = -1;
-	lg.tried = false;
+	if (lg.daemon && level >= NS_EMG && level < NS_INF)
+		ns_log_set_level(NS_M_OPER, NS_INF);
+	sink_close(&lg.main);
+	sink_close(&lg.operation);
+	pthread_mutex_unlock(&lg.lock);
+}
+
+void ns_log_daemon(void)
+{
+	lg.daemon = true;
+	lg.main.name = "running.log";
+	lg.main.max = 50 << 20;
+}
+
+void ns_log_reopen(void)
+{
+	pthread_mutex_lock(&lg.lock);
+	sink_close(&lg.main);
+	sink_close(&lg.operation);
 	pthread_mutex_unlock(&lg.lock);
 }
 
@@ -352,9 +423,7 @@ void ns_log_after_fork(void)
 {
 	/* another thread may have held the lock at fork(); the child has one thread */
 	pthread_mutex_init(&lg.lock, NULL);
-	if (lg.fd >= 0 && file_is_ours())
-		sys_close(lg.fd);
-	lg.fd = -1;
-	lg.tried = false; /* the child's own file, at its first line */
+	sink_close(&lg.main); /* the child's own file, at its first line */
+	sink_close(&lg.operation);
 	memset(lg.repeat, 0, sizeof(lg.repeat));
 }

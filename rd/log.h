@@ -9,8 +9,13 @@
  * of the process's own user is left alone. Where no file can be written the line is kept in
  * memory only. The last lines always are in a ring in memory that `nstack log PID` reads.
  *
+ * A daemon's file is running.log, and what concerns its operation (module "operation": who may not attach,
+ * limits that were reached, what was changed at run time and by whom) is in operation.log. Several
+ * daemons and their workers may write to the same files; each line says which process it is of.
+ *
  * A line that repeats (same format at the same place) within 5 s is counted, not written; the
- * count follows. A file is rotated to FILE.1 at 30 MB; one old file is kept.
+ * count follows. (Not with DBG, and not what operators did.) A program's file is renamed to FILE.1 at 30 MB, a daemon's at 50 MB, operation.log
+ * at 10 MB; ten old files are kept.
  *
  * Threads: any, not from signal handlers. Every call is a raw system call: nothing here enters
  * the wrapped libc calls. ns_log_after_fork() in a child before its first line.
@@ -26,7 +31,7 @@
 struct ns_config;
 
 enum ns_log_level { NS_OFF = 0, NS_EMG = 0x01, NS_ERR = 0x02, NS_WAR = 0x04, NS_INF = 0x08, NS_DBG = 0x10 };
-enum ns_log_module { NS_M_NSOCKET, NS_M_STACK, NS_M_HAL, NS_M_STEER, NS_M_RD, NS_M_CTL, NS_M_NR_ };
+enum ns_log_module { NS_M_NSOCKET, NS_M_STACK, NS_M_HAL, NS_M_STEER, NS_M_RD, NS_M_CTL, NS_M_OPER, NS_M_NR_ };
 
 extern uint8_t ns_log_levels_[NS_M_NR_]; /* the highest level written, per module */
 
@@ -44,9 +49,13 @@ static inline bool ns_log_on(enum ns_log_module m, enum ns_log_level l)
 void ns_log_write_(enum ns_log_level level, enum ns_log_module module, const char *file, int line,
 		   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* This process is a daemon: before ns_log_init(). Its operation is logged from INF on, unless all is OFF. */
+void ns_log_daemon(void);
 /* Environment, then configuration (may be NULL: environment only). May be called again. */
 void ns_log_init(const struct ns_config *c);
 void ns_log_after_fork(void);
+/* The files were moved away by somebody: the next line makes new ones. */
+void ns_log_reopen(void);
 
 /* The one line that says why this process (or a socket of it) is served by the kernel: written
  * whatever the level unless it is OFF; the last one is kept for `status` and `doctor`. */
@@ -57,7 +66,7 @@ void ns_log_fallback_get(char *out, size_t size);
 const char *ns_log_level_name(enum ns_log_level l);   /* "ERR" */
 int ns_log_level_parse(const char *name);             /* -1: unknown */
 const char *ns_log_module_name(enum ns_log_module m); /* "nsocket" */
-int ns_log_module_parse(const char *name);            /* -1: unknown */
+int ns_log_module_parse(const char *name);            /* also the manual's names; -1: unknown */
 /* m == NS_M_NR_: all modules. */
 void ns_log_set_level(enum ns_log_module m, enum ns_log_level l);
 /* Path of the log file in use, "" if none. */

@@ -134,6 +134,31 @@ int opts_parse(const struct verb *v, const struct opt *opts, bool mix, int argc,
 	return words;
 }
 
+int set_key(cJSON *root, const char *assignment)
+{
+	const char *equals = strchr(assignment, '=');
+	char key[96], *dot;
+	cJSON *o = root, *value;
+
+	if (!equals || (size_t)(equals - assignment) >= sizeof(key))
+		return -1;
+	snprintf(key, sizeof(key), "%.*s", (int)(equals - assignment), assignment);
+	dot = strchr(key, '.');
+	if (dot) {
+		*dot++ = 0;
+		o = cJSON_GetObjectItemCaseSensitive(root, key);
+		if (!o)
+			o = cJSON_AddObjectToObject(root, key);
+	}
+	value = cJSON_ParseWithOpts(equals + 1, NULL, 1);
+	if (!value)
+		value = cJSON_CreateString(equals + 1);
+	dot = dot ? dot : key;
+	cJSON_DeleteItemFromObjectCaseSensitive(o, dot);
+	cJSON_AddItemToObject(o, dot, value);
+	return 0;
+}
+
 /* --- output -------------------------------------------------------------------------------------- */
 
 int print_json(cJSON *o)

@@ -293,6 +293,25 @@ cJSON *ctl_processes(void)
 	return all;
 }
 
+/* The one that serves the others, if one does. */
+static pid_t only_daemon(const pid_t *list, int n)
+{
+	pid_t found = 0;
+	char why[256];
+
+	for (int i = 0; i < n; i++) {
+		cJSON *o = ctl_ask(list[i], "status", why);
+		bool daemon = num(o, "programs_max") > 0;
+
+		cJSON_Delete(o);
+		if (daemon && found)
+			return 0;
+		if (daemon)
+			found = list[i];
+	}
+	return found;
+}
+
 int ctl_pick(const char *arg, pid_t *pid)
 {
 	pid_t *list;
@@ -303,10 +322,9 @@ int ctl_pick(const char *arg, pid_t *pid)
 		return *pid > 0 ? 0 : fail("\"%s\" is not a pid", arg);
 	}
 	n = ctl_list(&list);
-	if (n == 1)
-		*pid = list[0];
+	*pid = n == 1 ? list[0] : n > 1 ? only_daemon(list, n) : 0;
 	free(list);
-	if (n == 1)
+	if (*pid)
 		return 0;
 	if (n <= 0)
 		return fail("no process under nstack runs in this network namespace");

@@ -28,7 +28,7 @@ struct verb {
 	const char *help;    /* the options, and what it does */
 };
 extern const struct verb verb_load, verb_unload, verb_status, verb_sockets, verb_stats, verb_rules,
-	verb_doctor, verb_dump, verb_log, verb_run, verb_top;
+	verb_doctor, verb_dump, verb_log, verb_run, verb_set, verb_top;
 
 /* --- options ----------------------------------------------------------------------------------- */
 
@@ -53,6 +53,9 @@ int usage_error(const struct verb *v, const char *fmt, ...) __attribute__((forma
 int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Whole number in a range, or -1. */
 long long number(const char *s, long long min, long long max);
+
+/* KEY=VALUE into a configuration; values that aren't JSON are strings. 0, or -1: it is no such thing. */
+int set_key(cJSON *root, const char *assignment);
 
 /* --- output -------------------------------------------------------------------------------------- */
 
@@ -123,7 +126,7 @@ cJSON *ctl_sockets(pid_t pid, char why[256]);
 cJSON *ctl_processes(void);
 /* How long answers are waited for from now on; 3 s at first. */
 void ctl_patience(unsigned ms);
-/* A pid argument, or the only process there is. 0 and *pid, or EXIT_FAILED (said). */
+/* A pid argument, the only process there is, or the only daemon. 0 and *pid, or EXIT_FAILED (said). */
 int ctl_pick(const char *arg, pid_t *pid);
 
 #endif

@@ -470,6 +470,23 @@ static int clear(const char *only)
 	return ret;
 }
 
+/* As its reload_signal, or a daemon's SIGHUP. */
+static int reload(const char *pid_arg)
+{
+	char why[256] = "";
+	cJSON *r;
+	pid_t pid;
+	int ret = ctl_pick(pid_arg, &pid);
+
+	if (ret)
+		return ret;
+	r = ctl_ask(pid, "reload", why);
+	if (!r)
+		return fail("pid %d: %s", (int)pid, why);
+	cJSON_Delete(r);
+	return 0;
+}
+
 static int rules_run(int argc, char **argv)
 {
 	const char *file = NULL, *only = NULL, *program = NULL, *user = NULL, *cgroup = NULL;
@@ -493,25 +510,28 @@ static int rules_run(int argc, char **argv)
 		return clear(only);
 	if (!strcmp(argv[1], "check") && n == 2)
 		return check(argv[2]);
+	if (!strcmp(argv[1], "reload") && n <= 2)
+		return reload(n == 2 ? argv[2] : NULL);
 	if (!strcmp(argv[1], "explain")) {
 		q.json = json;
 		if (!question_parse(&q, n - 1, argv + 2))
 			return explain_usage();
 		return question_who(&q, program, user, cgroup) ? EXIT_FAILED : explain(&q, file, only);
 	}
-	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, explain",
+	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, reload, explain",
 			   argv[1]);
 }
 
 const struct verb verb_rules = {
 	"rules", rules_run, "which stack serves which addresses: show, set, explain",
-	"rules [show | set FILE | clear | check FILE | explain tcp|udp LOCAL [from REMOTE]] "
+	"rules [show | set FILE | clear | check FILE | reload [PID] | explain tcp|udp LOCAL [from REMOTE]] "
 	"[-i IFACE] [--json]",
 	"  show              the rules in force on every interface, in their order\n"
 	"  set FILE          replace them, in the steering programs and in all processes; connections\n"
 	"                    that exist stay where they are\n"
 	"  clear             no rules: every socket of a program under nstack is served by its stack\n"
 	"  check FILE        read a rule file and print it sorted, or say what is wrong with it\n"
+	"  reload [PID]      have a process read its configuration's rule file again\n"
 	"  explain ...       which rule decides, such as: explain tcp 198.18.0.1:80 from 198.18.9.9\n\n"
 	"  -f, --file FILE         explain: by this file, not by what is in force\n"
 	"  -p, --program NAME      explain: for this program; -u, --user USER and -c, --cgroup PATH likewise\n"

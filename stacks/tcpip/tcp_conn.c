@@ -426,8 +426,8 @@ int tcp_init(struct tcpip *t)
 	tc->tws.size = sizeof(struct tcp_tw);
 	tc->hash = calloc(HASH_SIZE, sizeof(*tc->hash)); /* zero pages until used */
 	tc->hash_mask = HASH_SIZE - 1;
-	tc->max_tw = t->cfg.max_timewait ? t->cfg.max_timewait : 32768;
 	tcp_tw_init(t);
+	tcp_tw_limit(t);
 	return tc->hash ? 0 : -ENOMEM;
 }
 

@@ -15,6 +15,7 @@
 #include "tcp_internal.h"
 
 #define TW_ACK_EVERY_NS (NS_PER_S / 2)
+#define DEFAULT_MAX 32768u /* records, where the configuration says nothing */
 #define MOVED_NS NS_PER_S /* packets do not lie in a ring for longer */
 
 static void tw_unlink(struct tcp *tc, struct tcp_tw *w)
@@ -102,6 +103,23 @@ static void tw_fill(struct tcpip *t, struct tcp_tw *w, struct tcp_conn *c)
 	w->entered = t->now;
 }
 
+static void oldest_goes(struct tcpip *t)
+{
+	COUNT(t, tcp_timewait_full);
+	for (int q = 0; q < TCP_TW_NR_; q++)
+		if (t->tcp->tw_head[q]) {
+			tcp_tw_free(t, t->tcp->tw_head[q]);
+			return;
+		}
+}
+
+void tcp_tw_limit(struct tcpip *t)
+{
+	t->tcp->max_tw = t->cfg.max_timewait ? t->cfg.max_timewait : DEFAULT_MAX;
+	while (t->tcp->ntw > t->tcp->max_tw)
+		oldest_goes(t);
+}
+
 bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, enum tcp_tw_kind kind)
 {
 	uint64_t life = kind == TCP_TW_MOVED ? MOVED_NS : TCP_TIMEWAIT_NS;
@@ -112,14 +130,8 @@ bool tcp_tw_enter(struct tcpip *t, struct tcp_conn *c, enum tcp_tw_kind kind)
 		tcp_send_ack(t, c);
 	if (kind == TCP_TW_FIN && c->o.linger2_s > 0)
 		life = (uint64_t)c->o.linger2_s * NS_PER_S;
-	if (t->tcp->ntw >= t->tcp->max_tw) {
-		COUNT(t, tcp_timewait_full);
-		for (int q = 0; q < TCP_TW_NR_; q++)
-			if (t->tcp->tw_head[q]) {
-				tcp_tw_free(t, t->tcp->tw_head[q]);
-				break;
-			}
-	}
+	if (t->tcp->ntw >= t->tcp->max_tw)
+		oldest_goes(t);
 	w = tcp_pool_get(&t->tcp->tws);
 	if (w) {
 		if (kind == TCP_TW_MOVED)

@@ -519,6 +519,15 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 	return err;
 }
 
+void tcpip_tune(struct stack *st, uint32_t max_timewait, bool no_syncookies)
+{
+	struct tcpip *t = tcpip_of(st);
+
+	t->cfg.max_timewait = max_timewait;
+	t->cfg.no_syncookies = no_syncookies;
+	tcp_tw_limit(t);
+}
+
 /* --- observation ------------------------------------------------------------------------------ */
 
 #define CURSOR_TCP (1ull << 63)

@@ -23,6 +23,9 @@ struct tcpip_config {
 	void *clock_arg;
 };
 
+/* Other limits from now on; under the worker lock. */
+void tcpip_tune(struct stack *st, uint32_t max_timewait, bool no_syncookies);
+
 /* What the stack knows of the kernel's configuration: local addresses for the steering table,
  * links for status. Lives as long as the stack. */
 struct netcfg *tcpip_netcfg(struct stack *st);

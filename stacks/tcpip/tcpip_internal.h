@@ -345,6 +345,8 @@ int tcp_session_move(struct tcpip *t, struct shm_session *from, struct shm_sessi
 int tcp_setopt(struct tcpip *t, struct shm_session *s, int opt, const void *v, uint32_t len);
 int tcp_getopt(struct tcpip *t, struct shm_session *s, int opt, void *v, uint32_t *len);
 int tcp_get_info(struct tcpip *t, struct shm_session *s, struct tcp_info *out);
+/* How many TIME_WAIT records the configuration allows is in force. */
+void tcp_tw_limit(struct tcpip *t);
 int tcp_sock_info(struct tcpip *t, const struct shm_session *s, struct stack_sock_info *out);
 uint32_t tcp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 void tcp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,

@@ -91,7 +91,7 @@ class Net(netns.Pair):
                              f"({'runs' if p.running() else p.popen.returncode})\n"
                              + p.stdout()[-1500:] + p.stderr()[-2500:])
         for name in sorted(os.listdir(self.workdir)):
-            if name.startswith("app_") and ".log" in name:
+            if name.startswith(("app_", "running.", "operation.")) and ".log" in name:
                 with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
                     parts.append(f"--- {name}\n{f.read()[-2500:]}")
         return "\n".join(parts)
@@ -100,7 +100,7 @@ class Net(netns.Pair):
         """Everything that processes under nstack logged, and what `nstack run` said."""
         text = ""
         for name in sorted(os.listdir(self.workdir)):
-            if (name.startswith("app_") and ".log" in name) or name.endswith(".err"):
+            if (name.startswith(("app_", "running.", "operation.")) and ".log" in name) or name.endswith(".err"):
                 with open(os.path.join(self.workdir, name), errors="replace", encoding="utf8") as f:
                     text += f.read()
         return text

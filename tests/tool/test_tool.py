@@ -9,7 +9,7 @@ import pytest
 
 from lib import nstack, wait
 
-VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "rules", "dump", "log", "doctor"]
+VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "rules", "set", "dump", "log", "doctor"]
 MAN = os.path.join(nstack.ROOT, "docs", "man")
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="nothing of ours to test")
@@ -66,6 +66,11 @@ def test_help_lists_the_verbs():
     (["rules", "explain", "icmp", "1.2.3.4"], ["explain"]),
     (["rules", "explain", "tcp", "1.2.3.4:99999"], ["explain"]),
     (["top", "--delay", "0"], ["--delay"]),
+    (["top", "--delay", "1x"], ["--delay"]),
+    (["top", "--view", "stack"], ["stacks"]),
+    (["set", "1", "spin_us"], ["KEY=VALUE"]),
+    (["set", "--all"], ["--all"]),
+    (["set", "--all", "--json", "spin_us=1"], ["--all"]),
 ], ids=lambda v: " ".join(v) if isinstance(v, list) else None)
 def test_wrong_usage(args, words):
     r = plain(*args)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: defaults, every type of value, and messages that name line and key. */
 #include <rd/config.h>
+#include <rd/log.h>
 #include <rd/rules.h>
 
 #include <errno.h>
@@ -185,6 +186,35 @@ static void test_describe(void)
 	free(text);
 }
 
+static int change(const char *text, char *err)
+{
+	return rd_config_change(text, strlen(text), "set", err);
+}
+
+static void test_change(void)
+{
+	struct ns_config before = *rd_config();
+	struct rd_config_soft k;
+	char err[RD_ERR] = "";
+	unsigned n;
+
+	CHECK(change("{\"spin_us\": 5, \"frames\": 512}", err) == -EINVAL && strstr(err, "\"frames\""), "%s", err);
+	CHECK(change("{\"spin_us\": 5, \"tcp\": {\"time_wait_max\": -1}}", err) == -EINVAL, "%s", err);
+	CHECK(change("[]", err) == -EINVAL && change("{", err) == -EINVAL, "%s", err);
+	CHECK(rd_config()->spin_us == before.spin_us, "all or none");
+	CHECK(!change("{}", err), "%s", err);
+	CHECK(!change("{\"spin_us\": 5, \"congestion\": \"reno\", \"tcp.syn_cookies\": false, "
+		      "\"log\": {\"level\": \"DBG\"}}", err), "%s", err);
+	CHECK(rd_config()->spin_us == 5 && !strcmp(rd_config()->congestion, "reno"), " ");
+	CHECK(!rd_config()->tcp.syn_cookies && ns_log_on(NS_M_RD, NS_DBG), " ");
+	CHECK(rd_config()->rcvbuf == before.rcvbuf && rd_config()->source == before.source, "others stay");
+	CHECK(rd_config_defaults()->spin_us == 0, "defaults stay");
+	for (n = 0; rd_config_soft(n, RD_CONFIG_OF_PROGRAM, &k); n++)
+		if (!strcmp(k.name, "spin_us"))
+			CHECK(!strcmp(k.value, "5") && !strcmp(k.standard, "0"), "%s %s", k.value, k.standard);
+	CHECK(n == 6 && !rd_config_soft(4, RD_CONFIG_OF_DAEMON, &k), "%u", n);
+}
+
 int main(void)
 {
 	test_defaults();
@@ -194,6 +224,7 @@ int main(void)
 	test_files();
 	test_process();
 	test_describe();
+	test_change();
 	if (!failures)
 		puts("ok");
 	return failures != 0;

@@ -46,6 +46,8 @@ static void test_levels(void)
 	CHECK(ns_log_on(NS_M_HAL, NS_DBG) && !ns_log_on(NS_M_RD, NS_DBG), "per module");
 	CHECK(ns_log_level_parse("WAR") == NS_WAR && ns_log_level_parse("X") == -1, " ");
 	CHECK(ns_log_module_parse("hal") == NS_M_HAL && ns_log_module_parse("x") == -1, " ");
+	CHECK(ns_log_module_parse("STACKX") == NS_M_STACK && ns_log_module_parse("operation") == NS_M_OPER,
+	      "the manual's names");
 	ns_log(NS_DBG, NS_M_RD, "must not appear");
 	CHECK(ns_log_ring_read(&seq, text, sizeof(text)) == 0, "%s", text);
 }
@@ -173,6 +175,110 @@ static void test_ring(void)
 	ns_log_set_level(NS_M_NR_, NS_ERR);
 }
 
+static void put_file(const char *path, const char *text, off_t size)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) >= 0, "%s", path);
+	if (size)
+		CHECK(!ftruncate(fd, size), "%s", path);
+	close(fd);
+}
+
+/* A full file is renamed, those before it move on, the oldest goes. */
+static void test_rotation(void)
+{
+	char path[256], name[300], text[4096];
+
+	ns_log_init(NULL);
+	snprintf(path, sizeof(path), "%s/app_rd_log_%d.log", dir, (int)getpid());
+	for (int i = 1; i <= 10; i++) {
+		snprintf(name, sizeof(name), "%s.%d", path, i);
+		snprintf(text, sizeof(text), "old %d", i);
+		put_file(name, text, 0);
+	}
+	put_file(path, "full", (30 << 20) - 10);
+	ns_log(NS_ERR, NS_M_STACK, "opens it");
+	ns_log(NS_ERR, NS_M_STACK, "the first line of a new one");
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "the first line of a new one") && !strstr(text, "opens it"), "%s", text);
+	for (int i = 1; i <= 10; i++) {
+		char want[32];
+
+		snprintf(name, sizeof(name), "%s.%d", path, i);
+		snprintf(want, sizeof(want), i > 1 ? "old %d" : "full", i - 1);
+		read_file(name, text, sizeof(text));
+		CHECK(!strcmp(text, want), "%s: %s", name, text);
+		unlink(name);
+	}
+	snprintf(name, sizeof(name), "%s.11", path);
+	CHECK(access(name, F_OK), "an eleventh old file");
+	unlink(path);
+}
+
+static unsigned lines_of(const char *path)
+{
+	char text[4096];
+	ssize_t n;
+	unsigned lines = 0;
+	int fd = open(path, O_RDONLY);
+
+	while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	close(fd);
+	return lines;
+}
+
+/* A daemon's files; processes that write to the same ones lose no line when they are renamed. */
+static void test_daemon(void)
+{
+	enum { WRITERS = 4, LINES = 2000 };
+	char path[256], old[300], text[4096];
+	int status, bad = 0;
+
+	unsetenv("NSTACK_LOG_ON");
+	ns_log_daemon();
+	ns_log_init(NULL);
+	CHECK(ns_log_on(NS_M_OPER, NS_INF) && !ns_log_on(NS_M_STACK, NS_WAR), "operation is logged");
+	ns_log(NS_ERR, NS_M_STACK, "it runs");
+	ns_log(NS_INF, NS_M_OPER, "it was changed");
+	snprintf(path, sizeof(path), "%s/running.log", dir);
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "it runs") && !strstr(text, "changed"), "%s", text);
+	snprintf(old, sizeof(old), "%s/operation.log", dir);
+	read_file(old, text, sizeof(text));
+	CHECK(strstr(text, "INF operation[") && strstr(text, "it was changed") && !strstr(text, "runs"), "%s", text);
+	snprintf(old, sizeof(old), "%s.moved", path);
+	CHECK(!rename(path, old), " ");
+	ns_log_reopen();
+	ns_log(NS_ERR, NS_M_STACK, "after it was moved away");
+	read_file(path, text, sizeof(text));
+	CHECK(strstr(text, "after it was moved away"), "%s", text);
+	unlink(path);
+	ns_log_reopen();
+
+	/* full after a third of the lines; a hole, which costs nothing */
+	put_file(path, "", (50 << 20) - WRITERS * LINES / 3 * 60);
+	ns_log_set_level(NS_M_STACK, NS_DBG); /* is never taken for a repetition */
+	for (int w = 0; w < WRITERS; w++)
+		if (!fork()) {
+			ns_log_after_fork();
+			for (int i = 0; i < LINES; i++)
+				ns_log(NS_DBG, NS_M_STACK, "writer %d line %4d", w, i);
+			_exit(0);
+		}
+	while (wait(&status) > 0)
+		bad |= status;
+	CHECK(!bad, "a writer failed");
+	snprintf(old, sizeof(old), "%s.1", path);
+	CHECK(lines_of(old) > 0 && lines_of(path) > 0, "%u %u", lines_of(old), lines_of(path));
+	CHECK(lines_of(old) + lines_of(path) == WRITERS * LINES, "%u + %u", lines_of(old), lines_of(path));
+	snprintf(old, sizeof(old), "%s.2", path);
+	CHECK(access(old, F_OK), "renamed once");
+	ns_log_set_level(NS_M_STACK, NS_ERR);
+}
+
 static void test_fallback(void)
 {
 	char text[512];
@@ -222,6 +328,9 @@ int main(void)
 	test_ring();
 	test_fallback();
 	test_stderr();
+	unsetenv("NSTACK_LOG_FILE_FLAG");
+	test_rotation();
+	test_daemon();
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
 	if (system(cmd))
 		failures++;

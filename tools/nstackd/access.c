@@ -80,7 +80,7 @@ static void entry_add(const struct ns_access *a)
 	const struct group *gr = a->group[0] ? getgrnam(a->group) : NULL;
 
 	if ((a->user[0] && !pw) || (a->group[0] && !gr)) {
-		ns_log(NS_ERR, NS_M_CTL, "daemon.access: there is no %s %s: the entry is left out", a->user[0] && !pw ?
+		ns_log(NS_ERR, NS_M_OPER, "daemon.access: there is no %s %s: the entry is left out", a->user[0] && !pw ?
 		       "user" : "group", a->user[0] && !pw ? a->user : a->group);
 		return;
 	}

@@ -93,13 +93,13 @@ int peer_hello(struct peer *p, const struct att_call *c, struct att_answer *a, i
 	int err;
 
 	if (c->session != ATT_MAGIC || c->arg != (int32_t)ATT_VERSION) {
-		ns_log(NS_WAR, NS_M_CTL, "process %d speaks version %d, not %u: restart it with this release's "
+		ns_log(NS_WAR, NS_M_OPER, "process %d speaks version %d, not %u: restart it with this release's "
 		       "libnsocket.so", (int)p->pid, c->arg, ATT_VERSION);
 		return -EPROTONOSUPPORT;
 	}
 	err = hello_parts(p, fds);
 	if (err) {
-		ns_log(NS_WAR, NS_M_CTL, "process %d can't attach: %s", (int)p->pid, strerror(-err));
+		ns_log(NS_WAR, NS_M_OPER, "process %d can't attach: %s", (int)p->pid, strerror(-err));
 		return err;
 	}
 	name_take(p, c);

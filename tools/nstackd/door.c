@@ -127,7 +127,7 @@ void door_refuse(int sock, pid_t pid, int err, const char *why)
 	struct att_answer a = { .result = err };
 
 	refused++;
-	ns_log(NS_ERR, NS_M_CTL, "process %d: %s", (int)pid, why);
+	ns_log(NS_ERR, NS_M_OPER, "process %d: %s", (int)pid, why);
 	/* with something unread, the answer would be a reset */
 	att_recv(sock, &(struct att_call){ 0 }, sizeof(struct att_call), NULL, 0, NULL, MSG_DONTWAIT);
 	a.len = (uint32_t)strnlen(why, sizeof(a.data) - 1);

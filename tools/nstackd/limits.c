@@ -16,7 +16,7 @@
 
 static void met(const struct quota *q, enum quota_what what)
 {
-	ns_log(NS_ERR, NS_M_CTL, "limit of %llu %s (daemon.access) met: the kernel serves what is beyond",
+	ns_log(NS_ERR, NS_M_OPER, "limit of %llu %s (daemon.access) met: the kernel serves what is beyond",
 	       (unsigned long long)q->limit[what], quota_what_name(what));
 }
 

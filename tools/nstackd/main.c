@@ -132,7 +132,7 @@ static int signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void spin_set(int32_t us)
+void peers_spin(int32_t us)
 {
 	worker.spin_again = true;
 	worker.spin_max_ns = us < 0 ? SPIN_AUTO_NS : 0;
@@ -155,7 +155,7 @@ static int engine(void)
 	peers_config.tx_size = rc.tx_size;
 	peers_config.max_ports = rc.sessions;
 	peers_config.ports_fd = shared_ports_fd;
-	spin_set(c->daemon.spin_us);
+	peers_spin(c->daemon.spin_us);
 	worker.env.port_ours = peers_port_ours;
 	worker.arm = peers_arm;
 	worker.disarm = peers_disarm;
@@ -316,7 +316,7 @@ static void stop(void)
 {
 	uint64_t end;
 
-	ns_log(NS_INF, NS_M_CTL, "ends");
+	ns_log(NS_INF, NS_M_OPER, "ends");
 	if (super_channel() >= 0) {
 		close(super_channel());
 	} else {
@@ -341,6 +341,7 @@ static int prepare(void)
 {
 	char err[RD_ERR];
 
+	ns_log_daemon();
 	ns_log_init(NULL);
 	if (rd_config_init(err))
 		return die("%s", err);
@@ -371,7 +372,7 @@ static int start(void)
 		super_ready();
 	else
 		notify_systemd("READY=1");
-	ns_log(NS_INF, NS_M_CTL, "ready for %u programs", peers_config.max);
+	ns_log(NS_INF, NS_M_OPER, "ready for %u programs", peers_config.max);
 	return 0;
 }
 

@@ -140,6 +140,15 @@ static void more_status(void *arg, cJSON *o)
 		door_status(o);
 }
 
+static int config_change(void *arg, const char *text, char err[RD_ERR])
+{
+	int ret = observe_config_change(arg, text, err);
+
+	if (!ret)
+		peers_spin(rd_config()->daemon.spin_us);
+	return ret;
+}
+
 const struct ctl_ops peers_ctl_ops = {
 	.status = status,
 	.more_status = more_status,
@@ -155,4 +164,5 @@ const struct ctl_ops peers_ctl_ops = {
 	.dump_stop = observe_dump_stop,
 	.dump_state = observe_dump_state,
 	.rules_install = observe_rules_install,
+	.config_change = config_change,
 };

@@ -428,7 +428,7 @@ void peer_run(void *what)
 	}
 	if (err && p->sock >= 0) {
 		if (n > 0)
-			ns_log(NS_WAR, NS_M_CTL, "process %d does not keep to the protocol: cut off",
+			ns_log(NS_WAR, NS_M_OPER, "process %d does not keep to the protocol: cut off",
 			       (int)p->pid);
 		peer_end(p);
 	}

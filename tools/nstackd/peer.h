@@ -115,6 +115,8 @@ void peers_end(void);
 void peer_tell(struct peer *p, uint32_t id, uint32_t events);
 /* As struct stack_env.event. */
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
+/* main.c: how long the daemon spins, in us; -1: as long as that pays off. */
+void peers_spin(int32_t us);
 struct peer *peers_first(void);
 struct peer *peer_of(const struct shm_session *s);
 unsigned peers_count(void);

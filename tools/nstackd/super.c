@@ -311,10 +311,10 @@ static void ended(struct child *c, int status)
 	struct route *r, *next;
 
 	if (WIFSIGNALED(status))
-		ns_log(NS_ERR, NS_M_CTL, "worker %u (%d) was killed by signal %d", c->number, (int)c->pid,
+		ns_log(NS_ERR, NS_M_OPER, "worker %u (%d) was killed by signal %d", c->number, (int)c->pid,
 		       WTERMSIG(status));
 	else
-		ns_log(NS_ERR, NS_M_CTL, "worker %u (%d) ended with status %d", c->number, (int)c->pid,
+		ns_log(NS_ERR, NS_M_OPER, "worker %u (%d) ended with status %d", c->number, (int)c->pid,
 		       WEXITSTATUS(status));
 	channel_end(c);
 	c->pid = 0;
@@ -371,7 +371,7 @@ static void on_channel(struct child *c)
 		return;
 	if (recv(c->channel, &byte, 1, MSG_DONTWAIT) == 1) {
 		c->ready = true;
-		ns_log(NS_INF, NS_M_CTL, "worker %u (%d) is ready", c->number, (int)c->pid);
+		ns_log(NS_INF, NS_M_OPER, "worker %u (%d) is ready", c->number, (int)c->pid);
 	} else {
 		channel_end(c); /* SIGCHLD says the rest */
 	}
@@ -387,6 +387,7 @@ static bool on_signals(bool *children)
 		if (si.ssi_signo == SIGCHLD) {
 			*children = true;
 		} else if (si.ssi_signo == SIGHUP) {
+			ns_log_reopen();
 			signal_all(SIGHUP);
 		} else {
 			end = true;
@@ -532,7 +533,7 @@ int super_run(const struct ns_daemon_config *c)
 	if (!ctl_server_open(&ctl, &ctl_ops, NULL))
 		watch(ctl_server_fd(ctl), &on_ctl);
 	notify_systemd("READY=1");
-	ns_log(NS_INF, NS_M_CTL, "ready with %u workers", nchildren);
+	ns_log(NS_INF, NS_M_OPER, "ready with %u workers", nchildren);
 	while (!serve())
 		if (restart_due(worker_now()))
 			return -1;
