@@ -4,7 +4,6 @@
 One process owns a port of our stack; the other workers serve what the kernel's half of the
 listener gets. When the owner ends, one of the others takes the port over.
 """
-import json
 import os
 import re
 import signal
@@ -13,9 +12,7 @@ import tempfile
 import pytest
 
 from lib import apps, nstack, wait
-from lib.nstack import PYTHON
 
-LOAD = os.path.join(os.path.dirname(__file__), "progs", "http_load.py")
 CONNS = 8
 #: what a new binary needs to come under nsocket, too
 ENV = "env LD_PRELOAD; env NSTACK_APP_LOG_PATH; env NSTACK_CONFIG;\n"
@@ -80,26 +77,6 @@ def nginx(net, request):
         yield StockNginx(net, html, getattr(request, "param", "stock") == "env")
 
 
-class Load:
-    """http_load.py beside the test."""
-
-    def __init__(self, net, nginx, mode):
-        self.mode = mode
-        self.proc = net.client.spawn([PYTHON, LOAD, net.s4, 80, "/1k", nginx.sums["1k"], CONNS, mode],
-                                     f"load-{mode}", stdin="pipe")
-        self.proc.wait_output("started")
-
-    def go_on(self):
-        """Until so much was served that every client has its connection again."""
-        at = lambda: int(([0] + self.proc.stdout().split())[-1])
-        start = wait.until(at, "requests")
-        wait.until(lambda: at() >= start + 400, "400 requests more", 30)
-
-    def end(self):
-        self.proc.popen.stdin.close()
-        return {**json.loads(self.proc.ok(40).splitlines()[-1]), "mode": self.mode}
-
-
 def gone(pid):
     return not os.path.exists(f"/proc/{pid}")
 
@@ -138,7 +115,7 @@ def test_content(net, nginx, family):
 
 @pytest.mark.parametrize("connections", ["keep", "close"])
 def test_reload_under_load(net, nginx, connections):
-    load = Load(net, nginx, connections)
+    load = apps.HttpLoad(net, 80, "/1k", nginx.sums["1k"], CONNS, connections)
     master = nginx.master()
     for _ in range(3):
         load.go_on()
@@ -157,7 +134,7 @@ def test_binary_upgrade_under_load(net, nginx, connections):
     """USR2 starts a new master from the same binary, with the listeners by environment; WINCH and
     QUIT end the old one. nginx gives the new binary the environment that its configuration names: with
     the stock one the kernel goes on, and no request is lost by that."""
-    load = Load(net, nginx, connections)
+    load = apps.HttpLoad(net, 80, "/1k", nginx.sums["1k"], CONNS, connections)
     load.go_on()
     old = nginx.master()
     workers = nginx.workers(old)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stock programs: how they are started here, how their clients' output is read."""
 import hashlib
+import json
 import os
 import random
 import re
 
+from . import wait
 from .nstack import PYTHON
 
 
@@ -159,3 +161,24 @@ def prog(name):
     """A helper program of the tests, run by the stock python."""
     return [PYTHON, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                                  "ns", "progs", name)]
+
+
+class HttpLoad:
+    """apps/progs/http_load.py beside the test: GET in parallel, on connections that are kept or closed."""
+
+    def __init__(self, net, port, path, sha, conns, mode):
+        self.mode = mode
+        program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "apps", "progs", "http_load.py")
+        self.proc = net.client.spawn([PYTHON, program, net.s4, port, path, sha, conns, mode],
+                                     f"load-{mode}", stdin="pipe")
+        self.proc.wait_output("started")
+
+    def go_on(self, n=400):
+        """Until n requests more were served: so many that every client has its connection again."""
+        at = lambda: int(([0] + self.proc.stdout().split())[-1])
+        start = wait.until(at, "requests")
+        wait.until(lambda: at() >= start + n, f"{n} requests more", 30)
+
+    def end(self):
+        self.proc.popen.stdin.close()
+        return {**json.loads(self.proc.ok(40).splitlines()[-1]), "mode": self.mode}

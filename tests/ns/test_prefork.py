@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 
 import pytest
 
@@ -90,6 +91,10 @@ def kernel_opens(net):
     return net.server.kernel_tcp_opens()
 
 
+def stack_opens(net):
+    return nstack.stack_counters(net.server).get("tcp_passive_opens", 0)
+
+
 @pytest.mark.parametrize("how", ["accept", "epoll", "exclusive"])
 def test_whoever_is_free_gets_the_next(net, family, how):
     srv, opens = Server(net, 3, how, net.saddr(family)), kernel_opens(net)
@@ -143,4 +148,124 @@ def test_members_are_killed(net, how):
         for c in waiting:
             assert who(c) not in held
             c.close()
+    assert kernel_opens(net) == opens
+
+
+def test_listeners_of_one_port(net):
+    """SO_REUSEPORT: each worker has a socket and a queue of its own, and its share of the connections."""
+    srv, opens = Server(net, 3, "reuseport"), kernel_opens(net)
+    seen = set()
+    for _ in range(200):
+        with srv.connect() as c:
+            seen.add(who(c))
+        if seen == srv.workers:
+            break
+    assert seen == srv.workers
+    pid = seen.pop()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: listening(net) == seen, "it to be gone")
+    for _ in range(20):
+        with srv.connect() as c:
+            assert who(c) in seen
+    assert kernel_opens(net) == opens
+
+
+# --- servers as they are ------------------------------------------------------------------------
+
+APACHE = """
+ServerRoot {dir}
+ServerName test
+PidFile {dir}/apache.pid
+ErrorLog {dir}/error.log
+Mutex fcntl:{dir}
+Listen {port}
+LoadModule mpm_prefork_module {modules}/mod_mpm_prefork.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+DocumentRoot {dir}
+<Directory {dir}>
+  Require all granted
+</Directory>
+StartServers 4
+MinSpareServers 4
+MaxRequestWorkers 8
+MaxConnectionsPerChild 200
+"""
+WSGI = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "1024")])
+    with open({file!r}, "rb") as f:
+        return [f.read()]
+"""
+
+
+@pytest.fixture
+def site():
+    """A folder that every user may write to, with a file; the file's sum."""
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o777)
+        sha = apps.blob(f"{d}/1k", 1024)
+        yield d, sha
+
+
+def daemon_of(net, name, argv):
+    p = net.server.spawn(BARE + nstack.run_argv(argv), name, env=net.env())
+    until(lambda: p.must_run() or listening(net), f"{name} to serve")
+    return p
+
+
+def check(load):
+    got = load.end()
+    assert got["requests"] > 100 and not got["failures"], got
+
+
+def test_apache_prefork(net, site):
+    """Children come and go all the time; a graceful restart changes all of them."""
+    folder, sha = site
+    with open(f"{folder}/apache.conf", "w", encoding="ascii") as f:
+        f.write(APACHE.format(dir=folder, port=PORT, modules="/usr/lib/apache2/modules"))
+    p = daemon_of(net, "apache", ["/usr/sbin/apache2", "-f", f"{folder}/apache.conf", "-DFOREGROUND"])
+    load = apps.HttpLoad(net, PORT, "/1k", sha, 6, "close")
+    load.go_on()
+    for _ in range(2):
+        before = listening(net)
+        p.signal(signal.SIGUSR1)
+        until(lambda: listening(net) and not before & listening(net), "other children to serve")
+        opens = stack_opens(net)  # between the old ones and the new ones the port may be the kernel's
+        load.go_on()
+        assert stack_opens(net) > opens + 200
+    check(load)
+
+
+def test_gunicorn_reload(net, site):
+    folder, sha = site
+    with open(f"{folder}/hello.py", "w", encoding="ascii") as f:
+        f.write(WSGI.format(file=f"{folder}/1k"))
+    opens = kernel_opens(net)
+    p = daemon_of(net, "gunicorn", ["env", "-C", folder, nstack.PYTHON, "/usr/bin/gunicorn", "-w", "3", "-b",
+                                    f"{net.s4}:{PORT}", "hello:app"])
+    load = apps.HttpLoad(net, PORT, "/1k", sha, 6, "close")
+    load.go_on()
+    before = listening(net)
+    p.signal(signal.SIGHUP)
+    until(lambda: listening(net) and not before & listening(net), "other workers to serve")
+    load.go_on()
+    check(load)
+    assert kernel_opens(net) == opens
+
+
+def test_redis_saves_in_a_child(net, site):
+    """The child that writes the file has all of redis' sockets, and uses none of them."""
+    folder, _ = site
+    opens = kernel_opens(net)
+    daemon_of(net, "redis", ["redis-server", "--port", str(PORT), "--bind", net.s4, "--protected-mode", "no",
+                             "--save", "", "--dir", folder, "--dbfilename", "dump"])
+    cli = lambda *a: apps.redis_cli(net.client, net.s4, *a, port=PORT)
+    load = net.client.spawn(["redis-benchmark", "-h", net.s4, "-p", str(PORT), "-c", "20", "-n", "20000", "-t", "set",
+                             "-r", "1000", "--csv"], "benchmark")
+    for _ in range(2):
+        assert cli("bgsave") == "Background saving started"
+        until(lambda: "rdb_bgsave_in_progress:0" in cli("info", "persistence"), "the file to be written")
+    assert "rdb_last_bgsave_status:ok" in cli("info", "persistence")
+    assert "rror" not in load.ok(60)
+    assert os.path.getsize(f"{folder}/dump") > 1000 and cli("dbsize") == "1000"
     assert kernel_opens(net) == opens
