@@ -13,10 +13,11 @@ NSTACKD_SRCS := $(sort $(wildcard tools/nstackd/*.c)) nsocket/engine.c nsocket/w
                 nsocket/observe_engine.c nsocket/to_kernel.c nsocket/repair.c nsocket/inject.c
 NSTACKD_OBJS := $(NSTACKD_SRCS:%.c=$(O)/%.o)
 PROGRAMS += $(O)/nstackd
-# all of it but main() and the clock for those who throw things at it
-$(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: FUZZ_LINK = -Wl,--wrap=worker_now
+# all of it for those who throw things at it, who have a main() and a clock of their own
+$(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: FUZZ_LINK = -Wl,--wrap=clock_gettime
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: \
-	$(patsubst %.c,$(O)/fuzz/obj/%.o,$(filter-out tools/nstackd/main.c,$(NSTACKD_SRCS)))
+	$(NSTACKD_SRCS:%.c=$(O)/fuzz/obj/%.o)
+$(O)/fuzz/obj/tools/nstackd/main.o: FUZZ_CFLAGS += -Dmain=nstackd_main
 $(O)/nstackd: $(NSTACKD_OBJS) $(O)/libnstack.a
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(NSTACKD_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl

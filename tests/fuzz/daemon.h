@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <tools/nstackd/peer.h>
 #include <unistd.h>
 
@@ -57,11 +58,15 @@ struct daemon_world {
 static int proof[2][PORTS]; /* sockets to show: TCP, UDP */
 static uint64_t *now;       /* the world's */
 
-/* In place of worker_now(), which everything in the daemon calls. */
-uint64_t __wrap_worker_now(void);
-uint64_t __wrap_worker_now(void)
+/* The daemon's clock (tools/module.mk). */
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 {
-	return *now;
+	if (id != CLOCK_MONOTONIC || !now)
+		return __real_clock_gettime(id, ts);
+	*ts = (struct timespec){ (time_t)(*now / 1000000000), (long)(*now % 1000000000) };
+	return 0;
 }
 
 /* --- once ----------------------------------------------------------------------------------------- */
