@@ -59,6 +59,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct steer_outside);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} outside SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct steer_rules_head);
@@ -173,6 +181,14 @@ static __always_inline __u32 steer_t_frame_len(const struct xdp_md *ctx, __u32 l
 
 /* --- the program --------------------------------------------------------------------------- */
 
+static __always_inline int decided_outside(void)
+{
+	__u32 key = 0;
+	struct steer_outside *o = bpf_map_lookup_elem(&outside, &key);
+
+	return o && o->instance;
+}
+
 static __always_inline void count(__u32 counter)
 {
 	__u64 *c = bpf_map_lookup_elem(&counters, &counter);
@@ -183,14 +199,17 @@ static __always_inline void count(__u32 counter)
 
 /* Named STEER_PROG_NAME. */
 SEC("xdp.frags")
-int nstack_steer_1(struct xdp_md *ctx)
+int nstack_steer_2(struct xdp_md *ctx)
 {
 	const __u8 *data = (const __u8 *)(long)ctx->data;
 	const __u8 *end = (const __u8 *)(long)ctx->data_end;
-	struct steer_result r = steer_decide(ctx, data, end);
 	__u32 queue = ctx->rx_queue_index;
 	int action = XDP_PASS;
+	struct steer_result r;
 
+	if (decided_outside())
+		return XDP_PASS;
+	r = steer_decide(ctx, data, end);
 	switch (steer_verdict(r.counter)) {
 	case STEER_STACK:
 		if (queue >= STEER_QUEUES) {

@@ -64,6 +64,14 @@ static void addr_claim_key(struct steer_addr_claim *k, int proto, const struct n
 	steer_addr_words(k->addr, a);
 }
 
+static void addr_changed(struct steer *st, const struct steer_addr_claim *k, uint32_t instance)
+{
+	if (st->mirror)
+		steer_mirror_addr(st->mirror, k, instance);
+	else
+		steer_changed(st);
+}
+
 static int claim_one(struct steer *st, uint64_t *word, int proto, const struct nst_addr *a,
 		     struct steer_owner *owner)
 {
@@ -73,8 +81,10 @@ static int claim_one(struct steer *st, uint64_t *word, int proto, const struct n
 
 	addr_claim_key(&k, proto, a);
 	__atomic_fetch_add(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
-	if (!bpf_map_update_elem(st->map[STEER_M_CLAIMS_ADDR], &k, &me, BPF_NOEXIST))
+	if (!bpf_map_update_elem(st->map[STEER_M_CLAIMS_ADDR], &k, &me, BPF_NOEXIST)) {
+		addr_changed(st, &k, me);
 		return 0;
+	}
 	err = -errno;
 	__atomic_fetch_sub(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
 	if (err != -EEXIST)
@@ -215,12 +225,13 @@ int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	if (bpf_map_delete_elem(st->map[STEER_M_CLAIMS_ADDR], &k))
 		return errno == ENOENT ? 0 : -errno;
 	__atomic_fetch_sub(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
+	addr_changed(st, &k, STEER_GONE);
 	return 0;
 }
 
 /* --- pins ---------------------------------------------------------------------------------- */
 
-int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance)
+static int pin_put(struct steer *st, const struct steer_flow *flow, uint32_t instance)
 {
 	uint64_t *word = claim_word(st, flow->proto, flow->lport);
 	int err = -EAGAIN;
@@ -242,13 +253,37 @@ int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t ins
 	return err;
 }
 
-int steer_unpin_flow(struct steer *st, const struct steer_flow *flow)
+static int pin_del(struct steer *st, const struct steer_flow *flow)
 {
 	if (bpf_map_delete_elem(st->map[STEER_M_PINS], flow))
 		return errno == ENOENT ? 0 : -errno;
 	__atomic_fetch_sub(claim_word(st, flow->proto, flow->lport), STEER_CLAIM_ONE_PIN,
 			   __ATOMIC_RELAXED);
 	return 0;
+}
+
+int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance)
+{
+	int err = pin_put(st, flow, instance);
+
+	steer_changed(st);
+	return err;
+}
+
+int steer_unpin_flow(struct steer *st, const struct steer_flow *flow)
+{
+	int err = pin_del(st, flow);
+
+	steer_changed(st);
+	return err;
+}
+
+static void pin_changed(struct steer *st, const struct steer_flow *flow, uint32_t instance)
+{
+	if (st->mirror)
+		steer_mirror_pin(st->mirror, flow, instance);
+	else
+		steer_changed(st);
 }
 
 static int flow_of(struct steer_flow *f, uint8_t proto, const struct nst_addr *local,
@@ -278,7 +313,12 @@ int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 
 	if (err)
 		return err;
-	return instance < STEER_INSTANCES ? steer_pin_flow(st, &f, instance) : -EINVAL;
+	if (instance >= STEER_INSTANCES)
+		return -EINVAL;
+	err = pin_put(st, &f, instance);
+	if (!err)
+		pin_changed(st, &f, instance);
+	return err;
 }
 
 int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
@@ -287,7 +327,11 @@ int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	struct steer_flow f;
 	int err = flow_of(&f, proto, local, remote);
 
-	return err ? err : steer_unpin_flow(st, &f);
+	if (!err)
+		err = pin_del(st, &f);
+	if (!err)
+		pin_changed(st, &f, STEER_GONE);
+	return err;
 }
 
 bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
@@ -424,6 +468,7 @@ int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n)
 	}
 	(void)steer_map_each(st->map[STEER_M_LOCAL], sizeof(*want), STEER_LOCAL_MAX, &value, local_drop,
 			     &d);
+	steer_changed(st);
 	steer_unlock(lock);
 	free(want);
 	return err;
@@ -466,6 +511,7 @@ int steer_own(struct steer *st, const struct nst_addr *addr, bool on)
 	if (lock < 0)
 		return lock;
 	err = own_locked(st, addr, on);
+	steer_changed(st);
 	steer_unlock(lock);
 	return err;
 }

@@ -171,6 +171,9 @@ void steer_instance_clean(struct steer *st, unsigned instance)
 	if (st->meta->own)
 		(void)steer_map_each(st->map[STEER_M_LOCAL], sizeof(struct steer_local_key),
 				     STEER_LOCAL_MAX, &local, clean_local, &c);
+	if (st->outside->instance == instance)
+		__atomic_store_n(&st->outside->instance, 0, __ATOMIC_RELAXED); /* a switch, orders nothing */
+	steer_changed(st);
 	/* release: pairs steer.slot - whoever finds the slot free finds it clean */
 	memset(st->instances[instance].stack, 0, STEER_STACK_NAME);
 	__atomic_store_n(&st->instances[instance].pid, 0, __ATOMIC_RELEASE);

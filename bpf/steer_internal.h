@@ -18,6 +18,7 @@
 	  STEER_LOCAL_MAX) \
 	X(PINS, "pins", sizeof(struct steer_flow), 4, STEER_PINS_MAX) \
 	X(INSTANCES, "instances", 4, sizeof(struct steer_instance), STEER_INSTANCES) \
+	X(OUTSIDE, "outside", 4, sizeof(struct steer_outside), 1) \
 	X(META, "meta", 4, sizeof(struct steer_meta), 1) \
 	X(RULES, "rules", 4, sizeof(struct steer_rules_head), 2) \
 	X(PORT_CLASS, "port_class", 4, sizeof(struct steer_port_class), 2 * 65536) \
@@ -41,6 +42,9 @@ struct steer {
 	uint64_t *claims;                 /* mapped; atomic operations only */
 	struct steer_meta *meta;          /* mapped; written under the lock */
 	struct steer_instance *instances; /* mapped; written under the lock */
+	struct steer_outside *outside;    /* mapped; instance: under the lock, changes: atomic, counters: the
+					     driver's thread */
+	struct steer_mirror *mirror;      /* ours, if our driver decides; NULL */
 	unsigned instance;                /* own slot, 0 = none taken */
 	pid_t instance_pid;               /* the taker: a forked child does not release it */
 };
@@ -90,6 +94,18 @@ int steer_kernel_has(const struct steer_flow *f);
  * ports; host byte order. */
 int steer_kernel_flows(uint16_t port, int (*fn)(void *arg, const struct steer_flow *flow),
 		       void *arg);
+
+/* A hash table or the rules have been changed: whoever decides by a copy is to look. */
+static inline void steer_changed(struct steer *st)
+{
+	/* release: pairs steer.changes - the tables' new state comes first */
+	__atomic_fetch_add(&st->outside->changes, 1, __ATOMIC_RELEASE);
+}
+
+/* steer_mirror.c: the same change to our own copy, at once. STEER_GONE: the entry is no more. */
+#define STEER_GONE UINT32_MAX
+void steer_mirror_pin(struct steer_mirror *m, const struct steer_flow *flow, uint32_t instance);
+void steer_mirror_addr(struct steer_mirror *m, const struct steer_addr_claim *key, uint32_t instance);
 
 int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance);
 int steer_unpin_flow(struct steer *st, const struct steer_flow *flow);

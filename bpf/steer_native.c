@@ -255,19 +255,26 @@ static inline const struct steer_vec *steer_t_lpm6(const struct steer_tables *t,
 
 /* --- tables -------------------------------------------------------------------------------- */
 
-int steer_native_init(struct steer_tables *t)
+void steer_native_init_over(struct steer_tables *t, uint64_t *claims)
 {
 	memset(t, 0, sizeof(*t));
 	t->addr_claims.key_size = sizeof(struct steer_addr_claim);
 	t->local.key_size = sizeof(struct steer_local_key);
 	t->pins.key_size = sizeof(struct steer_flow);
-	t->claims = calloc(STEER_CLAIMS, sizeof(*t->claims));
+	t->claims = claims;
+}
+
+int steer_native_init(struct steer_tables *t)
+{
+	steer_native_init_over(t, calloc(STEER_CLAIMS, sizeof(*t->claims)));
+	t->claims_ours = t->claims != NULL;
 	return t->claims ? 0 : -ENOMEM;
 }
 
 void steer_native_free(struct steer_tables *t)
 {
-	free(t->claims);
+	if (t->claims_ours)
+		free(t->claims);
 	free(t->addr_claims.slots);
 	free(t->local.slots);
 	free(t->pins.slots);

@@ -23,6 +23,7 @@ struct steer_hash {
 struct steer_tables {
 	struct steer_meta meta;
 	uint64_t *claims; /* STEER_CLAIMS */
+	bool claims_ours; /* to be freed */
 	struct steer_instance instances[STEER_INSTANCES];
 	struct steer_hash addr_claims, local, pins;
 	struct steer_rules_head head;
@@ -32,6 +33,8 @@ struct steer_tables {
 
 /* Empty tables. 0 or -ENOMEM. */
 int steer_native_init(struct steer_tables *t);
+/* The same with claims that are somebody else's. */
+void steer_native_init_over(struct steer_tables *t, uint64_t *claims);
 void steer_native_free(struct steer_tables *t);
 
 /* Insert or replace. 0 or -ENOMEM. */

@@ -204,6 +204,7 @@ int steer_rules_set(struct steer *st, const struct steer_rules *rules)
 	lock = steer_lock(st->ifindex);
 	if (lock >= 0) {
 		err = set_locked(st, &p, rules);
+		steer_changed(st);
 		steer_unlock(lock);
 	}
 	port_maps_close(&p);

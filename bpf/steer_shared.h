@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define STEER_VERSION 1        /* changes whenever a layout or a meaning here changes */
+#define STEER_VERSION 2        /* changes whenever a layout or a meaning here changes */
 #define STEER_INSTANCES 64u    /* slot 0 means the kernel */
 #define STEER_TO_KERNEL 0u
 #define STEER_QUEUES 64u       /* receive queues of an interface that can be steered */
@@ -163,6 +163,16 @@ struct steer_meta {
 	char mode_why[160]; /* for people: why attached natively or generically */
 };
 _Static_assert(sizeof(struct steer_meta) == 432, "map value");
+
+/* One per attached program, memory-mapped. A driver in user space that receives the interface's packets
+ * (and gives the kernel its own through it) decides them itself, by these tables; the program then
+ * passes everything. */
+struct steer_outside {
+	__u32 instance; /* whose driver that is, 0 = nobody's: the program decides */
+	__u32 changes;  /* moves on when a hash table or the rules were changed by another than that driver */
+	__u64 counters[STEER_C_NR_]; /* the driver's; the program has its own */
+};
+_Static_assert(sizeof(struct steer_outside) == 8 + 8 * STEER_C_NR_, "map value");
 
 /* --- rules --------------------------------------------------------------------------------- */
 

@@ -85,7 +85,8 @@ static int tables_map(struct steer *st)
 	st->claims = map_mmap(st, STEER_M_CLAIMS);
 	st->meta = map_mmap(st, STEER_M_META);
 	st->instances = map_mmap(st, STEER_M_INSTANCES);
-	return st->claims && st->meta && st->instances ? 0 : -ENOMEM;
+	st->outside = map_mmap(st, STEER_M_OUTSIDE);
+	return st->claims && st->meta && st->instances && st->outside ? 0 : -ENOMEM;
 }
 
 int steer_tables_open(struct steer *st, uint32_t prog_id)
@@ -113,9 +114,11 @@ void steer_tables_close(struct steer *st)
 	map_munmap(st->claims, STEER_M_CLAIMS);
 	map_munmap(st->meta, STEER_M_META);
 	map_munmap(st->instances, STEER_M_INSTANCES);
+	map_munmap(st->outside, STEER_M_OUTSIDE);
 	st->claims = NULL;
 	st->meta = NULL;
 	st->instances = NULL;
+	st->outside = NULL;
 	for (unsigned m = 0; m < STEER_M_NR_; m++) {
 		nst_fd_close(st->map[m]);
 		st->map[m] = -1;

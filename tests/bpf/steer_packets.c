@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/bpf/steer_packets.c - every packet of fixtures.h through both homes of the decision
+/* tests/bpf/steer_packets.c - every packet of fixtures.h through the homes of the decision
  *
  * Each goes through the XDP program (BPF_PROG_TEST_RUN) and the native build; verdict, counter and
  * instance must be the expected ones. That a packet goes to the right instance is shown by the
  * XSKMAP: with a socket in that slot alone it is redirected, with that slot alone empty it isn't.
- * Then mutated packets: there is no expectation, but both must agree. Exit code 77: not allowed
+ * Then mutated packets: there is no expectation, but both must agree. The third home is a mirror of the
+ * program's tables, opened once, which has to notice by itself what each scene changes. Exit code 77: not allowed
  * to load programs here. `steer_packets N`: N mutations.
  */
 #define _GNU_SOURCE
@@ -12,6 +13,8 @@
 #include "packet.h"
 #include "scene.h"
 
+#include <bpf/bpf.h>
+#include <bpf/steer_mirror.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <net/if.h>
@@ -109,6 +112,113 @@ static void run_fixture(struct scene_ctx *s, const struct fixture *f)
 		expect_instance(s, f->name, p, len, f->instance, counter);
 }
 
+/* --- the mirror ---------------------------------------------------------------------------- */
+
+#define MIRROR_INSTANCE 1u
+
+static void mirror_open(struct scene_ctx *s, struct steer *st, struct steer_mirror **m)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	memset(st, 0, sizeof(*st));
+	for (unsigned i = 0; i < STEER_M_NR_; i++)
+		st->map[i] = -1;
+	st->ifindex = s->st.ifindex;
+	st->instance = MIRROR_INSTANCE;
+	if (bpf_obj_get_info_by_fd(s->prog, &info, &len) || steer_tables_open(st, info.id) ||
+	    steer_mirror_open(m, st))
+		abort();
+	/* as if it were not there, so that the program still decides: but it goes on looking at the tables */
+	st->outside->instance = 0;
+}
+
+static void expect_mirror(struct scene_ctx *s, struct steer_mirror *m, const struct fixture *f)
+{
+	static uint8_t p[PACKET_MAX];
+	uint32_t len = packet_build(f->packet, p), linear = len < FIRST_BUFFER ? len : FIRST_BUFFER;
+	struct steer_native_result r = native(s, p, len);
+	uint64_t before = s->st.outside->counters[r.counter];
+	enum steer_verdict v;
+
+	if (r.verdict == STEER_STACK && r.instance != MIRROR_INSTANCE) {
+		r.verdict = STEER_PASS;
+		r.counter = STEER_C_PASS_NO_SOCKET;
+		before = s->st.outside->counters[r.counter];
+	}
+	checks++;
+	v = steer_mirror_decide(m, p, linear, len);
+	if (v != r.verdict)
+		fail(f->name, "verdict (mirror)", action_name(action_of(v)), action_name(action_of(r.verdict)));
+	else if (s->st.outside->counters[r.counter] != before + 1)
+		fail(f->name, "counter (mirror)", "another", steer_counter_name(r.counter));
+}
+
+/* An IPv4 packet to us, by its ends. */
+static void ends(const uint8_t *p, struct nst_addr *local, struct nst_addr *remote)
+{
+	*local = *remote = (struct nst_addr){ .family = AF_INET };
+	memcpy(remote->v6, p + 26, 4);
+	memcpy(local->v6, p + 30, 4);
+	memcpy(&remote->port, p + 34, 2);
+	memcpy(&local->port, p + 36, 2);
+}
+
+static void expect_verdict(struct steer_mirror *m, const char *name, const uint8_t *p, uint32_t len,
+			   enum steer_verdict want)
+{
+	enum steer_verdict v = steer_mirror_decide(m, p, len, len);
+
+	checks++;
+	if (v != want)
+		fail(name, "verdict (mirror)", action_name(action_of(v)), action_name(action_of(want)));
+}
+
+/* What its owner changes holds at once, what others change after the next look; and the program passes
+ * everything, uncounted. */
+static void mirror_changes(struct scene_ctx *s, struct steer *st, struct steer_mirror *m)
+{
+	static uint8_t p[PACKET_MAX];
+	uint64_t before[STEER_C_NR_], after[STEER_C_NR_];
+	struct nst_addr local, remote;
+	uint32_t len = 0;
+
+	for (unsigned i = 0; i < FIXTURES && !len; i++) {
+		if (fixtures[i].scene != PLAIN || fixtures[i].counter != STEER_C_STACK_CLAIM ||
+		    fixtures[i].instance != MIRROR_INSTANCE)
+			continue;
+		len = packet_build(fixtures[i].packet, p);
+		if (p[12] != 8 || p[13] || p[14] != 0x45 || p[23] != IPPROTO_TCP)
+			len = 0;
+	}
+	if (!len)
+		abort();
+	ends(p, &local, &remote);
+	expect_verdict(m, "claimed", p, len, STEER_STACK);
+	if (steer_pin(st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
+		abort();
+	expect_verdict(m, "pinned by the owner", p, len, STEER_PASS);
+	if (steer_unpin(st, IPPROTO_TCP, &local, &remote))
+		abort();
+	expect_verdict(m, "unpinned by the owner", p, len, STEER_STACK);
+	if (steer_pin(&s->st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
+		abort();
+	steer_mirror_sync(m);
+	expect_verdict(m, "pinned by another", p, len, STEER_PASS);
+	if (steer_unpin(&s->st, IPPROTO_TCP, &local, &remote))
+		abort();
+	steer_mirror_sync(m);
+	expect_verdict(m, "unpinned by another", p, len, STEER_STACK);
+
+	st->outside->instance = MIRROR_INSTANCE;
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = p, .data_size_in = len, .repeat = 1);
+	if (steer_counters(&s->st, before) || bpf_prog_test_run_opts(s->prog, &opts) || steer_counters(&s->st, after))
+		abort();
+	checks++;
+	if (opts.retval != XDP_PASS || memcmp(before, after, sizeof(before)))
+		fail("decided outside", "action", action_name((int)opts.retval), "pass, uncounted");
+}
+
 static void set_scene(struct scene_ctx *s, enum scene scene)
 {
 	uint32_t n;
@@ -194,6 +304,8 @@ static void queues(struct scene_ctx *s, unsigned ifindex)
 int main(int argc, char **argv)
 {
 	unsigned long mutations = argc > 1 ? strtoul(argv[1], NULL, 0) : 20000;
+	struct steer_mirror *mirror;
+	struct steer mirrored;
 	struct scene_ctx s;
 
 	if (geteuid()) {
@@ -202,6 +314,7 @@ int main(int argc, char **argv)
 	}
 	if (scene_open(&s))
 		return 1;
+	mirror_open(&s, &mirrored, &mirror);
 	for (enum scene scene = 0; scene < SCENES; scene++) {
 		unsigned before = failures;
 
@@ -212,8 +325,18 @@ int main(int argc, char **argv)
 		}
 		for (unsigned long i = 0; i < mutations / SCENES && failures == before; i++)
 			mutate(&s, &fixtures[rnd() % FIXTURES]);
+		steer_mirror_sync(mirror);
+		for (unsigned i = 0; i < FIXTURES; i++) {
+			if (fixtures[i].scene == scene)
+				expect_mirror(&s, mirror, &fixtures[i]);
+		}
 	}
 	set_scene(&s, PLAIN);
+	steer_mirror_sync(mirror);
+	mirror_changes(&s, &mirrored, mirror);
+	steer_mirror_close(mirror);
+	steer_tables_close(&mirrored);
+	s.st.outside->instance = 0;
 	if (argc > 2)
 		queues(&s, if_nametoindex(argv[2]));
 	scene_close(&s);
