@@ -14,10 +14,8 @@
 #include <hal_dpdk/dpdk_internal.h>
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <rte_build_config.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_log.h>
@@ -86,33 +84,6 @@ uint64_t dpdk_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* --- drivers --------------------------------------------------------------------------------- */
-
-/* DPDK would load them without RTLD_DEEPBIND (dpdk_load.c says what that is for); what is loaded by then
- * it leaves alone. */
-static void drivers_load(void)
-{
-	static const char *const kinds[] = { "librte_bus_", "librte_mempool_", "librte_common_", "librte_net_" };
-	struct dirent *e;
-	char path[512];
-	DIR *d;
-
-	for (unsigned k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
-		d = opendir(RTE_EAL_PMD_PATH);
-		while (d && (e = readdir(d))) {
-			size_t len = strlen(e->d_name);
-
-			if (strncmp(e->d_name, kinds[k], strlen(kinds[k])) || len < 3 ||
-			    strcmp(e->d_name + len - 3, ".so"))
-				continue;
-			snprintf(path, sizeof(path), "%s/%s", RTE_EAL_PMD_PATH, e->d_name);
-			dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
-		}
-		if (d)
-			closedir(d);
-	}
 }
 
 /* --- arguments ------------------------------------------------------------------------------- */
@@ -251,7 +222,6 @@ static int eal_init(const struct hal_dpdk_config *cfg, char *why)
 	memcpy(v, a.v, sizeof(v)); /* DPDK reorders them */
 	pinned = !pthread_getaffinity_np(pthread_self(), sizeof(cores), &cores);
 	chatter_catch();
-	drivers_load();
 	r = rte_eal_init(a.n, v);
 	if (pinned)
 		pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores);

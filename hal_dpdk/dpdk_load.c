@@ -2,8 +2,9 @@
 /* hal_dpdk/dpdk_load.c - finds and loads the plug-in that has DPDK in it
  *
  * It lies beside the library or the program that this code is in, or where `make install` puts it in
- * relation to that. RTLD_DEEPBIND: what DPDK calls is libc, also in a program whose socket calls
- * libnsocket.so intercepts; a driver's own sockets are not the program's.
+ * relation to that. RTLD_DEEPBIND: what DPDK calls is libc, also in a program whose calls libnsocket.so
+ * intercepts; the sets of epoll of its thread are not the program's. (Its drivers it loads itself, without:
+ * they open their sockets while the library starts, when all are the kernel's.)
  *
  * Threads: starting is serialised by the caller.
  */
