@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nsocket/engine.c - interfaces, steering tables and the stack of the process that serves sockets
  *
- * This is the only file that names concrete stacks and HALs.
+ * With engine_dpdk.c the only file that names concrete stacks and HALs.
  *
  * Threads: starting and stopping by one thread, before and after all else; the rest as engine.h says.
  */
@@ -15,6 +15,7 @@
 #include <ifaddrs.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <nsocket/engine_dpdk.h>
 #include <nsocket/ports.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/fd_host.h>
@@ -49,15 +50,12 @@ static int xsk_publish(void *arg, uint32_t queue, int xsk_fd)
 }
 
 /* The program's tables; attaches the program if nobody did and we may. */
-static int port_steer(struct worker_port *p, const struct ns_config *c, uint64_t image)
+static int port_steer(struct worker_port *p, enum steer_mode mode, bool load, uint64_t image)
 {
-	static const enum steer_mode mode[] = { [NS_MODE_AUTO] = STEER_MODE_AUTO,
-						[NS_MODE_GENERIC] = STEER_MODE_GENERIC,
-						[NS_MODE_NATIVE] = STEER_MODE_NATIVE };
 	int err = steer_open(&p->steer, p->ifindex, p->why_not);
 
-	if (err == -ENOENT && c->load) {
-		err = steer_load(p->ifindex, mode[c->mode], p->why_not);
+	if (err == -ENOENT && load) {
+		err = steer_load(p->ifindex, mode, p->why_not);
 		if (!err)
 			err = steer_open(&p->steer, p->ifindex, p->why_not);
 	}
@@ -89,8 +87,11 @@ static int port_capture(struct worker_port *p, const struct ns_config *c)
 	return hal_pcap_wrap(&p->hal, lower, &pc);
 }
 
-static int port_hal(struct worker_port *p, const struct ns_config *c)
+static int port_xdp(struct worker_port *p, const struct ns_config *c, uint64_t image)
 {
+	static const enum steer_mode mode[] = { [NS_MODE_AUTO] = STEER_MODE_AUTO,
+						[NS_MODE_GENERIC] = STEER_MODE_GENERIC,
+						[NS_MODE_NATIVE] = STEER_MODE_NATIVE };
 	struct hal_xdp_config hc = {
 		.ifname = p->ifname,
 		.rx_frames = c->frames,
@@ -104,10 +105,25 @@ static int port_hal(struct worker_port *p, const struct ns_config *c)
 		.disown_fd = disown_fd,
 		.arg = p,
 	};
-	int err = hal_xdp_open(&p->base, &hc, p->why_not);
+	int err = port_steer(p, mode[c->mode], c->load, image);
 
-	if (err)
-		return err;
+	return err ? err : hal_xdp_open(&p->base, &hc, p->why_not);
+}
+
+static int port_dpdk(struct worker_port *p, const struct ns_config *c, uint64_t image)
+{
+	int err = engine_dpdk_open(p, c, (uint32_t)(p - worker.port), own_fd, disown_fd);
+
+	/* the tables are those of a program on the TAP, which passes everything as long as we decide */
+	if (!err)
+		err = port_steer(p, STEER_MODE_GENERIC, true, image);
+	return err ? err : engine_dpdk_steer(p);
+}
+
+static int port_wrap(struct worker_port *p, const struct ns_config *c)
+{
+	int err = 0;
+
 	p->hal = p->base;
 	if (c->faults) {
 		struct hal_fault_config fc;
@@ -123,6 +139,8 @@ static int port_hal(struct worker_port *p, const struct ns_config *c)
 
 static void port_close(struct worker_port *p)
 {
+	steer_mirror_close(p->mirror);
+	p->mirror = NULL;
 	if (p->steer && p->base)
 		for (uint32_t q = 0; q < p->base->nqueues; q++)
 			steer_xsk_clear(p->steer, q);
@@ -134,10 +152,10 @@ static void port_close(struct worker_port *p)
 
 static void port_open(struct worker_port *p, const struct ns_config *c, uint64_t image)
 {
-	int err = port_steer(p, c, image);
+	int err = c->hal == NS_HAL_DPDK ? port_dpdk(p, c, image) : port_xdp(p, c, image);
 
 	if (!err)
-		err = port_hal(p, c);
+		err = port_wrap(p, c);
 	if (!err)
 		return;
 	if (!p->why_not[0])
@@ -169,7 +187,7 @@ static void port_add(const char *name)
 	memset(p, 0, sizeof(*p));
 	snprintf(p->ifname, sizeof(p->ifname), "%s", name);
 	p->ifindex = if_nametoindex(name);
-	if (!p->ifindex)
+	if (!p->ifindex && rd_config()->hal == NS_HAL_XDP)
 		snprintf(p->why_not, sizeof(p->why_not), "no such interface");
 }
 
@@ -177,18 +195,23 @@ static void port_add(const char *name)
 static unsigned ports_open(const struct ns_config *c, uint64_t image)
 {
 	struct ifaddrs *list, *ia;
+	char name[IF_NAMESIZE];
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < c->n_interfaces; i++)
 		port_add(c->interfaces[i]);
-	if (!c->n_interfaces && getifaddrs(&list) == 0) {
+	for (uint32_t i = c->n_interfaces; c->hal == NS_HAL_DPDK && i < c->dpdk.n_devices; i++) {
+		snprintf(name, sizeof(name), "dpdk%u", i);
+		port_add(name);
+	}
+	if (!worker.nports && getifaddrs(&list) == 0) {
 		for (ia = list; ia; ia = ia->ifa_next)
 			if (addr_usable(ia))
 				port_add(ia->ifa_name);
 		freeifaddrs(list);
 	}
 	for (uint32_t i = 0; i < worker.nports; i++) {
-		if (worker.port[i].ifindex)
+		if (!worker.port[i].why_not[0])
 			port_open(&worker.port[i], c, image);
 		n += worker.port[i].hal != NULL;
 	}
@@ -397,8 +420,11 @@ void engine_after_fork_child(void)
 	for (uint32_t i = 0; i < WORKER_PORTS; i++) {
 		struct worker_port *p = &worker.port[i];
 
-		if (p->base)
+		if (p->base && p->mirror)
+			engine_dpdk_forget(p);
+		else if (p->base)
 			hal_xdp_forget_after_fork(p->base);
+		p->mirror = NULL;
 		p->hal = p->base = NULL; /* the stub leaks: a few hundred bytes, once per fork */
 		p->steer = NULL;         /* so does this: closing it would release the parent's slot */
 	}

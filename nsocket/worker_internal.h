@@ -20,12 +20,14 @@
 #define WORKER_HELPER_FDS (WORKER_PORTS + 3) /* control, forked children, owners of ports */
 
 struct steer;
+struct steer_mirror;
 
 /* One interface. */
 struct worker_port {
 	struct hal_port *hal;  /* what the stack uses: the driver or what wraps it; NULL: unused */
-	struct hal_port *base; /* the driver */
+	struct hal_port *base; /* the driver; with DPDK the TAP over it */
 	struct steer *steer;
+	struct steer_mirror *mirror; /* DPDK: we decide which packets are whose; else NULL */
 	unsigned ifindex, instance;
 	char ifname[IF_NAMESIZE];
 	char why_not[256];     /* not in use: why */

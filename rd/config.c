@@ -41,7 +41,7 @@ static const struct ns_config defaults = {
 };
 
 enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_SIGNAL, T_LEVEL, T_FLAG,
-	    T_LABEL, T_WORKERS, T_SPIN, T_ACCESS };
+	    T_DEVICES, T_LABEL, T_WORKERS, T_SPIN, T_ACCESS };
 
 struct key {
 	const char *name;          /* section.name */
@@ -119,6 +119,13 @@ static const struct key keys[] = {
 	  "nstackd: how many programs may be attached to a worker at once" },
 	{ "daemon.access", T_ACCESS, C(daemon.access), 0, 0, NULL, NULL,
 	  "nstackd: who may attach and with which limits; an empty list means everybody" },
+	{ "dpdk.devices", T_DEVICES, C(dpdk), 0, 0, NULL, NULL,
+	  "with hal dpdk: the devices to use, as \"0000:03:00.0\" or \"net_af_packet0,iface=eth1\"; \"interfaces\" "
+	  "then names the TAP devices that are the kernel's side of them, in the same order" },
+	{ "dpdk.mtu", T_U32, C(dpdk.mtu), 0, 9600, NULL, "bytes",
+	  "MTU of the DPDK devices and their TAPs; 0 = what they have" },
+	{ "dpdk.eal", T_TEXT, C(dpdk.eal), 0, 0, NULL, NULL,
+	  "further arguments for DPDK's start (EAL), separated by blanks" },
 	{ "log.level", T_LEVEL, C(log_level), 0, 0, NULL, NULL,
 	  "OFF, EMG, ERR, WAR, INF or DBG; default: environment NSTACK_LOG_ON, else ERR" },
 	{ "log.file", T_FLAG, C(log_file), 0, 0, NULL, NULL,
@@ -167,6 +174,9 @@ void rd_config_free(struct ns_config *c)
 	free(c->dump);
 	free(c->log_path);
 	free(c->daemon.access);
+	for (uint32_t i = 0; i < c->dpdk.n_devices; i++)
+		free(c->dpdk.devices[i]);
+	free(c->dpdk.eal);
 	free(c->source);
 	free(c);
 }
@@ -287,6 +297,26 @@ static int read_ifs(const struct json_doc *d, const struct key *k, const cJSON *
 	return 0;
 }
 
+static int read_devices(const struct json_doc *d, const struct key *k, const cJSON *v,
+			struct ns_dpdk_config *c, char *err)
+{
+	const cJSON *i;
+
+	if (!cJSON_IsArray(v))
+		return wrong_type(d, k, v, "a list of devices", err);
+	cJSON_ArrayForEach(i, v) {
+		if (!cJSON_IsString(i) || !i->valuestring[0])
+			return json_error(d, i, err, "\"%s\": this is not the name of a device", k->name);
+		if (c->n_devices == NS_CONFIG_IFS)
+			return json_error(d, i, err, "\"%s\": at most %d", k->name, NS_CONFIG_IFS);
+		c->devices[c->n_devices] = strdup(i->valuestring);
+		if (!c->devices[c->n_devices])
+			return -ENOMEM;
+		c->n_devices++;
+	}
+	return 0;
+}
+
 /* A name in the configuration is relative to the configuration's own folder. */
 static char *path_beside(const struct json_doc *d, const char *path)
 {
@@ -396,6 +426,8 @@ static int read_value(const struct json_doc *d, const struct key *k, const cJSON
 		return *(char **)field ? 0 : -ENOMEM;
 	case T_IFS:
 		return read_ifs(d, k, v, c, err);
+	case T_DEVICES:
+		return read_devices(d, k, v, field, err);
 	case T_RULES:
 		return read_rules(d, k, v, c, err);
 	case T_SIGNAL:
@@ -493,9 +525,13 @@ static int check_whole(const struct json_doc *d, const struct ns_config *c, char
 {
 	_Static_assert(N_KEYS <= 64, "the mask of keys seen");
 
-	if (c->hal == NS_HAL_DPDK)
+	if (c->hal == NS_HAL_DPDK && !c->dpdk.n_devices)
 		return json_error(d, cJSON_GetObjectItemCaseSensitive(d->root, "hal"), err,
-				  "\"hal\": dpdk is not built into this nstack; use \"xdp\"");
+				  "\"hal\": dpdk needs to be told which: \"dpdk\": { \"devices\": [...] }");
+	if (c->hal == NS_HAL_DPDK && c->n_interfaces > c->dpdk.n_devices)
+		return json_error(d, cJSON_GetObjectItemCaseSensitive(d->root, "interfaces"), err,
+				  "\"interfaces\": %u names for the TAPs of %u DPDK devices", c->n_interfaces,
+				  c->dpdk.n_devices);
 	return 0;
 }
 
@@ -773,8 +809,7 @@ static void describe_value(const struct key *k, const struct ns_config *c, char 
 		snprintf(out, size, "\"%s\"", (const char *)field);
 		break;
 	case T_IFS:
-		snprintf(out, size, "[]");
-		break;
+	case T_DEVICES:
 	case T_ACCESS:
 		snprintf(out, size, "[]");
 		break;
@@ -818,6 +853,7 @@ static void describe_values(const struct key *k, char *out, size_t size)
 			n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i ? ", " : "", k->words[i]);
 		break;
 	case T_IFS:
+	case T_DEVICES:
 		snprintf(out, size, "list of names, at most %d", NS_CONFIG_IFS);
 		break;
 	case T_RULES:

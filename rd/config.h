@@ -36,6 +36,14 @@ struct ns_tcp_config {
 	bool syn_cookies;
 };
 
+/* Ports by DPDK; the i-th device's TAP is the i-th of interfaces, "dpdk%d" where there is none. */
+struct ns_dpdk_config {
+	char *devices[NS_CONFIG_IFS]; /* as rte_dev_probe() takes them */
+	uint32_t n_devices;
+	char *eal;                /* more arguments for DPDK, NULL = none */
+	uint32_t mtu;             /* 0 = what the device has */
+};
+
 struct ns_config {
 	enum ns_hal hal;
 	enum ns_model model;
@@ -57,6 +65,7 @@ struct ns_config {
 	struct ns_tcp_config tcp;
 	char label[NS_LABEL];     /* what nstackd knows the program by; NSTACK_LABEL goes first; "" = none */
 	struct ns_daemon_config daemon;
+	struct ns_dpdk_config dpdk; /* with hal NS_HAL_DPDK at least one device */
 
 	char *rules_path;         /* rule file, NULL = none or inline */
 	struct rd_rules *rules;   /* inline or read from rules_path (rd/rules.h), NULL = none */
@@ -76,7 +85,7 @@ const struct ns_config *rd_config_defaults(void);
 
 /* From a file, or from text (name: what messages call it). 0 and *out (rd_config_free), or a
  * negative errno (-EINVAL: content) and err = "FILE:LINE:COLUMN: text". Rule files are read and
- * checked too. hal "dpdk" is refused here when it isn't built in. */
+ * checked too. */
 int rd_config_load(const char *path, struct ns_config **out, char err[RD_ERR]);
 int rd_config_parse(const char *text, size_t len, const char *name, struct ns_config **out,
 		    char err[RD_ERR]);

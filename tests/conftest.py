@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import netns, nstack  # noqa: E402
+from lib.dpdk import DpdkNet  # noqa: E402
 from lib.net import Net  # noqa: E402
 
 
@@ -89,7 +90,8 @@ def net(request, tmp_path, mode):
     if os.geteuid() != 0:
         pytest.skip("needs root")
     kw = getattr(request, "param", {})
-    n = Net(str(tmp_path), mode, **kw)
+    kind, model = (DpdkNet, mode[5:]) if mode.startswith("dpdk.") else (Net, mode)
+    n = kind(str(tmp_path), model, **kw)
     try:
         yield n
         for p in n.client.procs + n.server.procs:

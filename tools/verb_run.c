@@ -246,7 +246,7 @@ static void prepare(const char *config, const char **sets, int n_sets, const cha
 			      "doctor)", caps_missing());
 		return;
 	}
-	if (!attach(c, why))
+	if (c->hal == NS_HAL_XDP && !attach(c, why)) /* a DPDK device's TAP is made by who opens it */
 		on_the_kernel("%s (see nstack doctor)", why);
 }
 

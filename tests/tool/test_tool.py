@@ -230,7 +230,7 @@ def test_run_environment(net):
     (["--set", "spin_us"], ["KEY=VALUE"]),
     (["--spin", "2000000"], ["1000000"]),
     (["--log", "LOUD"], ["LOUD"]),
-    (["--set", "hal=dpdk"], ["dpdk", "not built"]),
+    (["--set", "hal=dpdk"], ["dpdk", "devices"]),
 ])
 def test_run_wrong_settings(net, args, words):
     r = net.tool("run", *args, "--", "echo", "ran", check=False)

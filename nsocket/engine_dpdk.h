@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/engine_dpdk.h - a DPDK device, its TAP and the steering between, as a port of the worker */
+#ifndef NSOCKET_ENGINE_DPDK_H
+#define NSOCKET_ENGINE_DPDK_H
+
+#include <bpf/steer_mirror.h>
+#include <stdint.h>
+
+struct ns_config;
+struct worker_port;
+
+/* Opens the TAP that p->ifname names and c's device of that index under it; fills base and ifindex. 0, or
+ * -errno and p->why_not; engine.c's port_close() takes what there is. */
+int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t device,
+		     int (*own_fd)(void *arg, int fd), void (*disown_fd)(void *arg, int fd));
+/* With p->steer: from now on packets are told apart. */
+int engine_dpdk_steer(struct worker_port *p);
+/* In a forked child: the device is the parent's. */
+void engine_dpdk_forget(struct worker_port *p);
+
+#endif

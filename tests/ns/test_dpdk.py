@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs whose packets come by DPDK, in both models: the stack's go to the stack, all others to the
+kernel, and whatever is missing leaves the program to the kernel."""
+import json
+import os
+import random
+import socket
+
+import pytest
+
+from lib import apps, nstack, proc, wait
+from lib.dpdk import PLUGIN, TAP, DpdkNet
+
+pytestmark = [
+    pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack"),
+    pytest.mark.skipif(not os.path.exists(PLUGIN), reason="built without DPDK"),
+]
+
+
+@pytest.fixture(params=["in_process", "daemon"])
+def net(request, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n = DpdkNet(str(tmp_path), request.param)
+    try:
+        yield n
+    finally:
+        n.close()
+
+
+def kernel_echo(net, port=7005):
+    """A server of the kernel's, in the server's namespace."""
+    p = net.server.spawn(["socat", f"TCP6-LISTEN:{port},fork,reuseaddr,ipv6only=0", "EXEC:tr a-z A-Z"], "plain")
+    wait.until(lambda: net.server.listening(port), "the plain server")
+    return p
+
+
+def ask(net, addr, port, text="hello"):
+    return net.client.run(["nc", "-N", "-w5", addr, str(port)], input=text, check=False).stdout
+
+
+def test_redis(net):
+    apps.redis(net)
+    proof = net.proof()
+    value = random.Random(1).randbytes(200_000).hex()
+    for addr in (net.s4, net.s6):
+        assert apps.redis_cli(net.client, addr, "-x", "set", "big", input=value) == "OK"
+        assert apps.redis_cli(net.client, addr, "get", "big") == value
+    apps.redis_benchmark(net.client, net.s4, 5000, 1)
+    proof.user_stack(tcp=5000)
+
+
+def test_bulk(net):
+    net.serve([*apps.prog("bulk.py"), "server", net.s4, 9100], "bulk", tcp=[9100])
+    proof = net.proof()
+    for what in ("put", "get"):
+        out = net.client.run([*apps.prog("bulk.py"), "client", net.s4, 9100, what, 64 << 20], timeout=60)
+        assert out.stdout.startswith("same ")
+    proof.user_stack(tcp=20000)
+
+
+def test_udp(net, family):
+    addr = net.saddr(family)
+    net.serve([*apps.prog("echo.py"), "udp", addr, 9200], "udp", udp=[9200])
+    proof = net.proof()
+    with net.client.inside():
+        s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    s.settimeout(5)
+    for i in range(50):
+        data = bytes([i]) * (1 + i * 28)
+        s.sendto(data, (addr, 9200))
+        assert s.recv(2000) == data
+    s.close()
+    proof.user_stack(udp=50)
+
+
+def test_what_is_the_kernels(net):
+    """Ping, servers and clients that have nothing to do with nstack, on the same address: by the TAP."""
+    apps.redis(net)
+    kernel_echo(net)
+    for addr in (net.s4, net.s6):
+        net.client.run(["ping", "-c2", "-i0.1", "-W2", addr])
+        before = net.server.kernel_tcp_segments()
+        assert ask(net, addr, 7005) == "HELLO"
+        assert net.server.kernel_tcp_segments()[0] - before[0] >= 4
+    data = random.Random(2).randbytes(4 << 20).hex()
+    assert ask(net, net.s4, 7005, data) == data.upper()
+    net.client.spawn(["socat", "TCP-LISTEN:7006,fork,reuseaddr", "PIPE"], "echo")
+    wait.until(lambda: net.client.listening(7006), "the client's server")
+    assert net.server.run(["nc", "-N", "-w5", net.c4, "7006"], input="out").stdout == "out"
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    # refused, not silent: the kernel's answer to a closed port
+    assert apps.redis_cli(net.client, net.s4, "ping", port=7007, check=False, timeout=3) == ""
+
+
+def test_rules(net):
+    """They are changed from outside, and hold for packets that never see XDP."""
+    apps.redis(net)
+    proof = net.proof()
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    proof.user_stack(tcp=3)
+    path = os.path.join(net.workdir, "rules.json")
+    with open(path, "w", encoding="utf8") as f:
+        json.dump({"rules": [{"remote": net.c4 + "/32", "action": "kernel"},
+                             {"remote": net.c6 + "/128", "action": "drop"}]}, f)
+    net.tool("rules", "set", path)
+    proof = net.proof()
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    proof.kernel(tcp=3)
+    net.client.run(["timeout", "0.5", "redis-cli", "-h", net.s6, "ping"], check=False)
+    assert nstack.verdicts(net.server)["drop_rule"] > 0
+
+
+def test_killed_and_started_again(net):
+    """The TAP keeps its addresses; who comes next has the device."""
+    for _ in range(2):
+        p = apps.redis(net)
+        assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+        victim = net.daemons.pop(net.server, p)
+        victim.kill9()
+        p.stop()
+        (s0, dp0) = (net.server.run(["cat", f"/sys/class/net/{x}/address"]).stdout for x in (net.sif, TAP))
+        assert s0 == dp0 and net.s4 in net.server.run(["ip", "addr", "show", TAP]).stdout
+
+
+def test_idle(net):
+    p = apps.redis(net)
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    who = [p, *net.daemons.values()]
+    before, start = sum(x.cpu_seconds() for x in who), proc.elapsed()
+    wait.until(lambda: proc.elapsed() > start + 2, "2 s of idling")
+    assert sum(x.cpu_seconds() for x in who) - before < 0.1
+
+
+@pytest.mark.parametrize("net", ["in_process"], indirect=True)
+def test_a_second_program_is_the_kernels(net):
+    """The device is the first one's, through which the second is reached."""
+    apps.redis(net)
+    proof = net.proof()
+    apps.redis(net, port=6380, owned=False)
+    for addr in (net.s4, net.s6):
+        assert apps.redis_cli(net.client, addr, "ping", port=6380) == "PONG"
+    assert proof.delta()["kernel_tcp_in"] > 4
+    assert "another process has it" in net.logs()
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+
+
+@pytest.mark.parametrize("net", ["in_process"], indirect=True)
+def test_without_a_tap_one_is_made(net):
+    """With the device's MAC address; it ends with the program."""
+    net.server.run(["ip", "link", "del", TAP])
+    p = net.server.spawn(net.argv([nstack.PYTHON, *apps.prog("echo.py")[1:], "tcp", "0.0.0.0", 9200]), "echo",
+                         env=net.env())
+    wait.until(lambda: p.must_run() or TAP in net.server.run(["ip", "link"]).stdout, "the TAP")
+    net.server.run(["ip", "addr", "add", net.s4 + "/24", "dev", TAP])
+    wait.until(lambda: ask(net, net.s4, 9200) == "hello", "an answer")
+    proof = net.proof()
+    assert ask(net, net.s4, 9200) == "hello"
+    proof.user_stack(tcp=3)
+    p.stop()
+    wait.until(lambda: TAP not in net.server.run(["ip", "link"]).stdout, "the TAP to go")
+
+
+@pytest.mark.parametrize("net", ["in_process"], indirect=True)
+@pytest.mark.parametrize("prepare, keys, words", [
+    (None, {"devices": ["net_nosuch0"]}, "no device"),
+    (None, {"devices": ["net_af_packet0,iface=nosuch"]}, "no device"),
+    (None, {"devices": ["0000:7f:1f.7"]}, "no device"),
+    (None, {"mtu": 9000}, "max frame size"),
+    (None, {"eal": "-m 1"}, "DPDK"),
+    ("ip addr add 198.18.200.1/24 dev s0", {}, "ip addr flush dev s0"),
+    ("sysctl -w net.ipv4.conf.s0.rp_filter=0", {}, "net.ipv4.conf.s0.rp_filter=1"),
+    ("sysctl -w net.ipv6.conf.s0.disable_ipv6=0", {}, "net.ipv6.conf.s0.disable_ipv6=1"),
+    ("ethtool -K s0 gro on", {}, "gro off"),
+    ("ip link del dp0; ip link add dp0 type veth", {}, "can't be opened as a TAP"),
+])
+def test_what_is_missing_is_said(net, prepare, keys, words):
+    """The program runs, on the kernel."""
+    if prepare:
+        net.server.run(["sh", "-c", prepare])
+    config = net.keys()
+    config["dpdk"].update(keys)
+    r = net.server.run(nstack.run_argv([nstack.PYTHON, "-c", """
+import socket
+s = socket.create_server(("0.0.0.0", 7000))
+c = socket.create_connection(("127.0.0.1", 7000))
+s.accept()[0].sendall(b"by the kernel")
+print(c.recv(100).decode())
+"""], net.config(**config)), env=net.env())
+    assert r.stdout == "by the kernel\n", r
+    assert words in net.logs(), net.logs()[-2000:]
