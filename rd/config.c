@@ -532,6 +532,9 @@ static int check_whole(const struct json_doc *d, const struct ns_config *c, char
 		return json_error(d, cJSON_GetObjectItemCaseSensitive(d->root, "interfaces"), err,
 				  "\"interfaces\": %u names for the TAPs of %u DPDK devices", c->n_interfaces,
 				  c->dpdk.n_devices);
+	if (c->hal == NS_HAL_DPDK && c->daemon.workers > 1)
+		return json_error(d, cJSON_GetObjectItemCaseSensitive(d->root, "daemon"), err,
+				  "\"daemon.workers\": a DPDK device belongs to one process, so one worker");
 	return 0;
 }
 

@@ -251,7 +251,7 @@ def test_pins_under_the_bpffs(link):
     r = link.run("a", "unshare", "-m", "sh", "-c", script, check=False)
     lines = r.stdout.splitlines()
     assert r.returncode == 0, r.stdout + r.stderr
-    assert lines[1] == "13" and lines[2].startswith("0 pass_not_ip=")
+    assert lines[1] == "14" and lines[2].startswith("0 pass_not_ip=")
     assert not [n for n in lines[4:] if n == "nstack"]
 
 

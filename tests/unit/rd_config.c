@@ -108,6 +108,8 @@ static const struct { const char *text, *want; } bad[] = {
 	{ "{\"dpdk\": {\"devices\": [\"\"]}}", "f:1:23: \"dpdk.devices\": this is not the name" },
 	{ "{\"interfaces\": [\"a\", \"b\"], \"hal\": \"dpdk\", \"dpdk\": {\"devices\": [\"net_ring0\"]}}",
 	  "f:1:2: \"interfaces\": 2 names for the TAPs of 1 DPDK devices" },
+	{ "{\"hal\": \"dpdk\", \"dpdk\": {\"devices\": [\"net_ring0\"]}, \"daemon\": {\"workers\": 2}}",
+	  "f:1:53: \"daemon.workers\": a DPDK device belongs to one process" },
 	{ "{\"hal\": 1}", "f:1:2: \"hal\" must be a string, not a number" },
 	{ "{\"load\": 1}", "f:1:2: \"load\" must be true or false" },
 	{ "{\"interfaces\": \"eth0\"}", "f:1:2: \"interfaces\" must be a list" },
