@@ -26,6 +26,7 @@
 #define OLD_FILES 10
 #define REPEAT_NS 5000000000ull
 #define REPEAT_SLOTS 64u
+#define REPEAT_BURST 8u
 #define LOG_DIR "/var/log/nStack"
 
 /* ERR until ns_log_init(): early lines go to the ring and the sink alike */
@@ -65,6 +66,7 @@ static struct {
 	struct {
 		const char *file;
 		int line;
+		uint32_t said;
 		uint64_t since, count;
 	} repeat[REPEAT_SLOTS];
 	char fallback[LINE_MAX_];
@@ -277,7 +279,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
-/* True: this place spoke within the last 5 s, the line is only counted. */
+/* True: this place has said enough within the last 5 s (several programs attach at a time, say), the line is
+ * only counted. */
 static bool suppressed(enum ns_log_level level, enum ns_log_module module, const char *file, int line)
 {
 	unsigned i = ((unsigned)(uintptr_t)file / 8 + (unsigned)line * 31) % REPEAT_SLOTS;
@@ -288,6 +291,8 @@ static bool suppressed(enum ns_log_level level, enum ns_log_module module, const
 		return false; /* asked for, or the doing of who may do it */
 	if (lg.repeat[i].file == file && lg.repeat[i].line == line) {
 		if (now - lg.repeat[i].since < REPEAT_NS) {
+			if (lg.repeat[i].said++ < REPEAT_BURST)
+				return false;
 			lg.repeat[i].count++;
 			return true;
 		}
@@ -300,6 +305,7 @@ static bool suppressed(enum ns_log_level level, enum ns_log_module module, const
 	lg.repeat[i].file = file;
 	lg.repeat[i].line = line;
 	lg.repeat[i].since = now;
+	lg.repeat[i].said = 1;
 	lg.repeat[i].count = 0;
 	return false;
 }

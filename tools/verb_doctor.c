@@ -16,6 +16,7 @@
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
 #include <rd/program.h>
+#include <stacks/remote/remote.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static const char *const verdict_names[] = { "ok", "warn", "fail" };
 struct report {
 	cJSON *list;
 	unsigned count[3];
+	pid_t daemon; /* nstackd of this network namespace that we may attach to, 0: none */
 };
 
 __attribute__((format(printf, 5, 6)))
@@ -69,6 +71,31 @@ static void check_kernel(struct report *r)
 			"Linux %s: AF_XDP without multi-buffer packets", u.release);
 	else
 		finding(r, "kernel", FAIL, "use Linux 5.18 or newer", "Linux %s is too old", u.release);
+}
+
+/* Who serves programs here? */
+static void check_model(struct report *r)
+{
+	char err[RD_ERR], why[256];
+	int ret;
+
+	rd_config_init(err); /* an error is check_config's */
+	if (rd_config()->model == NS_MODEL_IN_PROCESS) {
+		finding(r, "model", OK, "", "a stack in each program, as the configuration says");
+		return;
+	}
+	ret = remote_try(&r->daemon, why);
+	if (!ret)
+		finding(r, "model", OK, "", "nstackd (process %d) serves programs, which need no privilege",
+			(int)r->daemon);
+	else if (ret != -ENOENT)
+		finding(r, "model", FAIL, "see nstackd's log, and its --user, --group and \"daemon\" in its configuration",
+			"%s", why);
+	else if (rd_config()->model == NS_MODEL_DAEMON)
+		finding(r, "model", FAIL, "start nstackd in this network namespace", "the configuration wants nstackd, "
+			"and there is none");
+	else
+		finding(r, "model", OK, "", "a stack in each program: no nstackd here");
 }
 
 static void check_caps(struct report *r)
@@ -289,13 +316,17 @@ static int doctor_run(int argc, char **argv)
 		return usage_error(&verb_doctor, "unexpected \"%s\"", argv[2]);
 	r.list = cJSON_CreateArray();
 	check_kernel(&r);
-	check_caps(&r);
-	check_sockets(&r);
-	check_bpf(&r);
-	check_memory(&r);
+	check_model(&r);
+	if (!r.daemon || !geteuid()) { /* else the daemon has what it takes */
+		check_caps(&r);
+		check_sockets(&r);
+		check_bpf(&r);
+		check_memory(&r);
+	}
 	check_library(&r);
 	check_config(&r);
-	check_interfaces(&r);
+	if (!r.daemon || !geteuid())
+		check_interfaces(&r);
 	if (n == 1)
 		check_program(&r, argv[1]);
 	n = ctl_list(&pids);

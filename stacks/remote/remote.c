@@ -626,6 +626,21 @@ int remote_attach(struct stack **out, struct stack_env *env, struct shm_region *
 	return 0;
 }
 
+int remote_try(pid_t *pid, char why[256])
+{
+	struct stack_env env = { 0 };
+	struct shm_region *region;
+	struct stack *st;
+	int err = remote_attach(&st, &env, &region, 0, why);
+
+	if (err)
+		return err;
+	*pid = remote_pid(st);
+	remote_detach(st);
+	shm_region_close(region);
+	return 0;
+}
+
 void remote_detach(struct stack *st)
 {
 	struct remote *r = remote_of(st);

@@ -24,6 +24,8 @@ int remote_attach(struct stack **out, struct stack_env *env, struct shm_region *
 void remote_detach(struct stack *st);
 /* Who would be attached to: the daemon's pid, 0: nobody whom we trust. */
 pid_t remote_look(void);
+/* Would a program of this user be served? 0 and the daemon's pid, or as remote_attach(). */
+int remote_try(pid_t *pid, char why[256]);
 /* What a sleeper polls; room for 2. Returns how many. */
 unsigned remote_fds(struct stack *st, int fds[2]);
 /* Before it sleeps (false: there is work, don't) and after; any thread, one at a time, without the lock. */

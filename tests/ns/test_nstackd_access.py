@@ -112,6 +112,17 @@ def test_a_refusal_has_a_reason(net):
     p.stop()
 
 
+def test_doctor_for_users_without_privilege(net):
+    """Where a daemon serves them they need none; where it does not want them it says so."""
+    daemon(net, [{"user": "daemon", "allow": False}])
+    found = nstack.findings(net.server, user("nobody", "nogroup"))
+    assert found["model"][0] == "ok" and "nstackd" in found["model"][1]
+    assert not [x for x in found.values() if x[0] == "fail"], found
+    assert "capabilities" not in found
+    found = nstack.findings(net.server, user("daemon"))
+    assert found["model"][0] == "fail" and "may not attach" in found["model"][1]
+
+
 def test_programs_of_a_user(net):
     """Two at once; who ends makes room."""
     daemon(net, [{"user": "daemon", "per": "user", "programs": 2}])
