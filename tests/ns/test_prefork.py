@@ -104,6 +104,7 @@ def test_whoever_is_free_gets_the_next(net, family, how):
             c = stack.enter_context(srv.connect())
             held[who(c)] = c
         assert held.keys() == srv.workers # each is busy with one
+        assert [s["state"] for s in nstack.sockets(net.server)].count("LISTEN") == 3
         waiting = [stack.enter_context(srv.connect()) for _ in range(3)]
         for pid, c in held.items():
             c.close()

@@ -22,7 +22,7 @@
 
 #include <bpf/steer_ctl.h>
 #include <errno.h>
-#include <linux/tcp.h>
+#include <netinet/tcp.h>
 #include <nsocket/worker_internal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -286,6 +286,19 @@ int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd, str
 struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s)
 {
 	return p->listens[id] ? p->listens[id]->g->ls : s;
+}
+
+void group_describe(struct stack_sock_info *i)
+{
+	uint32_t part = i->session / peers_config.sessions, id = i->session % peers_config.sessions;
+	const struct peer *p = peer_of_part(part);
+	struct group *g = p && p->listens && p->listens[id] ? p->listens[id]->g : NULL;
+
+	if (!g || g->host == p->listens[id])
+		return;
+	i->tcp_state = TCP_LISTEN;
+	i->recv_q = waiting(g);
+	i->send_q = g->ls->backlog;
 }
 
 /* --- leaving ------------------------------------------------------------------------------------ */

@@ -132,6 +132,17 @@ static bool owner(void *arg, uint32_t session, struct ctl_owner *out)
 	return false;
 }
 
+static uint32_t sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)
+{
+	uint32_t got = observe_sockets(arg, out, n, cursor);
+
+	worker_lock();
+	for (uint32_t i = 0; i < got; i++)
+		group_describe(&out[i]);
+	worker_unlock();
+	return got;
+}
+
 static void more_status(void *arg, cJSON *o)
 {
 	if (super_channel() >= 0)
@@ -154,7 +165,7 @@ const struct ctl_ops peers_ctl_ops = {
 	.more_status = more_status,
 	.ports = observe_ports,
 	.queue_stats = observe_queue_stats,
-	.sockets = observe_sockets,
+	.sockets = sockets,
 	.owner = owner,
 	.programs = programs,
 	.counters = observe_counters,

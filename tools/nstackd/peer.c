@@ -41,6 +41,13 @@ struct peer *peers_first(void)
 	return peers;
 }
 
+struct peer *peer_of_part(uint32_t part)
+{
+	struct peer *p = by_part[part];
+
+	return p && !p->ended ? p : NULL;
+}
+
 unsigned peers_count(void)
 {
 	unsigned n = 0;

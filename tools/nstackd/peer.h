@@ -118,6 +118,8 @@ void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 /* main.c: how long the daemon spins, in us; -1: as long as that pays off. */
 void peers_spin(int32_t us);
 struct peer *peers_first(void);
+/* The one that lives in that part, or NULL. */
+struct peer *peer_of_part(uint32_t part);
 struct peer *peer_of(const struct shm_session *s);
 unsigned peers_count(void);
 
@@ -209,6 +211,9 @@ bool group_leave(struct peer *p, uint32_t id);
 void groups_pause(const struct peer *p, const struct nst_addr *local);
 /* The program has ended; keep[id]: sessions that go on without it. */
 void groups_leave(struct peer *p, bool *keep);
+/* What the stack says of a session, if that is a listener whose group has another host: as it is for its
+ * program. */
+void group_describe(struct stack_sock_info *i);
 /* The stack has news of a listener of p. */
 void group_event(struct peer *p, uint32_t id, uint32_t events);
 /* The daemon is about to end. */
