@@ -84,6 +84,9 @@ uint32_t fifo_read(const struct fifo *f, void *dst, uint32_t len)
 	return len;
 }
 
+/* More than there are honest consumers at once: one that moves tail all the time is to keep nobody here. */
+#define TAKE_TRIES 1000
+
 /* Bytes that a producer may overwrite meanwhile: then they are not used. */
 static __attribute__((noinline, no_sanitize("thread"))) void copy_stale(uint8_t *dst, const struct iovec *v,
 									 int n)
@@ -98,9 +101,11 @@ bool fifo_take_one(const struct fifo *f, void *dst, uint32_t len)
 	/* acquire: pairs fifo.consume, as for the producer */
 	uint64_t tail = __atomic_load_n(&f->sh->tail, __ATOMIC_ACQUIRE);
 	struct iovec v[2];
-	int n;
+	int n, tries = TAKE_TRIES;
 
 	do {
+		if (!tries--)
+			return false;
 		/* acquire: pairs fifo.publish */
 		if (__atomic_load_n(&f->sh->head, __ATOMIC_ACQUIRE) - tail - len > f->size - len)
 			return false;

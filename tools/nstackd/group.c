@@ -89,16 +89,29 @@ void group_event(struct peer *p, uint32_t id, uint32_t events)
 
 /* --- what waits --------------------------------------------------------------------------------- */
 
-/* The next one, as the host's program may have changed it: some session in its part, or NULL. */
+static bool listens(const struct shm_session *s)
+{
+	const struct group *g = groups;
+
+	while (g && g->ls != s)
+		g = g->next;
+	return g != NULL;
+}
+
+/* The next one, as the host's program may have changed it: some session in its part that is no listener, or
+ * NULL. It can't keep us here by writing more and more. */
 static struct shm_session *take(struct shm_session *ls)
 {
 	struct fifo rx = shm_session_rx(worker.region, ls);
-	struct shm_session *s = NULL;
+	struct shm_session *s;
 	uint32_t id;
 
-	while (!s && fifo_take_one(&rx, &id, sizeof(id)))
+	for (uint32_t n = rx.size / sizeof(id); n && fifo_take_one(&rx, &id, sizeof(id)); n--) {
 		s = shm_session_sibling(worker.region, ls, id);
-	return s;
+		if (s && s != ls && !listens(s))
+			return s;
+	}
+	return NULL;
 }
 
 /* It goes on in the part of m's program. NULL: there is no room, or it is nothing that could. */
@@ -107,7 +120,8 @@ static struct shm_session *bring(struct shm_session *s, const struct member *m)
 	struct shm_session *to = s;
 
 	if (shm_session_part(worker.region, s) != m->p->part) {
-		to = shm_session_alloc_in(worker.region, m->p->part, s->family, IPPROTO_TCP);
+		to = shm_session_alloc_in(worker.region, m->p->part, s->family == AF_INET ? AF_INET : AF_INET6,
+					  IPPROTO_TCP);
 		if (to && worker.ops->move(worker.st, s, to)) {
 			shm_session_free(worker.region, to);
 			to = NULL;
@@ -132,7 +146,7 @@ static int promote(struct group *g, struct member *m)
 		return err;
 	g->ls = to;
 	g->host = m;
-	while ((s = take(from))) {
+	for (uint32_t n = peers_config.sessions; n && (s = take(from)); n--) {
 		s = bring(s, m);
 		if (!s)
 			continue;
@@ -147,14 +161,12 @@ static int promote(struct group *g, struct member *m)
 int group_accept(struct peer *p, uint32_t id, struct att_answer *a)
 {
 	struct member *m = p->listens[id];
-	struct shm_session *s, *to;
+	struct shm_session *s, *to = NULL;
 
 	if (!m)
 		return -EINVAL;
-	do {
-		s = take(m->g->ls);
-		to = s ? bring(s, m) : NULL;
-	} while (s && !to);
+	for (uint32_t n = peers_config.sessions; n && !to && (s = take(m->g->ls)); n--)
+		to = bring(s, m);
 	show(m->g);
 	if (!to)
 		return -EAGAIN;
