@@ -193,14 +193,13 @@ static void let_in(const struct visitor *v, struct quota *q)
 }
 
 /* True: end. */
-static bool signals_read(void)
+static bool signals_read(bool *reload)
 {
 	struct signalfd_siginfo si;
 	bool end = false;
 
 	while (read(sigfd, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGHUP && ctl)
-			ctl_server_reload(ctl);
+		*reload |= si.ssi_signo == SIGHUP;
 		end |= si.ssi_signo != SIGHUP;
 	}
 	return end;
@@ -220,7 +219,7 @@ static bool serve(void)
 {
 	struct epoll_event ev[64];
 	int n = epoll_wait(peers_config.epfd, ev, 64, 0);
-	bool end = false, ask = false;
+	bool end = false, ask = false, reload = false;
 
 	worker_lock();
 	for (int i = 0; i < n; i++) {
@@ -229,7 +228,7 @@ static bool serve(void)
 		if (what == &on_programs)
 			end |= !programs();
 		else if (what == &on_signal)
-			end |= signals_read();
+			end |= signals_read(&reload);
 		else if (what == &on_ctl)
 			ask = true;
 		else if (what && what != &on_service)
@@ -237,8 +236,11 @@ static bool serve(void)
 	}
 	engine_service_locked(); /* also for what comes by the stack's own descriptor: addresses, routes */
 	worker_unlock();
+	/* these take the lock themselves */
 	if (ask)
-		ctl_server_run(ctl); /* takes the lock itself */
+		ctl_server_run(ctl);
+	if (reload && ctl)
+		ctl_server_reload(ctl);
 	return end;
 }
 
