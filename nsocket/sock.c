@@ -20,6 +20,7 @@
 #include <nsocket/to_kernel.h>
 #include <nsocket/opt_log.h>
 #include <rd/config.h>
+#include <nsocket/attach.h>
 #include <nsocket/yield.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -568,15 +569,19 @@ void nsock_start(struct nsock *ns)
 	    yield_ask(ns, ports_owner()->image))
 		err = activate(ns);
 	if (err) {
+		bool ruled_out = err == -EPERM && attach_used();
+
 		ns->rejected = true;
 		if (!worker_running()) { /* the daemon has ended meanwhile */
 			nsock_retry_later(ns);
-		} else if (err == -EADDRINUSE) { /* perhaps our predecessor, about to end */
+		} else if (err == -EADDRINUSE || ruled_out) {
+			/* perhaps our predecessor, about to end; the daemon's rules, which change without us */
 			nsock_retry_later(ns);
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */
 		}
-		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other : SR_claim_failed);
+		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other :
+				 ruled_out ? SR_rule_kernel : SR_claim_failed);
 		ns_log_fallback("%s is served by the kernel: %s",
 				nst_addr_str(&ns->local, text), strerror(-err));
 		return;
