@@ -43,7 +43,7 @@ def test_dump_from_the_start(net):
     path = net.workdir + "/start.pcapng"
     p = apps.redis(net, config={"dump": path})
     assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
-    p.stop()
+    net.daemons.get(net.server, p).stop()
     assert "PONG" in tshark(net, path, "-Y", "tcp.port==6379", "-x")
 
 

@@ -34,14 +34,20 @@ class Talker:
         self.p.wait_output(rf"^{self.n}$")
 
 
-def which(net, addr):
-    """Who serves a new connection now?"""
-    def settled():  # delayed ACKs of other connections have come in
+def settle(net):
+    """Delayed ACKs have come in."""
+    def settled():
         before = net.server.kernel_tcp_segments(), nstack.stack_counters(net.server).get("tcp_in", 0)
         time.sleep(0.06)
         return before == (net.server.kernel_tcp_segments(),
                           nstack.stack_counters(net.server).get("tcp_in", 0))
     wait.until(settled, "other traffic to end")
+
+
+def which(net, addr):
+    """Who serves a new connection now?"""
+    settle(net)
+
     def opened():
         return (net.server.kernel_tcp_opens(),
                 nstack.stack_counters(net.server).get("tcp_passive_opens", 0))
@@ -62,6 +68,7 @@ def test_set_moves_new_connections_only(net, family):
     assert which(net, addr) == "kernel"
     between = Talker(net, addr)
     between.ask()
+    settle(net)
     before = net.server.kernel_tcp_segments()
     old.ask()
     assert net.server.kernel_tcp_segments() == before, "the old connection left its stack"
