@@ -267,7 +267,13 @@ static void check_process(struct report *r, pid_t pid)
 		finding(r, name, WARN, "is it stopped? ask as its user or as root", "%s", why);
 		return;
 	}
-	if (flag(o, "running") && !str(o, "fallback")[0])
+	if (num(o, "programs_max") > 0)
+		finding(r, name, OK, "", "serves %.0f of %.0f programs, %.0f socket(s)", num(o, "programs"),
+			num(o, "programs_max"), num(o, "sockets_ours"));
+	else if (num(o, "daemon") > 0 && !str(o, "fallback")[0])
+		finding(r, name, OK, "", "served by nstackd (%.0f), %.0f socket(s)", num(o, "daemon"),
+			num(o, "sockets_ours"));
+	else if (flag(o, "running") && !str(o, "fallback")[0])
 		finding(r, name, OK, "", "stack %s, %.0f socket(s)", str(o, "stack"), num(o, "sockets_ours"));
 	else if (str(o, "fallback")[0])
 		finding(r, name, flag(o, "running") ? WARN : FAIL, "repair that and start the program again",
