@@ -243,6 +243,8 @@ static void put_owner(struct ctl_server *s, cJSON *o, uint32_t session)
 	ctl_put_u64(o, "pid", (uint64_t)w.pid);
 	ctl_put_u64(o, "uid", w.uid);
 	cJSON_AddStringToObject(o, "program", w.name);
+	if (w.served_by)
+		ctl_put_u64(o, "served_by", (uint64_t)w.served_by);
 }
 
 static uint32_t put_stack_sockets(struct ctl_server *s, struct ctl_client *c, cJSON *list)

@@ -96,6 +96,7 @@ struct ctl_owner {
 	pid_t pid;
 	uid_t uid;
 	const char *name;         /* valid until the callback is called again */
+	pid_t served_by;          /* who answers for a socket of its own: the daemon that has it; else 0 */
 };
 
 struct ctl_dump {

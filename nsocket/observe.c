@@ -42,6 +42,19 @@ static void status(void *arg, struct ctl_status *out)
 	out->region_bytes = rs.resident_bytes;
 }
 
+static uint32_t sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)
+{
+	return attach_daemon() ? observe_remote_sockets(arg, out, n, cursor) :
+				 observe_sockets(arg, out, n, cursor);
+}
+
+static bool owner(void *arg, uint32_t session, struct ctl_owner *out)
+{
+	*out = (struct ctl_owner){ .pid = getpid(), .uid = geteuid(), .name = program_invocation_short_name,
+				   .served_by = attach_daemon() };
+	return out->served_by != 0;
+}
+
 static uint32_t reasons(void *arg, struct ctl_reason *out, uint32_t n)
 {
 	uint32_t i;
@@ -83,7 +96,8 @@ const struct ctl_ops observe_ops = {
 	.status = status,
 	.ports = observe_ports,
 	.queue_stats = observe_queue_stats,
-	.sockets = observe_sockets,
+	.sockets = sockets,
+	.owner = owner,
 	.kernel_sockets = observe_kernel_sockets,
 	.counters = observe_counters,
 	.accounts = observe_accounts,

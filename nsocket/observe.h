@@ -10,6 +10,8 @@ struct rd_rules;
 extern const struct ctl_ops observe_ops;
 /* observe_kernel.c: the sockets of this process that the kernel serves. */
 uint32_t observe_kernel_sockets(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
+/* observe_remote.c: those that nstackd serves. */
+uint32_t observe_remote_sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 /* Rules into every port's steering program. 0 or -errno. */
 int observe_rules_put(const struct rd_rules *rules);
 

@@ -230,11 +230,14 @@ cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, c
 	return NULL;
 }
 
-/* Whose it is: the daemon names the program, others speak for themselves. */
+/* Whose it is: a daemon names the program; a program that is served by one shows what it sees itself. */
 static void name_owner(cJSON *s, pid_t pid, bool speaks)
 {
 	char program[32];
 
+	if (num(s, "pid") == pid)
+		return;
+	cJSON_DeleteItemFromObject(s, "served_by");
 	if (speaks && num(s, "pid") > 0) {
 		put_u64(s, "served_by", (uint64_t)pid);
 		return;
@@ -246,15 +249,57 @@ static void name_owner(cJSON *s, pid_t pid, bool speaks)
 	cJSON_AddStringToObject(s, "program", program_of(pid, program));
 }
 
-cJSON *ctl_sockets(pid_t pid, char why[256])
+/* Its sockets go into list. False: it does not answer, which is said if it matters. */
+static bool add_sockets(cJSON *list, pid_t pid, bool say)
 {
-	bool speaks;
-	cJSON *list = ctl_ask_parts(pid, "sockets", "sockets", &speaks, why), *s;
+	char why[256] = "";
+	bool speaks, none;
+	cJSON *all = ctl_ask_parts(pid, "sockets", "sockets", &speaks, why), *s;
 
-	cJSON_ArrayForEach(s, list) {
-		if (cJSON_IsObject(s))
+	while ((s = cJSON_DetachItemFromArray(all, 0))) {
+		if (cJSON_IsObject(s)) {
 			name_owner(s, pid, speaks);
+			put_u64(s, "told_by", (uint64_t)pid);
+		}
+		cJSON_AddItemToArray(list, s);
 	}
+	cJSON_Delete(all);
+	none = !all && !strcmp(why, "this process has no stack of its own");
+	if (!all && !none && say)
+		fail("pid %d: %s", (int)pid, why);
+	return all || none;
+}
+
+static bool has_pid(const pid_t *list, int n, double pid)
+{
+	for (int i = 0; i < n; i++)
+		if (list[i] == (pid_t)pid)
+			return true;
+	return false;
+}
+
+cJSON *ctl_sockets(pid_t only, bool *failed)
+{
+	cJSON *list = cJSON_CreateArray(), *s, *next;
+	pid_t *pids;
+	int n = ctl_list(&pids), answered = 0;
+
+	*failed = false;
+	for (int i = 0; i < n; i++) { /* all, since a daemon knows of other processes' */
+		bool wanted = !only || only == pids[i];
+
+		if (add_sockets(list, pids[i], wanted))
+			pids[answered++] = pids[i];
+		else
+			*failed |= wanted;
+	}
+	/* the daemon knows more of those that it serves */
+	for (s = list->child; s; s = next) {
+		next = s->next;
+		if (num(s, "told_by") == num(s, "pid") && has_pid(pids, answered, num(s, "served_by")))
+			cJSON_Delete(cJSON_DetachItemViaPointer(list, s));
+	}
+	free(pids);
 	return list;
 }
 

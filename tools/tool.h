@@ -120,8 +120,9 @@ cJSON *ctl_ask_or_error(pid_t pid, const char *op);
 /* The lists called key of all parts of an answer, in one; NULL: why says it. *speaks: may it speak of
  * other processes? Only root's may, and the asking user's. May be NULL. */
 cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, char why[256]);
-/* Its sockets, each with the pid and program that has it, and with served_by where that is another process. */
-cJSON *ctl_sockets(pid_t pid, char why[256]);
+/* All sockets, each with the pid and program that has it, served_by where another process has the stack, and
+ * told_by. What does not answer is said on stderr and in *failed; only: of that process alone. */
+cJSON *ctl_sockets(pid_t only, bool *failed);
 /* Every process's status, or its "error"; a daemon's with the programs in "attached". */
 cJSON *ctl_processes(void);
 /* How long answers are waited for from now on; 3 s at first. */

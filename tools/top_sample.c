@@ -281,20 +281,14 @@ static bool socket_row(struct top_sample *s, const cJSON *o)
 /* The stacks' only: of those of the kernel nothing moves that we could count. */
 static void collect_sockets(struct top_sample *s, const cJSON *processes)
 {
-	const cJSON *p, *o;
-	cJSON *list;
-	char why[256];
+	bool failed;
+	cJSON *list = ctl_sockets(-1, &failed), *o;
 
-	cJSON_ArrayForEach(p, processes) {
-		if (!flag(p, "running") || num(p, "daemon") > 0)
-			continue;
-		list = ctl_sockets((pid_t)num(p, "pid"), why);
-		cJSON_ArrayForEach(o, list) {
-			if (strcmp(str(o, "stack"), "kernel") && !socket_row(s, o))
-				break;
-		}
-		cJSON_Delete(list);
+	cJSON_ArrayForEach(o, list) {
+		if (strcmp(str(o, "stack"), "kernel") && !socket_row(s, o))
+			break;
 	}
+	cJSON_Delete(list);
 }
 
 /* --- all of them -------------------------------------------------------------------------------------- */

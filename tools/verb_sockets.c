@@ -36,24 +36,6 @@ static bool wanted(const struct filter *f, const cJSON *s)
 	return f->port < 0 || port_is(str(s, "local"), f->port) || port_is(str(s, "remote"), f->port);
 }
 
-/* 0, or 1 and a message when the process does not answer. */
-static int add_process(cJSON *list, pid_t pid, const struct filter *f)
-{
-	char why[256] = "";
-	cJSON *all = ctl_sockets(pid, why), *s;
-
-	while ((s = cJSON_DetachItemFromArray(all, 0))) {
-		if (wanted(f, s))
-			cJSON_AddItemToArray(list, s);
-		else
-			cJSON_Delete(s);
-	}
-	cJSON_Delete(all);
-	if (all || (f->pid && f->pid != pid) || !strcmp(why, "this process has no stack of its own"))
-		return 0;
-	return fail("pid %d: %s", (int)pid, why);
-}
-
 static void print_sockets(const cJSON *list)
 {
 	const cJSON *s;
@@ -90,9 +72,9 @@ static int sockets_run(int argc, char **argv)
 		OPT_VALUE("--pid", 'p', &pid_arg),
 		OPT_VALUE("--port", 0, &port_arg), { 0 },
 	};
-	int n = opts_parse(&verb_sockets, opts, true, argc, argv), failed = 0;
-	cJSON *root, *list;
-	pid_t *pids;
+	int n = opts_parse(&verb_sockets, opts, true, argc, argv);
+	cJSON *root, *list, *all, *s;
+	bool failed;
 
 	if (n < 0)
 		return EXIT_USAGE;
@@ -104,17 +86,21 @@ static int sockets_run(int argc, char **argv)
 		return usage_error(&verb_sockets, "\"%s\" is not a pid", pid_arg);
 	root = cJSON_CreateObject();
 	list = cJSON_AddArrayToObject(root, "sockets");
-	n = ctl_list(&pids);
-	for (int i = 0; i < n; i++) /* all are asked: a daemon knows of other processes' */
-		failed |= add_process(list, pids[i], &f);
-	free(pids);
+	all = ctl_sockets(f.pid, &failed);
+	while ((s = cJSON_DetachItemFromArray(all, 0))) {
+		if (wanted(&f, s))
+			cJSON_AddItemToArray(list, s);
+		else
+			cJSON_Delete(s);
+	}
+	cJSON_Delete(all);
 	if (json) {
 		print_json(root);
 	} else {
 		print_sockets(list);
 		cJSON_Delete(root);
 	}
-	return failed;
+	return failed ? EXIT_FAILED : 0;
 }
 
 const struct verb verb_sockets = {

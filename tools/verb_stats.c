@@ -85,7 +85,7 @@ static void collect_sessions(cJSON *o, const struct process *p)
 static void collect_states(cJSON *o, const struct process *p)
 {
 	char why[256], name[64];
-	cJSON *list = ctl_sockets(p->pid, why), *s;
+	cJSON *list = ctl_ask_parts(p->pid, "sockets", "sockets", NULL, why), *s;
 
 	cJSON_ArrayForEach(s, list) {
 		if (!str(s, "state")[0] || !strcmp(str(s, "stack"), "kernel"))

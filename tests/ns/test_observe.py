@@ -132,3 +132,23 @@ def test_a_long_list(net):
     for s in socks:
         s.close()
     until(lambda: daemon(net)["attached"] == [], "their end")
+
+
+def test_a_user_sees_his_own(net):
+    """The daemon answers root; a user's program says itself what it sees of its sockets."""
+    nobody = ["setpriv", f"--reuid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    mine = start(net, 7000, nobody)
+    start(net, 7001)
+    with net.client.inside():
+        c = socket.create_connection((net.s4, 7000), 5)
+    c.sendall(b"x")
+    assert c.recv(1) == b"x"
+    r = net.server.run([*nobody, nstack.TOOL, "sockets", "--json", "--pid", str(mine.pid)])
+    got = [s for s in json.loads(r.stdout)["sockets"] if s["stack"] == "tcpip"]
+    assert {(s["proto"], s["state"], s["local"]) for s in got} == {
+        ("tcp", "LISTEN", f"{net.s4}:7000"), ("udp", "UNCONN", f"{net.s4}:7000"), ("tcp", "ESTAB", f"{net.s4}:7000")}
+    assert all(s["pid"] == mine.pid and s["served_by"] == daemon(net)["pid"] for s in got), got
+    assert got[-1]["remote"] == "%s:%d" % c.getsockname()
+    roots = [s for s in nstack.sockets(net.server) if s["stack"] == "tcpip" and s["pid"] == mine.pid]
+    assert len(roots) == 3, "each once, though both tell of it"
+    c.close()

@@ -126,7 +126,7 @@ static bool owner(void *arg, uint32_t session, struct ctl_owner *out)
 {
 	for (const struct peer *p = peers_first(); p; p = p->next)
 		if (p->attached && session / peers_config.sessions == p->part) {
-			*out = (struct ctl_owner){ p->pid, p->uid, p->name };
+			*out = (struct ctl_owner){ .pid = p->pid, .uid = p->uid, .name = p->name };
 			return true;
 		}
 	return false;
