@@ -283,7 +283,7 @@ static bool way_ask(struct nsock *ns, int fd, struct dgram_way *w)
 
 	if (nst_addr_is_any(&w->to) || sock_is_multicast(&w->to) ||
 	    (from && from->family != w->to.family) ||
-	    rd_lookup(NULL, IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to).action != RD_STACK)
+	    !rd_is_own(rd_lookup(NULL, IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to)))
 		return true;
 	if (!worker_start()) {
 		nsock_reason(ns, SR_stack_not_running);

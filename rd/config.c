@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <rd/json.h>
 #include <rd/log.h>
+#include <rd/modules.h>
 #include <rd/rules.h>
 #include <rd/rules_internal.h>
 #include <signal.h>
@@ -40,7 +41,7 @@ static const struct ns_config defaults = {
 	.source = (char *)"defaults",
 };
 
-enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_SIGNAL, T_LEVEL, T_FLAG,
+enum type { T_U32, T_SIZE, T_POW2, T_BOOL, T_ENUM, T_WORD, T_PATH, T_TEXT, T_IFS, T_RULES, T_STACKS, T_SIGNAL, T_LEVEL, T_FLAG,
 	    T_DEVICES, T_LABEL, T_WORKERS, T_SPIN, T_ACCESS };
 
 struct key {
@@ -96,6 +97,11 @@ static const struct key keys[] = {
 	  "TCP congestion control where the program chooses none" },
 	{ "rules", T_RULES, C(rules), 0, 0, NULL, NULL,
 	  "rules that choose the stack: a list, or the name of a rule file (relative to this file)" },
+	{ "stacks", T_STACKS, C(modules), 0, 0, NULL, NULL,
+	  "plug-in stacks: a list of objects with \"name\", \"library\" and, where the defaults don't fit, "
+	  "\"register\", \"deploy\", \"ep_free_ref\", \"priority\", \"min_fd\", \"max_fd\"" },
+	{ "module_config", T_PATH, C(module_config), 0, 0, NULL, NULL,
+	  "module_config.json of DMM with plug-in stacks; default: environment NSTACK_MOD_CFG_FILE" },
 	{ "reload_signal", T_SIGNAL, C(reload_signal), 0, 0, NULL, NULL,
 	  "signal that re-reads the rule file, such as \"SIGUSR2\"; used only where the program has "
 	  "no handler of its own; none = only nstack rules set reloads" },
@@ -168,6 +174,10 @@ void rd_config_free(struct ns_config *c)
 {
 	if (!c)
 		return;
+	if (c->modules)
+		rd_modules_clear(c->modules);
+	free(c->modules);
+	free(c->module_config);
 	free(c->rules_path);
 	free(c->rules);
 	free(c->faults);
@@ -351,6 +361,13 @@ static int read_rules(const struct json_doc *d, const struct key *k, const cJSON
 	return rd_rules_load(c->rules_path, c->rules, err);
 }
 
+static struct rd_modules *modules_of(struct ns_config *c)
+{
+	if (!c->modules)
+		c->modules = calloc(1, sizeof(*c->modules));
+	return c->modules;
+}
+
 static const char *signal_at(const void *arg, unsigned i)
 {
 	return signals[i].name;
@@ -430,6 +447,8 @@ static int read_value(const struct json_doc *d, const struct key *k, const cJSON
 		return read_devices(d, k, v, field, err);
 	case T_RULES:
 		return read_rules(d, k, v, c, err);
+	case T_STACKS:
+		return modules_of(c) ? rd_modules_from_json(d, v, c->modules, err) : -ENOMEM;
 	case T_SIGNAL:
 		return read_signal(d, k, v, field, err);
 	case T_LABEL:
@@ -538,6 +557,24 @@ static int check_whole(const struct json_doc *d, const struct ns_config *c, char
 	return 0;
 }
 
+/* The stacks of a module_config.json, and the one that it has where no rule decides, unless the rules say. */
+static int read_modules(struct ns_config *c, char *err)
+{
+	const char *name;
+	int ret = modules_of(c) ? rd_modules_load(c->module_config, c->modules, err) : -ENOMEM;
+
+	name = ret ? "" : c->modules->default_stack;
+	if (ret || !name[0] || (c->rules && c->rules->default_given))
+		return ret;
+	if (!c->rules) {
+		c->rules = malloc(sizeof(*c->rules));
+		if (!c->rules)
+			return -ENOMEM;
+		rd_rules_init(c->rules);
+	}
+	return rd_action_parse(c->rules, name, &c->rules->default_action, &c->rules->default_stack);
+}
+
 /* seen: the keys that are in it, by their index. */
 static int config_from_doc(const struct json_doc *d, struct ns_config **out, uint64_t *seen, char *err)
 {
@@ -558,6 +595,8 @@ static int config_from_doc(const struct json_doc *d, struct ns_config **out, uin
 	ret = read_object(d, "", d->root, c, seen, err);
 	if (!ret)
 		ret = check_whole(d, c, err);
+	if (!ret && c->module_config)
+		ret = read_modules(c, err);
 	if (ret)
 		goto fail;
 	*out = c;
@@ -625,6 +664,7 @@ static bool same_value(const struct key *k, const struct ns_config *a, const str
 		return a->daemon.workers == b->daemon.workers &&
 		       !memcmp(a->daemon.core, b->daemon.core, a->daemon.workers * sizeof(int));
 	case T_RULES:
+	case T_STACKS:
 	case T_ACCESS:
 	case T_LEVEL:
 		return true;
@@ -650,21 +690,41 @@ static struct ns_config *soft; /* what it is from then on */
 static char first_err[RD_ERR];
 static int first_ret = 1; /* 1: not yet initialised */
 
-/* DMM's way to name a rule file, for a configuration that has no rules. */
-static int rules_by_environment(struct ns_config **c, char *err)
+/* DMM's ways to name a rule file, for a configuration that has no rules, and the file of its stacks, whose
+ * default is for where no rule decides. */
+static int rules_by_environment(struct ns_config *c, char *err)
 {
 	const char *path = getenv("NSTACK_MOD_CFG_RD");
+
+	if (!path || !path[0] || c->rules)
+		return 0;
+	c->rules_path = strdup(path);
+	c->rules = calloc(1, sizeof(*c->rules));
+	return c->rules_path && c->rules ? rd_rules_load(path, c->rules, err) : -ENOMEM;
+}
+
+static int modules_by_environment(struct ns_config *c, char *err)
+{
+	const char *path = getenv("NSTACK_MOD_CFG_FILE");
+
+	if (!path || !path[0] || c->module_config)
+		return 0;
+	c->module_config = strdup(path);
+	return c->module_config ? read_modules(c, err) : -ENOMEM;
+}
+
+static int by_environment(struct ns_config **c, char *err)
+{
 	int ret = 0;
 
-	if (!path || !path[0] || (*c && (*c)->rules))
+	if (!getenv("NSTACK_MOD_CFG_RD") && !getenv("NSTACK_MOD_CFG_FILE"))
 		return 0;
 	if (!*c)
 		ret = rd_config_parse("{}", 2, "defaults", c, err);
-	if (ret)
-		return ret;
-	(*c)->rules_path = strdup(path);
-	(*c)->rules = calloc(1, sizeof(*(*c)->rules));
-	ret = (*c)->rules_path && (*c)->rules ? rd_rules_load(path, (*c)->rules, err) : -ENOMEM;
+	if (!ret)
+		ret = rules_by_environment(*c, err);
+	if (!ret)
+		ret = modules_by_environment(*c, err);
 	if (ret) {
 		rd_config_free(*c);
 		*c = NULL;
@@ -684,7 +744,7 @@ int rd_config_init(char err[RD_ERR])
 		else if (value && value[0])
 			first_ret = rd_config_load(value, &c, first_err);
 		if (!first_ret)
-			first_ret = rules_by_environment(&c, first_err);
+			first_ret = by_environment(&c, first_err);
 		if (c)
 			current = c;
 	}
@@ -861,6 +921,9 @@ static void describe_values(const struct key *k, char *out, size_t size)
 		break;
 	case T_RULES:
 		snprintf(out, size, "list or file name");
+		break;
+	case T_STACKS:
+		snprintf(out, size, "list, at most %u", RD_MODULES_MAX);
 		break;
 	case T_WORKERS:
 		snprintf(out, size, "1..%u, or a list of cores", NS_WORKERS_MAX);

@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 struct rd_rules;
+struct rd_modules;
 
 #define RD_ERR 512           /* size of a buffer for one message for people */
 #define NS_CONFIG_IFS 16
@@ -69,6 +70,8 @@ struct ns_config {
 
 	char *rules_path;         /* rule file, NULL = none or inline */
 	struct rd_rules *rules;   /* inline or read from rules_path (rd/rules.h), NULL = none */
+	struct rd_modules *modules; /* plug-in stacks (rd/modules.h), NULL = none */
+	char *module_config;      /* file that some of them are from, NULL = none */
 	int reload_signal;        /* signal that re-reads rules_path; 0 = none (default) */
 	char *faults;             /* fault injection for tests, hal_wrap's syntax; NULL = none */
 	char *dump;               /* pcapng file to capture into from the start; NULL = none */

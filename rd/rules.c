@@ -412,8 +412,10 @@ static int read_set(const struct json_doc *d, const cJSON *o, struct rd_rules *r
 			*list = v;
 		else if (!strcmp(v->string, "rules"))
 			ret = json_error(d, v, err, "\"rules\" must be one list");
-		else if (!strcmp(v->string, "default"))
+		else if (!strcmp(v->string, "default")) {
+			r->default_given = true;
 			ret = read_action(d, v, r, &r->default_action, &r->default_stack, err);
+		}
 		else if (strcmp(v->string, "comment"))
 			ret = unknown_key(d, v, set_keys, sizeof(set_keys) / sizeof(set_keys[0]), err);
 		if (ret)
@@ -702,8 +704,9 @@ static bool concerns(const struct rd_rule *rule, const struct rd_who *who, uint8
 	return !rule->who || (every_peer(rule) && is_who(rule, who));
 }
 
-struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
-				 const struct nst_addr *local)
+/* For the stack of that index. */
+static struct rd_listen listen_by(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+				  const struct nst_addr *local, uint8_t stack)
 {
 	bool others = false; /* there was one that the steering program has */
 
@@ -715,12 +718,27 @@ struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *
 
 		if (!concerns(rule, who, proto, local))
 			continue;
-		if (rule->action == RD_STACK)
+		if (rule->action == RD_STACK && rule->stack == stack)
 			return (struct rd_listen){ .stack = true, .exempt = rule->who && !others && !some };
-		/* kernel or drop for every peer and every address of this socket: nothing is left */
+		/* somebody else's for every peer and every address of this socket: nothing is left */
 		if (every_peer(rule) && !some)
 			return (struct rd_listen){ 0 };
 		others |= !rule->who;
 	}
-	return (struct rd_listen){ .stack = r->default_action == RD_STACK };
+	return (struct rd_listen){ .stack = r->default_action == RD_STACK && r->default_stack == stack };
+}
+
+struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+				 const struct nst_addr *local)
+{
+	return listen_by(r, who, proto, local, 0);
+}
+
+bool rd_rules_may_name(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+		       const struct nst_addr *local, const char *name)
+{
+	for (uint32_t i = 0; i < r->n_stacks; i++)
+		if (!strcmp(r->stacks[i], name))
+			return listen_by(r, who, proto, local, (uint8_t)i).stack;
+	return false;
 }

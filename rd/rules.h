@@ -97,6 +97,7 @@ struct rd_rule {
 struct rd_rules {
 	uint32_t n;
 	uint8_t who;                 /* all that rules ask for */
+	bool default_given;          /* in the text; else it is what rd_rules_init() has */
 	uint8_t default_action, default_stack;
 	uint32_t n_stacks;
 	char stacks[RD_STACKS_MAX][RD_STACK_NAME]; /* [0] is "tcpip" */
@@ -109,6 +110,11 @@ struct rd_verdict {
 	uint8_t stack;    /* RD_STACK: index into rd_rules.stacks */
 	int16_t rule;     /* index of the rule that decided; RD_BY_DEFAULT, RD_BY_BUILTIN */
 };
+/* Is it nstack's own stack that serves? */
+static inline bool rd_is_own(struct rd_verdict v)
+{
+	return v.action == RD_STACK && !v.stack;
+}
 #define RD_BY_DEFAULT (-1)
 #define RD_BY_BUILTIN (-2)
 
@@ -133,12 +139,15 @@ struct rd_verdict rd_rules_lookup(const struct rd_rules *r, const struct rd_who 
 				  const struct nst_addr *local, const struct nst_addr *remote);
 /* What listen() and bind() of UDP ask before claiming. */
 struct rd_listen {
-	bool stack;  /* there is a remote address (and, for a wildcard local, a local one) for which a user
-			stack would serve this local port */
+	bool stack;  /* there is a remote address (and, for a wildcard local, a local one) for which
+			nstack's own stack would serve this local port */
 	bool exempt; /* for every one, by a rule that the steering program doesn't have */
 };
 struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
 				 const struct nst_addr *local);
+/* rd_listen.stack for the stack of that name. */
+bool rd_rules_may_name(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
+		       const struct nst_addr *local, const char *name);
 
 /* Who that is: the caller, or another process. A name and a group that can't be read stay "". */
 void rd_who_self(struct rd_who *w);
@@ -173,5 +182,9 @@ uint64_t rd_rules_generation(void);
 struct rd_verdict rd_lookup(const struct rd_who *who, uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote);
 struct rd_listen rd_listen(const struct rd_who *who, uint8_t proto, const struct nst_addr *local);
+/* For this process: the name of the stack that rd_lookup() finds; false: the kernel, or drop. */
+bool rd_lookup_name(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote,
+		    char name[RD_STACK_NAME]);
+bool rd_may_name(uint8_t proto, const struct nst_addr *local, const char *name);
 
 #endif

@@ -385,3 +385,33 @@ struct rd_listen rd_listen(const struct rd_who *who, uint8_t proto, const struct
 	rcu_read_unlock();
 	return l;
 }
+
+bool rd_lookup_name(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote,
+		    char name[RD_STACK_NAME])
+{
+	struct rd_verdict v = { RD_KERNEL, 0, RD_BY_BUILTIN };
+	const struct published *p;
+	struct rd_who buf;
+
+	rcu_read_lock();
+	p = rcu_dereference(current);
+	if (p)
+		v = rd_rules_lookup(&p->rules, self(p, &buf), proto, local, remote);
+	if (v.action == RD_STACK)
+		memcpy(name, p->rules.stacks[v.stack], RD_STACK_NAME);
+	rcu_read_unlock();
+	return v.action == RD_STACK;
+}
+
+bool rd_may_name(uint8_t proto, const struct nst_addr *local, const char *name)
+{
+	const struct published *p;
+	struct rd_who buf;
+	bool may;
+
+	rcu_read_lock();
+	p = rcu_dereference(current);
+	may = p && rd_rules_may_name(&p->rules, self(p, &buf), proto, local, name);
+	rcu_read_unlock();
+	return may;
+}

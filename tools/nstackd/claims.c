@@ -240,7 +240,7 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 	if (err || leave_begun())
 		return err ? err : -EPERM;
 	v = rd_lookup(&p->who, port.proto, &port.local, &c->remote);
-	if (v.action != RD_STACK)
+	if (!rd_is_own(v))
 		return v.action == RD_DROP ? -EACCES : -EPERM;
 	port.client = port.steered = true;
 	err = ports_pin(port.proto, &port.local, &c->remote, -1);
