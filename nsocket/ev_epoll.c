@@ -49,7 +49,8 @@ int ev_epoll_create1(int flags)
 
 	if (fd < 0)
 		return -errno;
-	set_adopt(fd);
+	if (!ev_sock_inside())
+		set_adopt(fd);
 	return fd;
 }
 
@@ -141,6 +142,9 @@ static int ctl_add(struct ev_set *s, int epfd, struct nfile *f, int fd,
 			return r;
 		__atomic_store_n(&s->kernel, true, __ATOMIC_RELAXED);
 	}
+	r = nested ? 0 : ev_sock_ctl(f, epfd, EPOLL_CTL_ADD, ev);
+	if (r)
+		return r;
 	r = ev_item_create(&it, s, f, fd, ev);
 	if (r) {
 		if (nested)
@@ -175,6 +179,9 @@ static int ctl_mod(struct ev_set *s, int epfd, struct ev_item *it, const struct 
 		if (r)
 			return r;
 	}
+	r = it->khalf == EV_K_OUTER ? 0 : ev_sock_ctl(it->f, epfd, EPOLL_CTL_MOD, ev);
+	if (r)
+		return r;
 	it->data = ev->data.u64;
 	/* relaxed: item_look() has the fence */
 	__atomic_store_n(&it->events, ev->events | EPOLLERR | EPOLLHUP, __ATOMIC_RELAXED);
@@ -190,12 +197,16 @@ static int ctl_mod(struct ev_set *s, int epfd, struct ev_item *it, const struct 
 static void ctl_del(struct ev_set *s, int epfd, struct ev_item *it)
 {
 	struct epoll_event ev = { 0 };
+	bool nested = it->khalf == EV_K_OUTER;
+	struct nfile *f = it->f;
 
-	if (it->khalf == EV_K_OUTER)
+	if (nested)
 		libc.epoll_ctl(epfd, EPOLL_CTL_DEL, it->fd, &ev);
 	else
 		ev_khalf_drop(s, it);
 	ev_item_remove(s, it);
+	if (!nested)
+		ev_sock_ctl(f, epfd, EPOLL_CTL_DEL, NULL);
 }
 
 /* A member that is the kernel's for good; it may have an item from before it was. s->lock. */
@@ -430,6 +441,7 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 			deadline = ev_deadline(timeout);
 		until = deadline;
 		nk = set_kfds(s, epfd, kfds, &until);
+		ev_sock_sleep(epfd);
 		kfds[0].revents = NOT_ASKED;
 		r = ev_set_sleep(s, kfds, nk, until, mask);
 		ask = sleep_told(s, kfds, nk);

@@ -194,6 +194,12 @@ static inline uint32_t ev_file_poll(struct nfile *f)
 bool ev_sock_kernel_only(struct nfile *f);
 /* Which events of the kernel half count while there is one. */
 uint32_t ev_sock_kernel_bits(struct nfile *f);
+/* What the program asks of a set concerning f: for plug-in stacks. 0 or -errno: the call fails. s->lock. */
+int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev);
+/* Is the caller not the program, but the library or a plug-in stack? */
+bool ev_sock_inside(void);
+/* A thread is about to sleep on a set with members of ours. */
+void ev_sock_sleep(int epfd);
 
 /* --- ev_kernel.c: kernel halves ----------------------------------------------------------- */
 

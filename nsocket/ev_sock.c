@@ -5,7 +5,9 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/ev_internal.h"
-#include "nsocket/sock.h"
+#include "nsocket/plugin.h"
+
+#include <nsocket/init.h>
 
 bool ev_sock_kernel_only(struct nfile *f)
 {
@@ -18,4 +20,21 @@ uint32_t ev_sock_kernel_bits(struct nfile *f)
 	if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_DGRAM)
 		return ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
 	return UINT32_MAX;
+}
+
+int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev)
+{
+	return plug_any() && f->kind == NF_SOCK && nsock_of(f)->plug ?
+	       plug_epoll_ctl(nsock_of(f), epfd, op, ev) : 0;
+}
+
+void ev_sock_sleep(int epfd)
+{
+	if (plug_any())
+		plug_prewait(epfd);
+}
+
+bool ev_sock_inside(void)
+{
+	return init_inside();
 }

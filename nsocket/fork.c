@@ -19,6 +19,7 @@
 #include <nsocket/ev.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
+#include <nsocket/plugin.h>
 #include <nsocket/stdio.h>
 #include <nsocket/yield.h>
 #include <rd/log.h>
@@ -33,6 +34,7 @@ void fork_prepare(void)
 {
 	priv_fork_prepare();
 	nsock_handover_each(is_remote, SR_forked);
+	plug_fork_prepare();
 	stdio_fork_prepare();
 	ev_fork_prepare();
 	lock_take(&worker.start_lock);
@@ -125,6 +127,7 @@ void fork_child(void)
 	stdio_fork_child();
 	priv_fork_child();
 	lock_fork_child();
+	plug_fork_child(); /* last: the stacks' own functions may call anything */
 }
 
 __attribute__((constructor(102))) static void fork_constructor(void)

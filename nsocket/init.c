@@ -18,6 +18,7 @@
 #include <nsocket/engine.h>
 #include <nsocket/handover.h>
 #include <nsocket/observe.h>
+#include <nsocket/plugin.h>
 #include <nsocket/sock.h>
 #include <nsocket/seccomp.h>
 #include <nsocket/stdio.h>
@@ -47,6 +48,16 @@ bool init_inside(void)
 	return inside > 0;
 }
 
+void init_enter(void)
+{
+	inside++;
+}
+
+void init_leave(void)
+{
+	inside--;
+}
+
 /* --- the helper thread's other work ------------------------------------------------------------ */
 
 static void helper_service(void)
@@ -63,6 +74,7 @@ static void helper_service(void)
 		share_run();
 	if (ctl)
 		ctl_server_run(ctl);
+	plug_rules_look();
 }
 
 static void helper_retry(void)
@@ -242,6 +254,7 @@ void init_exit(void)
 {
 	static int done; /* atomic */
 
+	plug_exit();
 	if (!worker_running() || inside || seccomp_idle() ||
 	    __atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST))
 		return;

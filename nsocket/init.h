@@ -10,6 +10,9 @@
 bool init_ready(void);
 /* Is the calling thread inside of start-up, so that its calls are the library's own? */
 bool init_inside(void);
+/* It is, from here on; and no longer. They nest. */
+void init_enter(void);
+void init_leave(void);
 /* The process is about to end: let unsent data leave, for a bounded time. Idempotent. */
 void init_exit(void);
 /* Let what was closed have its end: by the stack, or if that takes long by the kernel. */

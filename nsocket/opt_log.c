@@ -86,3 +86,10 @@ void opt_log_replay(const struct opt_log *log, int fd)
 	for (uint32_t i = 0; log && i < log->n; i++)
 		libc.setsockopt(fd, log->e[i].level, log->e[i].name, log->e[i].val, log->e[i].len);
 }
+
+void opt_log_each(const struct opt_log *log,
+		  void (*fn)(void *arg, int level, int name, const void *val, socklen_t len), void *arg)
+{
+	for (uint32_t i = 0; log && i < log->n; i++)
+		fn(arg, log->e[i].level, log->e[i].name, log->e[i].val, log->e[i].len);
+}

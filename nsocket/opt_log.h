@@ -23,5 +23,8 @@ struct opt_log *opt_log_get(struct opt_log *log);
 void opt_log_put(struct opt_log *log);
 /* Set them all on a kernel socket, in the order in which they were given. */
 void opt_log_replay(const struct opt_log *log, int fd);
+/* Call fn for each, in that order. */
+void opt_log_each(const struct opt_log *log,
+		  void (*fn)(void *arg, int level, int name, const void *val, socklen_t len), void *arg);
 
 #endif

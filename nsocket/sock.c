@@ -19,6 +19,7 @@
 #include <nsocket/ev.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/opt_log.h>
+#include <nsocket/plugin.h>
 #include <rd/config.h>
 #include <nsocket/attach.h>
 #include <nsocket/yield.h>
@@ -123,6 +124,8 @@ static void nsock_release(struct nfile *f)
 	struct nsock *ns = nsock_of(f);
 
 	ev_file_release(f);
+	if (ns->plug)
+		plug_release(ns);
 	if (ns->s && !ns->remote)
 		worker_post(&ns->cmd, SOCK_CMD_CLOSE);
 	else
@@ -457,7 +460,7 @@ uint32_t nsock_poll(struct nfile *f)
 		return 0;
 	if (ns->remote)
 		share_listen();
-	if (!nsock_session(ns) &&
+	if (!nsock_session(ns) && nsock_mode(ns) != SK_PLUGIN &&
 	    (!ns->rejected || __atomic_load_n(&ns->yielded, __ATOMIC_RELAXED)))
 		nsock_activate(ns, -1);
 	s = nsock_session(ns);
@@ -465,11 +468,13 @@ uint32_t nsock_poll(struct nfile *f)
 	case SK_NEW:
 		return __atomic_load_n(&ns->err, __ATOMIC_RELAXED) ? STACK_EV_ERR : 0;
 	case SK_LISTEN:
-		return sock_accept_waits(ns) || yield_any(ns) ? STACK_EV_IN : 0;
+		return sock_accept_waits(ns) || yield_any(ns) ? STACK_EV_IN : ns->plug ? plug_poll(ns) : 0;
 	case SK_STREAM:
 		return s ? poll_stream(ns, s) : 0;
 	case SK_DGRAM:
 		return s ? sock_dgram_poll(ns, s) : 0;
+	case SK_PLUGIN:
+		return plug_poll(ns);
 	case SK_LOST:
 		return STACK_EV_ERR | STACK_EV_HUP | STACK_EV_IN | STACK_EV_OUT | STACK_EV_RDHUP;
 	}
@@ -483,7 +488,7 @@ bool nsock_kernel_half(struct nfile *f)
 	if (f->kind != NF_SOCK)
 		return true;
 	mode = nsock_mode(nsock_of(f));
-	return mode != SK_STREAM && mode != SK_LOST;
+	return mode != SK_STREAM && mode != SK_LOST && mode != SK_PLUGIN;
 }
 
 /* --- activation -------------------------------------------------------------------------------- */

@@ -27,7 +27,7 @@
 #include <stdbool.h>
 
 /* Who may go where: NEW -> KERNEL | LISTEN | STREAM | DGRAM; STREAM -> NEW (connect failed or was
- * dissolved) | KERNEL (handover.c); DGRAM -> KERNEL. Written under nsock.lock. */
+ * dissolved) | KERNEL (handover.c); DGRAM -> KERNEL; NEW -> PLUGIN. Written under nsock.lock. */
 enum sock_mode {
 	SK_NEW,    /* not decided; the shadow answers everything */
 	SK_KERNEL, /* the shadow for good */
@@ -35,6 +35,7 @@ enum sock_mode {
 	SK_STREAM, /* TCP connection of the stack: session; the shadow is a placeholder */
 	SK_DGRAM,  /* UDP: session and shadow */
 	SK_LOST,   /* a connection of the parent's stack, in a forked child */
+	SK_PLUGIN, /* a plug-in stack's (plugin.h); the shadow is a placeholder */
 };
 
 /* Why a socket (or one datagram's way) is the kernel's. */
@@ -82,6 +83,7 @@ static inline void sock_fd_reason(int fd, enum sock_reason r)
 		__atomic_store_n(&sock_fd_why[fd], (uint8_t)(r + 1), __ATOMIC_RELAXED);
 }
 
+struct plug_sock;
 struct steer_owner;
 struct sock_wait; /* a thread that blocks in a call */
 struct opt_log;
@@ -151,6 +153,8 @@ struct nsock {
 	bool unsettled;          /* atomic: accepted, and its shadow does not have the options yet */
 	int linger_s;            /* -1 = off */
 	struct dgram_way way;    /* tx_lock */
+	struct plug_sock *plug;  /* atomic: what plug-in stacks have of it; written under lock */
+	uint64_t plug_rules;     /* lock: the generation of rules that a listener's halves are by */
 };
 #define SOCK_CM_PKTINFO 1u
 #define SOCK_CM_PKTINFO6 2u

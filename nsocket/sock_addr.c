@@ -13,6 +13,7 @@
 
 #include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
+#include <nsocket/plugin.h>
 #include <nsocket/handover.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/seccomp.h>
@@ -54,6 +55,7 @@ int sock_socket(int domain, int type, int protocol)
 	int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), proto, fd;
 	struct nsock *ns;
 
+	plug_load();
 	fd = libc.socket(domain, type, protocol);
 	if (fd < 0)
 		return -errno;
@@ -230,8 +232,14 @@ static bool bind_in_use(struct nsock *ns, int fd, const struct sockaddr *addr, s
 
 int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len)
 {
+	int r;
+
 	if (nsock_mode(ns) == SK_STREAM)
 		return bind_connected(ns, addr, len);
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_rebind(ns, addr, len);
+	if (plug_any() && plug_bind(ns, fd, addr, len, &r))
+		return r;
 	if (bind_in_use(ns, fd, addr, len))
 		return -EADDRINUSE;
 	/* what goes wrong there goes wrong again here, with the kernel's error */
@@ -265,6 +273,8 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 
 	if (mode == SK_STREAM || mode == SK_LOST)
 		return -EINVAL;
+	if (mode == SK_PLUGIN)
+		return plug_listen(ns, backlog);
 	if (libc.listen(fd, backlog) < 0)
 		return -errno;
 	if (ns->proto != IPPROTO_TCP)
@@ -282,6 +292,8 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 	} else if (mode == SK_NEW) {
 		nsock_set_mode(ns, SK_LISTEN);
 	}
+	if (plug_any())
+		plug_halves_open(ns);
 	lock_give(&ns->lock);
 	return 0;
 }
@@ -542,7 +554,12 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 {
 	struct nst_addr remote;
 	uint8_t mode = nsock_mode(ns);
+	int r;
 
+	if (mode == SK_PLUGIN)
+		return plug_reconnect(ns, addr, len);
+	if (plug_any() && plug_connect(ns, fd, addr, len, &r))
+		return r;
 	if (ns->proto == IPPROTO_UDP)
 		return connect_dgram(ns, fd, addr, len);
 	if (len > sizeof(struct sockaddr_storage) || !user_ok(addr, len) ||
@@ -570,6 +587,8 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 /* Must accept() look at both halves? Also while the stack may yet get the port. */
 static bool accept_both(struct nsock *ns)
 {
+	if (ns->plug && nsock_mode(ns) == SK_LISTEN)
+		return true;
 	if (seccomp_idle() && !sock_accept_waits(ns))
 		return false;
 	return nsock_mode(ns) == SK_LISTEN &&
@@ -581,7 +600,7 @@ static bool accept_ready(void *p)
 {
 	struct nsock *ns = p;
 
-	if (yield_any(ns))
+	if (yield_any(ns) || (ns->plug && plug_poll(ns)))
 		return true;
 	return nsock_session(ns) ? sock_accept_waits(ns) : !accept_both(ns);
 }
@@ -822,6 +841,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		nsock_activate(ns, fd);
 	if (nsock_mode(ns) == SK_STREAM || nsock_mode(ns) == SK_LOST)
 		return -EINVAL;
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_accept_wait(ns, addr, len, flags);
 	if (!accept_both(ns))
 		return accept_plain(ns, fd, addr, len, flags);
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
@@ -839,6 +860,8 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 				return r;
 		}
 		r = accept_gift(ns, addr, len, flags);
+		if (r == -EAGAIN && ns->plug)
+			r = plug_accept(ns, addr, len, flags);
 		if (r != -EAGAIN)
 			return r;
 		if (!sock_accept_waits(ns)) /* the last ACK of a connection that the peer has may just lie in the ring */
@@ -869,6 +892,8 @@ static void listen_undo(struct nsock *ns)
 		nsock_session_drop_locked(ns, -1);
 		worker_unlock();
 	}
+	if (ns->plug)
+		plug_halves_close(ns);
 	ns->retry_ns = 0;
 	ns->rejected = false; /* it may listen again */
 	nsock_set_mode(ns, SK_NEW);
@@ -936,6 +961,8 @@ int sock_shutdown(struct nsock *ns, int fd, int how)
 		return -EINVAL;
 	if (nsock_mode(ns) == SK_LOST)
 		return -ENOTCONN;
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_shutdown(ns, how);
 	if (nsock_mode(ns) != SK_STREAM || !s)
 		return shutdown_idle(ns, fd, how);
 	state = shm_session_state(s);
@@ -974,6 +1001,8 @@ int sock_name(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, b
 
 	if (nsock_mode(ns) == SK_LOST)
 		return -ENOTCONN;
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_name(ns, addr, len, peer);
 	if (nsock_mode(ns) != SK_STREAM || !s)
 		return (int)libc_errno(peer ? libc.getpeername(fd, addr, len) :
 					      libc.getsockname(fd, addr, len));

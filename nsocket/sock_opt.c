@@ -28,6 +28,7 @@
 #include <netinet/ip.h>
 #include <nsocket/handover.h>
 #include <nsocket/opt_log.h>
+#include <nsocket/plugin.h>
 #include <rd/config.h>
 #include <sys/ioctl.h>
 
@@ -316,6 +317,8 @@ static void opt_took(struct nsock *ns, int fd, int level, int name, const void *
 		opt_stream(ns, fd, level, name, v, val, len);
 	if (tcp && nsock_mode(ns) != SK_STREAM && opt_inherited(level, name))
 		opt_log_add(&ns->opts, level, name, val, len);
+	if (!tcp && plug_any() && nsock_mode(ns) == SK_NEW)
+		opt_log_add(&ns->opts, level, name, val, len);
 	lock_give(&ns->lock);
 	if (!tcp)
 		sock_dgram_opt(ns, level, name, v, len);
@@ -399,6 +402,12 @@ static void shadow_settle(struct nsock *ns, int fd)
 	lock_give(&ns->lock);
 }
 
+/* Time-outs are ours, whoever serves the socket: the waiting is. */
+static bool waiting_option(int level, int name)
+{
+	return level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO);
+}
+
 int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, socklen_t len)
 {
 	uint8_t mode = nsock_mode(ns);
@@ -407,6 +416,8 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 
 	if (mode == SK_KERNEL)
 		return (int)libc_errno(libc.setsockopt(fd, level, name, val, len));
+	if (mode == SK_PLUGIN && !waiting_option(level, name))
+		return plug_setopt(ns, level, name, val, len);
 	shadow_settle(ns, fd);
 	if (ns->proto == IPPROTO_TCP && (int)len > 0 && user_ok(val, len))
 		ko = kernel_opt(level, name, val, len);
@@ -594,6 +605,12 @@ static int own_error(struct nsock *ns, uint8_t mode)
 	return s && mode != SK_LISTEN ? -nsock_error(s) : 0;
 }
 
+/* What a socket is, which its shadow is, too. */
+static bool of_the_kind(int level, int name)
+{
+	return level == SOL_SOCKET && (name == SO_TYPE || name == SO_DOMAIN || name == SO_PROTOCOL);
+}
+
 int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, socklen_t *len)
 {
 	struct shm_session *s = nsock_session(ns);
@@ -601,6 +618,8 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 	int v, r;
 
 	shadow_settle(ns, fd);
+	if (mode == SK_PLUGIN && !waiting_option(level, name) && !of_the_kind(level, name))
+		return plug_getopt(ns, level, name, val, len);
 	if (mode == SK_STREAM && s) {
 		r = connection_get(ns, fd, level, name, val, len);
 		if (r != ASK_SHADOW)
@@ -633,6 +652,8 @@ static int ioctl_file(struct nsock *ns, int fd, unsigned long req, long arg)
 			__atomic_or_fetch(&ns->f.flags, O_NONBLOCK, __ATOMIC_RELAXED);
 		else
 			__atomic_and_fetch(&ns->f.flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
+		if (nsock_mode(ns) == SK_PLUGIN)
+			plug_flags(ns);
 		return r;
 	case FIOASYNC:
 		if (user_ok((void *)arg, sizeof(int)) && *(int *)arg)
@@ -704,6 +725,8 @@ int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg)
 
 	if (r != ASK_SHADOW)
 		return r;
+	if (mode == SK_PLUGIN)
+		return plug_ioctl(ns, req, (unsigned long)arg);
 	if (s && mode == SK_STREAM)
 		ours = ioctl_stream(ns, s, req, &v);
 	else if (s && mode == SK_DGRAM)

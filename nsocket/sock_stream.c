@@ -13,6 +13,8 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
+#include <nsocket/plugin.h>
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -449,6 +451,8 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 	size_t done = 0;
 	ssize_t r;
 
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_sendfile(ns, in, off, n);
 	if (nsock_mode(ns) != SK_STREAM || !s)
 		return libc_errno(libc.sendfile64(out, in, off, n));
 	if (fd_is_ours(in))

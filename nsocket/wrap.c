@@ -18,6 +18,7 @@
 #include <nsocket/cleanup.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
+#include <nsocket/plugin.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,6 +243,8 @@ static void flags_mirror(int fd, long flags)
 		__atomic_or_fetch(&f->flags, O_NONBLOCK, __ATOMIC_RELAXED);
 	else
 		__atomic_and_fetch(&f->flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
+	if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_PLUGIN)
+		plug_flags(nsock_of(f));
 	nfile_put(f);
 }
 
@@ -480,7 +483,11 @@ ssize_t sock_sendmsg(struct nsock *ns, int fd, const struct msghdr *msg, int fla
 		err = nsock_take_error(ns);
 		if (err)
 			return err;
+		if (plug_any() && ns->proto == IPPROTO_UDP && plug_sendto(ns, fd, msg))
+			return plug_sendmsg(ns, msg, flags);
 		break;
+	case SK_PLUGIN:
+		return plug_sendmsg(ns, msg, flags);
 	case SK_STREAM:
 		if (msg->msg_iovlen > IOV_MAX)
 			return -EMSGSIZE;
@@ -537,6 +544,8 @@ ssize_t sock_recvmsg(struct nsock *ns, int fd, struct msghdr *msg, int flags)
 					      SOCK_CM_INQ ? cmsg_inq(ns, msg) : 0;
 		}
 		return r;
+	case SK_PLUGIN:
+		return plug_recvmsg(ns, msg, flags);
 	case SK_LOST:
 		nsock_reason(ns, SR_forked);
 		return -ECONNRESET;
@@ -850,11 +859,27 @@ static struct nsock *get_stream(int fd)
 	return NULL;
 }
 
+static bool is_plugins(int fd)
+{
+	struct nsock *ns = get(fd);
+	bool yes = ns && nsock_mode(ns) == SK_PLUGIN;
+
+	if (ns)
+		nfile_put(&ns->f);
+	return yes;
+}
+
 NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
 			 unsigned flags)
 {
-	struct nsock *from = get_stream(in), *to = from ? NULL : get_stream(out);
+	struct nsock *from, *to;
 
+	if (plug_any() && (is_plugins(in) || is_plugins(out))) {
+		errno = EINVAL; /* who gets this copies */
+		return -1;
+	}
+	from = get_stream(in);
+	to = from ? NULL : get_stream(out);
 	if (from)
 		return OURS(from, splice_ours(from, in, off_in, out, off_out, n, flags, false));
 	if (to)

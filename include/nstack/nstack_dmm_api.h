@@ -2,12 +2,14 @@
 /* nstack/nstack_dmm_api.h - everything that the DMM developer manual names, by one include
  *
  *	dmm_stack.h    what a plug-in stack gives to the framework, and what it gets
+ *	dmm_app.h      functions of nstack for programs and stacks
  *
  * Programs that only use sockets need none of it.
  */
 #ifndef NSTACK_DMM_API_H
 #define NSTACK_DMM_API_H
 
+#include <nstack/dmm_app.h>
 #include <nstack/dmm_stack.h>
 
 /* What code written for the manual expects of this header. */

@@ -37,8 +37,14 @@ def aliases():
     return dict(re.findall(r"\bALIAS\((\w+), (\w+)\)", macro("NS_ALIASES")))
 
 
+def named():
+    """What programs and plug-in stacks call by name."""
+    text = "".join(p.read_text() for p in sorted((TOP / "include/nstack").glob("dmm_*.h")))
+    return set(re.findall(r"^NSTACK_API [\w *]+?(\w+)\(", text, re.M))
+
+
 def listed():
-    return wrapped() | aliases().keys() | set(re.findall(r"\bCALL\((\w+),", macro("NS_LIBURING")))
+    return wrapped() | named() | aliases().keys() | set(re.findall(r"\bCALL\((\w+),", macro("NS_LIBURING")))
 
 
 def numbered():

@@ -47,6 +47,20 @@ uint32_t ev_sock_kernel_bits(struct nfile *f)
 	return fake_kernel_bits(f);
 }
 
+int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev)
+{
+	return 0;
+}
+
+void ev_sock_sleep(int epfd)
+{
+}
+
+bool ev_sock_inside(void)
+{
+	return false;
+}
+
 #ifdef EV_FAKE_POLL /* the includer has its own idea of readiness */
 static uint32_t stub_poll(struct nfile *f);
 uint32_t nsock_poll(struct nfile *f)

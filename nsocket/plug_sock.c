@@ -1,0 +1,766 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nsocket/plug_sock.c - sockets that a plug-in stack serves: life, control calls, events
+ *
+ * Readiness: a stack reports events (plug_event(), any thread), which are kept in `ready` and wake who
+ * waits or watches. What is true when somebody looks says ep_getevt; where a stack has none, `ready` does,
+ * whose bits go before a call that consumes and come back if it succeeds. ep_ctl is asked once for a
+ * socket, when somebody begins to care, for the events that all want; what it finds at that moment is an
+ * event like others.
+ *
+ * Records (struct plug_sock) are never given back to malloc(): an event for a socket that is closed finds
+ * a free record, or at worst wakes somebody who then sees that nothing has come.
+ *
+ * Locks: ns->lock covers which halves a socket has. No lock but a serial stack's own is held while the
+ * stack is called, and none of ours is taken in an event but those of the sleepers.
+ *
+ * Threads: any.
+ */
+#define _GNU_SOURCE
+#include "nsocket/plugin.h"
+
+#include <nsocket/init.h>
+#include <nsocket/opt_log.h>
+#include <rd/log.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#define PLUG_MAGIC 0x504c5547u
+#define CHUNK 64
+#define EV_ALL (STACK_EV_IN | STACK_EV_OUT | STACK_EV_PRI | STACK_EV_ERR | STACK_EV_HUP | STACK_EV_RDHUP)
+#define EV_END (STACK_EV_ERR | STACK_EV_HUP)
+
+static struct plug_sock *free_list; /* pool_lock */
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* --- records ------------------------------------------------------------------------------------ */
+
+static void pool_grow(void)
+{
+	struct plug_sock *chunk = calloc(CHUNK, sizeof(*chunk));
+
+	for (int i = 0; chunk && i < CHUNK; i++) {
+		chunk[i].magic = PLUG_MAGIC;
+		chunk[i].next = free_list;
+		free_list = &chunk[i];
+	}
+}
+
+static struct plug_sock *sock_alloc(struct plug_module *m)
+{
+	struct plug_sock *p;
+
+	lock_take(&pool_lock);
+	if (!free_list)
+		pool_grow();
+	p = free_list;
+	if (p)
+		free_list = p->next;
+	lock_give(&pool_lock);
+	if (!p)
+		return NULL;
+	*p = (struct plug_sock){ .magic = PLUG_MAGIC, .state = PLUG_OPEN, .m = m, .s = -1 };
+	return p;
+}
+
+static void sock_free(struct rcu_head *head)
+{
+	struct plug_sock *p = caa_container_of(head, struct plug_sock, rcu);
+
+	lock_take(&pool_lock);
+	__atomic_store_n(&p->state, PLUG_FREE, __ATOMIC_RELAXED);
+	p->next = free_list;
+	free_list = p;
+	lock_give(&pool_lock);
+}
+
+void plug_sock_free(struct plug_sock *p)
+{
+	file_call_rcu(&p->rcu, sock_free);
+}
+
+struct plug_sock *plug_of_pdata(void *pdata)
+{
+	struct plug_sock *p = pdata;
+
+	return p && p->magic == PLUG_MAGIC ? p : NULL;
+}
+
+/* --- opening and closing ------------------------------------------------------------------------------ */
+
+/* Is it a number that the stack may have given? */
+static bool number_ok(struct plug_module *m, int s)
+{
+	if (s < m->conf->minfd || s > m->conf->maxfd)
+		return false;
+	return PLUG_CALL_OR(m, extern_ops.stack_fd_check, 1, s, STACK_FD_INVALID_CHECK) == 1;
+}
+
+/* Have the stack never wait, if it can be told so and can report events instead. */
+static bool be_nonblocking(struct plug_module *m, int s)
+{
+	int on = 1;
+
+	if (!m->cb.extern_ops.ep_ctl)
+		return false;
+	if (PLUG_CALL_OR(m, socket_ops.pffcntl, -1, s, F_SETFL, O_RDWR | O_NONBLOCK) >= 0)
+		return true;
+	return PLUG_CALL_OR(m, socket_ops.pfioctl, -1, s, FIONBIO, (unsigned long)&on) >= 0;
+}
+
+void plug_flags(struct nsock *ns)
+{
+	struct plug_sock *p = ns->plug;
+	int on = nsock_nonblock(ns);
+
+	if (p->nonblock || p->s < 0)
+		return;
+	if (PLUG_CALL_OR(p->m, socket_ops.pffcntl, -1, p->s, F_SETFL, on ? O_RDWR | O_NONBLOCK : O_RDWR) < 0)
+		PLUG_CALL_OR(p->m, socket_ops.pfioctl, -1, p->s, FIONBIO, (unsigned long)&on);
+}
+
+/* A record for a number that the stack gave for ns; closes it if it can't be had. */
+static int sock_take(struct plug_module *m, struct nsock *ns, int s, struct plug_sock **out)
+{
+	struct plug_sock *p = number_ok(m, s) ? sock_alloc(m) : NULL;
+
+	if (!p) {
+		PLUG_CALL_OR(m, socket_ops.pfclose, 0, s);
+		return -EMFILE;
+	}
+	p->s = s;
+	p->nonblock = be_nonblocking(m, s);
+	__atomic_add_fetch(&m->sockets, 1, __ATOMIC_RELAXED);
+	rcu_assign_pointer(p->ns, ns);
+	if (m->serial)
+		plug_drive(m);
+	*out = p;
+	return 0;
+}
+
+static void replay_one(void *arg, int level, int name, const void *val, socklen_t len)
+{
+	struct plug_sock *p = arg;
+
+	PLUG_CALL_OR(p->m, socket_ops.pfsetsockopt, 0, p->s, level, name, val, len);
+}
+
+static int sock_open(struct plug_module *m, struct nsock *ns, struct plug_sock **out)
+{
+	int s = (int)PLUG_CALL(m, socket_ops.pfsocket, ns->family,
+			       ns->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, 0);
+	int err = s < 0 ? s : sock_take(m, ns, s, out);
+
+	if (err)
+		return err;
+	opt_log_each(ns->opts, replay_one, *out);
+	return 0;
+}
+
+void plug_close(struct plug_sock *p)
+{
+	int s = __atomic_exchange_n(&p->s, -1, __ATOMIC_ACQ_REL);
+	struct plug_module *m = p->m;
+
+	if (s < 0)
+		return;
+	if (p->asked && m->cb.extern_ops.ep_ctl)
+		PLUG_CALL(m, extern_ops.ep_ctl, -1, s, nstack_ep_triggle_del, NULL, p);
+	if (p->inherited && m->cb.extern_ops.fork_free_fd) {
+		plug_enter(m);
+		m->cb.extern_ops.fork_free_fd(s, getppid(), getpid());
+		plug_leave(m);
+	} else {
+		PLUG_CALL_OR(m, socket_ops.pfclose, 0, s);
+	}
+	__atomic_sub_fetch(&m->sockets, 1, __ATOMIC_RELAXED);
+}
+
+/* It has no socket any more: the record goes, unless the stack is to say when. */
+static void sock_end(struct plug_sock *p)
+{
+	rcu_assign_pointer(p->ns, NULL);
+	/* before close(), which may give it back at once */
+	__atomic_store_n(&p->state, PLUG_CLOSED, __ATOMIC_RELEASE);
+	plug_close(p);
+	if (!p->m->conf->ep_free_ref)
+		plug_sock_free(p);
+}
+
+void plug_release(struct nsock *ns)
+{
+	struct plug_sock *p = ns->plug, *next;
+
+	for (ns->plug = NULL; p; p = next) {
+		next = p->next;
+		sock_end(p);
+	}
+}
+
+/* --- which stack ------------------------------------------------------------------------------------- */
+
+static const struct nst_addr nowhere;
+
+static void local_tell(struct nsock *ns, struct plug_sock *p)
+{
+	struct sockaddr_storage ss;
+
+	if (ns->bound)
+		PLUG_CALL_OR(p->m, socket_ops.pfbind, 0, p->s, (struct sockaddr *)&ss,
+			     nst_addr_to_sockaddr(&ns->local, ns->family, &ss));
+}
+
+/* The socket is the stack's from now on. Under ns->lock. */
+static int take_over_locked(struct nsock *ns, struct plug_module *m)
+{
+	struct plug_sock *p;
+	int err = nsock_mode(ns) == SK_NEW ? sock_open(m, ns, &p) : -EBUSY;
+
+	if (err)
+		return err;
+	local_tell(ns, p);
+	__atomic_store_n(&ns->plug, p, __ATOMIC_RELEASE);
+	plug_flags(ns);
+	nsock_set_mode(ns, SK_PLUGIN);
+	return 0;
+}
+
+static bool take_over(struct nsock *ns, struct plug_module *m)
+{
+	int err;
+
+	lock_take(&ns->lock);
+	err = take_over_locked(ns, m);
+	lock_give(&ns->lock);
+	if (err && err != -EBUSY) {
+		nsock_reason(ns, SR_stack_refused);
+		ns_log_fallback("stack \"%s\" has no socket for it: %s", m->conf->name, strerror(-err));
+	}
+	return !err;
+}
+
+static bool address(const struct sockaddr *addr, socklen_t len, struct nst_addr *out)
+{
+	return len <= sizeof(struct sockaddr_storage) && user_ok(addr, len) &&
+	       len >= sizeof(addr->sa_family) && !nst_addr_from_sockaddr(out, addr, len);
+}
+
+bool plug_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len, int *r)
+{
+	struct plug_module *m;
+	struct nst_addr local;
+
+	if (nsock_mode(ns) != SK_NEW || ns->bound || !address(addr, len, &local))
+		return false;
+	/* a listener on all addresses is everybody's */
+	if (ns->proto == IPPROTO_TCP && nst_addr_is_any(&local))
+		return false;
+	m = plug_choose(ns->proto, &local, NULL);
+	if (!m || !take_over(ns, m))
+		return false;
+	*r = plug_rebind(ns, addr, len);
+	return true;
+}
+
+bool plug_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len, int *r)
+{
+	struct plug_module *m;
+	struct nst_addr remote;
+
+	if (nsock_mode(ns) != SK_NEW || !address(addr, len, &remote))
+		return false;
+	m = plug_choose(ns->proto, ns->bound ? &ns->local : &nowhere, &remote);
+	if (!m || !take_over(ns, m))
+		return false;
+	*r = plug_reconnect(ns, addr, len);
+	return true;
+}
+
+bool plug_sendto(struct nsock *ns, int fd, const struct msghdr *msg)
+{
+	struct plug_module *m;
+	struct nst_addr remote;
+
+	/* one that the program bound stays what it is: others may know its address */
+	if (nsock_mode(ns) != SK_NEW || ns->bind_called || !msg->msg_name ||
+	    !address(msg->msg_name, msg->msg_namelen, &remote))
+		return false;
+	m = plug_choose(ns->proto, &nowhere, &remote);
+	return m && take_over(ns, m);
+}
+
+/* --- control calls -------------------------------------------------------------------------------------- */
+
+int plug_rebind(struct nsock *ns, const struct sockaddr *addr, socklen_t len)
+{
+	struct plug_sock *p = ns->plug;
+	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfbind, -EOPNOTSUPP, p->s, addr, len);
+
+	if (r < 0)
+		return r;
+	lock_take(&ns->lock);
+	ns->bound = address(addr, len, &ns->local);
+	lock_give(&ns->lock);
+	return 0;
+}
+
+/* SO_ERROR, or -ENOPROTOOPT. */
+static int pending_error(struct plug_sock *p)
+{
+	int v = 0;
+	socklen_t len = sizeof(v);
+	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockopt, -ENOPROTOOPT, p->s, SOL_SOCKET, SO_ERROR, &v,
+				  &len);
+
+	return r < 0 ? r : -v;
+}
+
+struct target {
+	const struct sockaddr *addr;
+	socklen_t len;
+};
+
+static long try_connect(struct plug_sock *p, void *arg)
+{
+	const struct target *t = arg;
+
+	return PLUG_CALL_OR(p->m, socket_ops.pfconnect, -EOPNOTSUPP, p->s, t->addr, t->len);
+}
+
+/* After the first try: what became of it; -EAGAIN: nothing yet. */
+static long connect_outcome(struct plug_sock *p, void *arg)
+{
+	uint32_t ev = plug_poll(p->ns);
+	int err;
+
+	if (!(ev & (STACK_EV_OUT | EV_END)))
+		return -EAGAIN;
+	err = pending_error(p);
+	if (err != -ENOPROTOOPT)
+		return err;
+	err = (int)try_connect(p, arg); /* it has to ask like this */
+	return err == -EISCONN ? 0 : err == -EALREADY || err == -EINPROGRESS ? -EAGAIN : err;
+}
+
+int plug_reconnect(struct nsock *ns, const struct sockaddr *addr, socklen_t len)
+{
+	struct target t = { addr, len };
+	struct plug_sock *p = ns->plug;
+	int r;
+
+	__atomic_and_fetch(&p->ready, ~(uint32_t)STACK_EV_OUT, __ATOMIC_SEQ_CST);
+	r = (int)try_connect(p, &t);
+	if (r == -EAGAIN && p->nonblock)
+		r = -EINPROGRESS;
+	if (r != -EINPROGRESS || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
+		return r;
+	r = (int)plug_wait_call(ns, STACK_EV_OUT | PLUG_KEEP, false, connect_outcome, &t);
+	return r == -EAGAIN ? -EINPROGRESS : r;
+}
+
+int plug_listen(struct nsock *ns, int backlog)
+{
+	struct plug_sock *p = ns->plug;
+
+	return (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
+}
+
+int plug_shutdown(struct nsock *ns, int how)
+{
+	struct plug_sock *p = ns->plug;
+	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfshutdown, -EOPNOTSUPP, p->s, how);
+
+	if (r >= 0) /* who blocks in another thread looks again */
+		plug_event(p, STACK_EV_IN | STACK_EV_OUT);
+	return r;
+}
+
+int plug_name(struct nsock *ns, struct sockaddr *addr, socklen_t *len, bool peer)
+{
+	struct plug_sock *p = ns->plug;
+
+	if (!user_ok(len, sizeof(*len)) || !user_ok(addr, *len))
+		return -EFAULT;
+	return peer ? (int)PLUG_CALL_OR(p->m, socket_ops.pfgetpeername, -EOPNOTSUPP, p->s, addr, len) :
+		      (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockname, -EOPNOTSUPP, p->s, addr, len);
+}
+
+int plug_setopt(struct nsock *ns, int level, int name, const void *val, socklen_t len)
+{
+	struct plug_sock *p = ns->plug;
+
+	return (int)PLUG_CALL_OR(p->m, socket_ops.pfsetsockopt, -EOPNOTSUPP, p->s, level, name, val, len);
+}
+
+int plug_getopt(struct nsock *ns, int level, int name, void *val, socklen_t *len)
+{
+	struct plug_sock *p = ns->plug;
+
+	if (!user_ok(len, sizeof(*len)) || !user_ok(val, *len))
+		return -EFAULT;
+	return (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockopt, -EOPNOTSUPP, p->s, level, name, val, len);
+}
+
+int plug_ioctl(struct nsock *ns, unsigned long req, unsigned long arg)
+{
+	struct plug_sock *p = ns->plug;
+	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfioctl, -ENOTTY, p->s, req, arg);
+
+	if (r >= 0 || req != FIONREAD || !p->m->cb.extern_ops.peak)
+		return r;
+	if (!user_ok((void *)arg, sizeof(int)))
+		return -EFAULT;
+	r = (int)PLUG_CALL(p->m, extern_ops.peak, p->s);
+	if (r < 0)
+		return r;
+	*(int *)arg = r;
+	return 0;
+}
+
+/* --- events ------------------------------------------------------------------------------------------------ */
+
+int plug_event(void *pdata, int events)
+{
+	struct plug_sock *p = plug_of_pdata(pdata);
+	struct nsock *ns;
+
+	if (!p)
+		return -1;
+	rcu_read_lock();
+	ns = rcu_dereference(p->ns);
+	if (ns) {
+		plug_event_seen();
+		__atomic_or_fetch(&p->ready, (uint32_t)events & EV_ALL, __ATOMIC_SEQ_CST);
+		nst_full_barrier(); /* pairs sock.wait and ev.watch: before who waits is looked up */
+		nsock_wake(ns, (uint32_t)events & EV_ALL);
+	}
+	rcu_read_unlock();
+	return ns ? 0 : -1;
+}
+
+/* Ask the stack to report these events, besides those that it reports already. -errno: it can't. */
+static int ask(struct plug_sock *p, int epfd, int op, uint32_t events, epoll_data_t data)
+{
+	struct epoll_event ev = { .events = events, .data = data };
+	unsigned now;
+	long r;
+
+	if (!p->m->cb.extern_ops.ep_ctl)
+		return -EPERM;
+	__atomic_store_n(&p->asked, events, __ATOMIC_RELAXED);
+	plug_enter(p->m);
+	errno = EIO;
+	now = p->m->cb.extern_ops.ep_ctl(epfd, p->s, op, &ev, p);
+	r = now == (unsigned)-1 ? -errno : 0;
+	plug_leave(p->m);
+	if (r) {
+		if (op == nstack_ep_triggle_add)
+			__atomic_store_n(&p->asked, 0, __ATOMIC_RELAXED);
+		return (int)r;
+	}
+	if (now & events)
+		plug_event(p, (int)(now & events));
+	return 0;
+}
+
+/* Somebody cares for these events. */
+static void care(struct plug_sock *p, uint32_t events)
+{
+	uint32_t asked = __atomic_load_n(&p->asked, __ATOMIC_RELAXED);
+
+	events |= EV_END;
+	if (p->s < 0 || (asked & events) == events)
+		return;
+	ask(p, -1, asked ? nstack_ep_triggle_mod : nstack_ep_triggle_add, asked | events,
+	    (epoll_data_t){ .fd = p->s });
+}
+
+/* What is true now. */
+static uint32_t look(struct plug_sock *p, uint32_t events)
+{
+	uint32_t ready;
+
+	if (__atomic_load_n(&p->s, __ATOMIC_RELAXED) < 0)
+		return EV_END;
+	if (!p->m->cb.extern_ops.ep_ctl) /* as a regular file */
+		return events & (STACK_EV_IN | STACK_EV_OUT);
+	care(p, events);
+	ready = __atomic_load_n(&p->ready, __ATOMIC_SEQ_CST);
+	if (p->m->cb.extern_ops.ep_getevt) {
+		plug_enter(p->m);
+		ready = p->m->cb.extern_ops.ep_getevt(-1, p->s, events | EV_END);
+		plug_leave(p->m);
+	}
+	return ready == (uint32_t)-1 ? STACK_EV_ERR : ready & (events | EV_END);
+}
+
+uint32_t plug_poll(struct nsock *ns)
+{
+	uint32_t ready = 0;
+
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return look(ns->plug, EV_ALL);
+	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p;
+	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&p->s, __ATOMIC_RELAXED) >= 0)
+			ready |= look(p, STACK_EV_IN) & STACK_EV_IN;
+	return ready;
+}
+
+int plug_epoll_ctl(struct nsock *ns, int epfd, int op, const struct epoll_event *ev)
+{
+	struct plug_sock *p = ns->plug;
+	uint32_t asked = __atomic_load_n(&p->asked, __ATOMIC_RELAXED), events;
+	bool alone = cds_list_empty(&ns->f.watches);
+
+	if (nsock_mode(ns) != SK_PLUGIN || p->s < 0)
+		return 0; /* a listener's halves are asked for what accept() needs */
+	if (op == EPOLL_CTL_DEL) { /* somebody else may watch it still */
+		if (asked && alone) {
+			__atomic_store_n(&p->asked, 0, __ATOMIC_RELAXED);
+			PLUG_CALL(p->m, extern_ops.ep_ctl, epfd, p->s, nstack_ep_triggle_del, NULL, p);
+		}
+		return 0;
+	}
+	events = (ev->events & EV_ALL) | EV_END;
+	return ask(p, epfd, asked ? nstack_ep_triggle_mod : nstack_ep_triggle_add,
+		   op == EPOLL_CTL_ADD || !asked ? asked | events : events, ev->data);
+}
+
+static bool ready_in(void *ns)
+{
+	return plug_poll(ns) & (STACK_EV_IN | STACK_EV_RDHUP | EV_END);
+}
+
+static bool ready_out(void *ns)
+{
+	return plug_poll(ns) & (STACK_EV_OUT | EV_END);
+}
+
+long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct plug_sock *p, void *arg),
+		    void *arg)
+{
+	bool in = ev & STACK_EV_IN;
+	uint64_t deadline = nsock_deadline(in ? ns->rcvtimeo : ns->sndtimeo);
+	struct plug_sock *p = ns->plug;
+	long r;
+
+	for (;;) {
+		if (!(ev & PLUG_KEEP)) /* what comes from here on is news */
+			__atomic_and_fetch(&p->ready, ~ev, __ATOMIC_SEQ_CST);
+		r = p->s < 0 ? -ECONNRESET : fn(p, arg);
+		if (r != -EAGAIN) {
+			__atomic_or_fetch(&p->ready, ev & EV_ALL, __ATOMIC_SEQ_CST); /* there may be more */
+			return r;
+		}
+		if (dont || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
+			return r;
+		plug_work(p->m);
+		r = nsock_wait(ns, -1, 0, deadline, in ? ready_in : ready_out, true);
+		if (r <= 0)
+			return r ? r : -EAGAIN;
+	}
+}
+
+/* --- accept -------------------------------------------------------------------------------------------------- */
+
+/* Has a rule forbidden the connection meanwhile? */
+static bool still_wanted(struct nsock *ns, struct plug_sock *c, const struct sockaddr_storage *peer, socklen_t n)
+{
+	struct nst_addr local = ns->local, remote;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (nst_addr_from_sockaddr(&remote, (const struct sockaddr *)peer, n))
+		return true;
+	if (PLUG_CALL_OR(c->m, socket_ops.pfgetsockname, -1, c->s, (struct sockaddr *)&ss, &len) >= 0)
+		nst_addr_from_sockaddr(&local, (struct sockaddr *)&ss, len);
+	return plug_choose(ns->proto, &local, &remote) == c->m;
+}
+
+static int pf_accept(struct plug_sock *p, struct sockaddr *addr, socklen_t *len)
+{
+	if (p->m->cb.socket_ops.pfaccept)
+		return (int)PLUG_CALL(p->m, socket_ops.pfaccept, p->s, addr, len);
+	return (int)PLUG_CALL_OR(p->m, socket_ops.pfaccept4, -EOPNOTSUPP, p->s, addr, len, 0);
+}
+
+/* The socket of a connection that the stack gave, as descriptor fd. */
+static int accepted(struct nsock *ns, struct plug_sock *p, int s, int fd, int flags,
+		    const struct sockaddr_storage *peer, socklen_t n)
+{
+	struct nsock *c = nsock_new(ns->family, IPPROTO_TCP, flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
+	struct plug_sock *half;
+	int err;
+
+	if (!c) {
+		PLUG_CALL_OR(p->m, socket_ops.pfclose, 0, s);
+		return -ENOMEM;
+	}
+	c->rcvtimeo = ns->rcvtimeo;
+	c->sndtimeo = ns->sndtimeo;
+	err = sock_take(p->m, c, s, &half);
+	if (!err) {
+		c->plug = half;
+		c->mode = SK_PLUGIN;
+		plug_flags(c);
+		if (nsock_mode(ns) == SK_LISTEN && !still_wanted(ns, half, peer, n))
+			err = -EAGAIN;
+	}
+	if (!err)
+		err = fd_install(fd, &c->f);
+	nfile_put(&c->f); /* closes it, if it got no descriptor */
+	return err;
+}
+
+/* From one half, without waiting. */
+static int accept_half(struct nsock *ns, struct plug_sock *p, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t n = sizeof(peer);
+	int fd, s, err;
+
+	/* the descriptor first: without one the connection stays in the queue */
+	fd = libc.socket(ns->family, SOCK_STREAM | flags, 0);
+	if (fd < 0)
+		return -errno;
+	s = pf_accept(p, (struct sockaddr *)&peer, &n);
+	err = s < 0 ? s : accepted(ns, p, s, fd, flags, &peer, n);
+	if (err) {
+		libc.close(fd);
+		return err;
+	}
+	if (addr && len) {
+		memcpy(addr, &peer, n < *len ? n : *len);
+		*len = n;
+	}
+	return fd;
+}
+
+int plug_accept(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int r = -EAGAIN;
+
+	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p && r == -EAGAIN;
+	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE)) {
+		/* one that might wait is asked only if there is something */
+		if (p->s < 0 || (!(look(p, STACK_EV_IN) & STACK_EV_IN) && ns->mode == SK_LISTEN))
+			continue;
+		__atomic_and_fetch(&p->ready, ~(uint32_t)STACK_EV_IN, __ATOMIC_SEQ_CST);
+		r = accept_half(ns, p, addr, len, flags);
+		if (r >= 0)
+			__atomic_or_fetch(&p->ready, STACK_EV_IN, __ATOMIC_SEQ_CST);
+	}
+	return r;
+}
+
+struct accept_args {
+	struct sockaddr *addr;
+	socklen_t *len;
+	int flags;
+};
+
+static long try_accept(struct plug_sock *p, void *arg)
+{
+	const struct accept_args *a = arg;
+
+	return accept_half(p->ns, p, a->addr, a->len, a->flags);
+}
+
+int plug_accept_wait(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct accept_args a = { addr, len, flags };
+
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	if (addr && (!user_ok(len, sizeof(*len)) || !user_ok(addr, *len)))
+		return -EFAULT;
+	return (int)plug_wait_call(ns, STACK_EV_IN, false, try_accept, &a);
+}
+
+/* --- halves of a listener ---------------------------------------------------------------------------------- */
+
+static struct plug_sock *half_of(struct nsock *ns, const struct plug_module *m)
+{
+	struct plug_sock *p = ns->plug;
+
+	while (p && (p->m != m || p->s < 0))
+		p = p->next;
+	return p;
+}
+
+static int half_listen(struct nsock *ns, struct plug_sock *p)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = nst_addr_to_sockaddr(&ns->local, ns->family, &ss);
+	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfbind, -EOPNOTSUPP, p->s, (struct sockaddr *)&ss, len);
+
+	return r < 0 ? r : (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, ns->backlog);
+}
+
+static void half_open(struct nsock *ns, struct plug_module *m)
+{
+	struct plug_sock *p = NULL, **end = &ns->plug;
+	int err = sock_open(m, ns, &p);
+
+	if (!err && !p->nonblock)
+		err = -EOPNOTSUPP; /* nobody could wait for it and for the others */
+	else if (!err)
+		err = half_listen(ns, p);
+	if (err) {
+		ns_log_fallback("stack \"%s\" can't listen with the others: %s", m->conf->name, strerror(-err));
+		if (p)
+			sock_end(p);
+		return;
+	}
+	while (*end)
+		end = &(*end)->next;
+	__atomic_store_n(end, p, __ATOMIC_RELEASE);
+}
+
+void plug_halves_open(struct nsock *ns)
+{
+	uint64_t rules = rd_rules_generation();
+	struct plug_module *m;
+	struct plug_sock *p;
+
+	if (ns->plug_rules == rules)
+		return;
+	ns->plug_rules = rules;
+	for (uint32_t i = 0; (m = plug_at(i)); i++) {
+		if (!m->usable || !rd_may_name(ns->proto, &ns->local, m->conf->name))
+			continue;
+		p = half_of(ns, m);
+		if (!p)
+			half_open(ns, m);
+	}
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+	nsock_wake(ns, 0);
+}
+
+void plug_halves_close(struct nsock *ns)
+{
+	for (struct plug_sock *p = ns->plug; p; p = p->next)
+		plug_close(p);
+	ns->plug_rules = 0;
+}
+
+void plug_rules_look(void)
+{
+	static uint64_t seen; /* the helper thread's */
+	struct nfile *f;
+
+	if (!plug_any() || seen == rd_rules_generation())
+		return;
+	seen = rd_rules_generation();
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK && nsock_mode(nsock_of(f)) == SK_LISTEN) {
+			lock_take(&nsock_of(f)->lock);
+			plug_halves_open(nsock_of(f));
+			lock_give(&nsock_of(f)->lock);
+		}
+		nfile_put(f);
+	}
+}

@@ -1,0 +1,6 @@
+# The kernel's sockets as a plug-in, part of nothing else.
+PROGRAMS += $(O)/libnstack_kernel.so
+$(O)/libnstack_kernel.so: $(O)/stacks/kernel/kernel_stack.o
+	@echo "  LINK    $@"
+	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^
+$(O)/stacks/kernel/kernel_stack.o: CFLAGS += -fvisibility=default

@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stacks/loop/loop_stack.c - a complete small plug-in stack: sockets of one process, through memory
+ *
+ * The example of docs/stack-author.md. Its addresses are whatever rules give to it; whoever connects there
+ * reaches who listens there in the same process. It has TCP and UDP sockets, IPv4 and IPv6, and events; it
+ * never waits, and does not follow a fork.
+ *
+ * A connection is two sockets that know each other; each has a ring of what it received. One lock for
+ * all, which is not held while events are reported: nstack may ask back at once.
+ */
+#include <nstack/nstack_dmm_api.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+
+#define SOCKS 1024
+#define FIRST 5000 /* our numbers are no descriptors: they only have to be ours */
+#define RING 65536u
+#define QUEUE 128
+#define PORT_FIRST 49152
+
+struct addr {
+	uint8_t ip[16];
+	uint16_t port; /* network byte order */
+};
+
+struct sock {
+	bool used, stream, listening, connected, refused;
+	bool no_rx, no_tx;      /* the peer ended; we did */
+	int family;
+	struct addr local, remote;
+	struct sock *peer;      /* connected stream: the other end, NULL: closed */
+	struct sock *queue[QUEUE];
+	unsigned queued, backlog;
+	char *ring;             /* streams: bytes. Datagrams: length, sender, bytes of each */
+	uint32_t head, tail;    /* written, read; free running */
+	void *pdata;            /* what event_cb wants; NULL: nobody cares */
+};
+
+static struct sock socks[SOCKS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static nstack_event_cb nstack;
+static unsigned next_port;
+
+/* --- numbers, addresses ------------------------------------------------------------------------ */
+
+static struct sock *get(int s)
+{
+	return s >= FIRST && s < FIRST + SOCKS && socks[s - FIRST].used ? &socks[s - FIRST] : NULL;
+}
+
+static int fail(int err)
+{
+	errno = err;
+	return -1;
+}
+
+static bool addr_in(const struct sockaddr *sa, socklen_t len, struct addr *a)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+
+	memset(a, 0, sizeof(*a));
+	if (len >= sizeof(*v4) && sa->sa_family == AF_INET) {
+		memcpy(a->ip, &v4->sin_addr, 4);
+		a->port = v4->sin_port;
+		return true;
+	}
+	if (len < sizeof(*v6) || sa->sa_family != AF_INET6)
+		return false;
+	memcpy(a->ip, &v6->sin6_addr, 16);
+	a->port = v6->sin6_port;
+	return true;
+}
+
+static void addr_out(const struct sock *k, const struct addr *a, struct sockaddr *sa, socklen_t *len)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->port };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = a->port };
+	socklen_t n = k->family == AF_INET ? sizeof(v4) : sizeof(v6);
+
+	if (!sa || !len)
+		return;
+	memcpy(&v4.sin_addr, a->ip, 4);
+	memcpy(&v6.sin6_addr, a->ip, 16);
+	memcpy(sa, k->family == AF_INET ? (void *)&v4 : (void *)&v6, n < *len ? n : *len);
+	*len = n;
+}
+
+static bool any(const struct addr *a)
+{
+	static const uint8_t zero[16];
+
+	return !memcmp(a->ip, zero, 16);
+}
+
+/* Who has this address, a listener or a datagram socket; exactly, or by all addresses. */
+static struct sock *owner(const struct sock *like, const struct addr *a, bool listening)
+{
+	struct sock *wild = NULL;
+
+	for (int i = 0; i < SOCKS; i++) {
+		struct sock *k = &socks[i];
+
+		if (!k->used || k->stream != like->stream || k->family != like->family ||
+		    k->local.port != a->port || (k->stream && listening && !k->listening) || k->connected)
+			continue;
+		if (!memcmp(k->local.ip, a->ip, 16))
+			return k;
+		if (any(&k->local))
+			wild = k;
+	}
+	return wild;
+}
+
+static void autobind(struct sock *k)
+{
+	while (!k->local.port || owner(k, &k->local, false) != k) {
+		k->local.port = htons((uint16_t)(PORT_FIRST + next_port++ % 16384));
+		if (!owner(k, &k->local, false))
+			return;
+	}
+}
+
+/* --- readiness ------------------------------------------------------------------------------------ */
+
+static unsigned ready(const struct sock *k)
+{
+	unsigned ev = 0;
+
+	if (k->listening)
+		return k->queued ? EPOLLIN : 0;
+	if (k->head != k->tail || (k->stream && k->no_rx))
+		ev |= EPOLLIN;
+	if (k->refused)
+		return ev | EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLOUT;
+	if (k->stream && !k->connected)
+		return ev;
+	if (k->no_rx)
+		ev |= EPOLLRDHUP | (k->no_tx ? EPOLLHUP : 0);
+	if (!k->stream || k->no_tx || !k->peer || k->peer->head - k->peer->tail < RING)
+		ev |= EPOLLOUT;
+	return ev;
+}
+
+/* What is to be reported when the lock is given back. */
+struct report {
+	void *pdata[2];
+	unsigned events[2];
+};
+
+static void note(struct report *r, const struct sock *k)
+{
+	int i = r->pdata[0] != NULL;
+
+	if (!k || !k->pdata)
+		return;
+	r->pdata[i] = k->pdata;
+	r->events[i] = ready(k);
+}
+
+static void give(const struct report *r)
+{
+	pthread_mutex_unlock(&lock);
+	for (int i = 0; i < 2; i++)
+		if (r->pdata[i])
+			nstack.event_cb(r->pdata[i], (int)r->events[i]);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+static struct sock *new_sock(int family, bool stream)
+{
+	for (int i = 0; i < SOCKS; i++) {
+		struct sock *k = &socks[i];
+
+		if (k->used)
+			continue;
+		*k = (struct sock){ .family = family, .stream = stream, .ring = malloc(RING) };
+		k->used = k->ring != NULL;
+		return k->used ? k : NULL;
+	}
+	return NULL;
+}
+
+static int loop_socket(int domain, int type, int protocol)
+{
+	struct sock *k;
+
+	(void)protocol;
+	if ((domain != AF_INET && domain != AF_INET6) || (type != SOCK_STREAM && type != SOCK_DGRAM))
+		return fail(EPROTONOSUPPORT);
+	pthread_mutex_lock(&lock);
+	k = new_sock(domain, type == SOCK_STREAM);
+	pthread_mutex_unlock(&lock);
+	return k ? (int)(k - socks) + FIRST : fail(ENOBUFS);
+}
+
+static int loop_bind(int s, const struct sockaddr *sa, socklen_t len)
+{
+	struct sock *k = get(s);
+	struct addr a;
+	int err = 0;
+
+	if (!addr_in(sa, len, &a))
+		return fail(EINVAL);
+	pthread_mutex_lock(&lock);
+	if (k->local.port)
+		err = EINVAL;
+	else if (a.port && owner(k, &a, false))
+		err = EADDRINUSE;
+	else
+		k->local = a;
+	if (!err)
+		autobind(k);
+	pthread_mutex_unlock(&lock);
+	return err ? fail(err) : 0;
+}
+
+static int loop_listen(int s, int backlog)
+{
+	struct sock *k = get(s);
+
+	if (!k->stream)
+		return fail(EOPNOTSUPP);
+	pthread_mutex_lock(&lock);
+	k->listening = true;
+	k->backlog = backlog < 1 ? 1 : backlog > QUEUE ? QUEUE : (unsigned)backlog;
+	autobind(k);
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+/* The other end of k's connection, in the listener's queue. */
+static bool queue(struct sock *k, struct sock *l)
+{
+	struct sock *c = l->queued < l->backlog ? new_sock(l->family, true) : NULL;
+
+	if (!c)
+		return false;
+	c->local = k->remote;
+	c->remote = k->local;
+	c->peer = k;
+	c->connected = k->connected = true;
+	k->peer = c;
+	l->queue[l->queued++] = c;
+	return true;
+}
+
+static int loop_connect(int s, const struct sockaddr *sa, socklen_t len)
+{
+	struct sock *k = get(s), *l;
+	struct report r = { .events = { 0 } };
+	struct addr a;
+	int err = 0;
+
+	if (!addr_in(sa, len, &a))
+		return fail(EINVAL);
+	pthread_mutex_lock(&lock);
+	l = owner(k, &a, true);
+	if (k->connected && k->stream) {
+		err = EISCONN;
+	} else {
+		k->remote = a;
+		if (any(&k->local)) /* there is one machine: it has every address */
+			memcpy(k->local.ip, a.ip, sizeof(a.ip));
+		autobind(k);
+		if (k->stream && (!l || !queue(k, l)))
+			err = ECONNREFUSED;
+		else if (!k->stream)
+			k->connected = true;
+		else
+			note(&r, l);
+	}
+	give(&r);
+	return err ? fail(err) : 0;
+}
+
+static int loop_accept(int s, struct sockaddr *sa, socklen_t *len)
+{
+	struct sock *k = get(s), *c = NULL;
+
+	pthread_mutex_lock(&lock);
+	if (k->queued) {
+		c = k->queue[0];
+		memmove(k->queue, k->queue + 1, --k->queued * sizeof(k->queue[0]));
+		addr_out(c, &c->remote, sa, len);
+	}
+	pthread_mutex_unlock(&lock);
+	if (!k->listening)
+		return fail(EINVAL);
+	return c ? (int)(c - socks) + FIRST : fail(EAGAIN);
+}
+
+static void end(struct sock *k, struct report *r)
+{
+	struct sock *p = k->peer;
+
+	if (p) { /* bytes that we did not read: the peer learns that, as from a reset */
+		p->no_rx = p->no_tx = true;
+		p->refused = k->head != k->tail;
+		p->peer = NULL;
+		note(r, p);
+	}
+	free(k->ring);
+	k->ring = NULL;
+	k->used = false;
+}
+
+static int loop_close(int s)
+{
+	struct sock *k = get(s);
+	struct report r = { .events = { 0 } };
+
+	pthread_mutex_lock(&lock);
+	while (k->queued)
+		end(k->queue[--k->queued], &(struct report){ .events = { 0 } });
+	end(k, &r);
+	give(&r);
+	return 0;
+}
+
+static int loop_shutdown(int s, int how)
+{
+	struct sock *k = get(s);
+	struct report r = { .events = { 0 } };
+
+	if (!k->connected)
+		return fail(ENOTCONN);
+	pthread_mutex_lock(&lock);
+	if (how != SHUT_WR)
+		k->no_rx = true;
+	if (how != SHUT_RD) {
+		k->no_tx = true;
+		if (k->peer)
+			k->peer->no_rx = true;
+		note(&r, k->peer);
+	}
+	note(&r, k);
+	give(&r);
+	return 0;
+}
+
+static int loop_getsockname(int s, struct sockaddr *sa, socklen_t *len)
+{
+	addr_out(get(s), &get(s)->local, sa, len);
+	return 0;
+}
+
+static int loop_getpeername(int s, struct sockaddr *sa, socklen_t *len)
+{
+	if (!get(s)->connected)
+		return fail(ENOTCONN);
+	addr_out(get(s), &get(s)->remote, sa, len);
+	return 0;
+}
+
+/* --- data --------------------------------------------------------------------------------------------- */
+
+static void ring_put(struct sock *k, const void *buf, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		k->ring[k->head++ % RING] = ((const char *)buf)[i];
+}
+
+static void ring_get(struct sock *k, uint32_t at, void *buf, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((char *)buf)[i] = k->ring[(at + i) % RING];
+}
+
+struct head { /* before each datagram */
+	uint32_t len;
+	struct addr from;
+};
+
+/* To the socket that has the address; nobody, or no room: lost. */
+static ssize_t send_dgram(struct sock *k, const void *buf, size_t n, const struct addr *to, struct report *r)
+{
+	struct sock *d = owner(k, to, false);
+	struct head h = { .len = (uint32_t)n, .from = k->local };
+
+	if (any(&h.from)) /* as who is asked under this address */
+		memcpy(h.from.ip, to->ip, 16);
+	if (d && RING - (d->head - d->tail) >= sizeof(h) + n) {
+		ring_put(d, &h, sizeof(h));
+		ring_put(d, buf, n);
+		note(r, d);
+	}
+	return (ssize_t)n;
+}
+
+static ssize_t send_stream(struct sock *k, const void *buf, size_t n, struct report *r)
+{
+	size_t room = k->peer ? RING - (k->peer->head - k->peer->tail) : 0;
+
+	if (!k->connected || k->no_tx || !k->peer)
+		return fail(k->refused ? ECONNRESET : EPIPE);
+	if (n && !room)
+		return fail(EAGAIN);
+	ring_put(k->peer, buf, n < room ? n : room);
+	note(r, k->peer);
+	return (ssize_t)(n < room ? n : room);
+}
+
+static ssize_t loop_sendto(int s, const void *buf, size_t n, int flags, const struct sockaddr *sa, socklen_t len)
+{
+	struct sock *k = get(s);
+	struct report r = { .events = { 0 } };
+	struct addr to = k->remote;
+	ssize_t done;
+
+	(void)flags;
+	if (!k->stream && sa && !addr_in(sa, len, &to))
+		return fail(EINVAL);
+	if (!k->stream && !to.port)
+		return fail(EDESTADDRREQ);
+	if (!k->stream && n > RING / 2)
+		return fail(EMSGSIZE);
+	pthread_mutex_lock(&lock);
+	autobind(k);
+	done = k->stream ? send_stream(k, buf, n, &r) : send_dgram(k, buf, n, &to, &r);
+	give(&r);
+	return done;
+}
+
+static ssize_t recv_dgram(struct sock *k, void *buf, size_t n, int flags, struct addr *from)
+{
+	struct head h;
+
+	if (k->head == k->tail)
+		return fail(EAGAIN);
+	ring_get(k, k->tail, &h, sizeof(h));
+	*from = h.from;
+	n = n < h.len ? n : h.len;
+	ring_get(k, k->tail + sizeof(h), buf, n);
+	if (!(flags & MSG_PEEK))
+		k->tail += (uint32_t)sizeof(h) + h.len;
+	return (ssize_t)(flags & MSG_TRUNC ? h.len : n);
+}
+
+static ssize_t recv_stream(struct sock *k, void *buf, size_t n, int flags)
+{
+	uint32_t have = k->head - k->tail;
+
+	if (!k->connected)
+		return fail(ENOTCONN);
+	if (!have && k->refused)
+		return fail(ECONNRESET);
+	if (!have && !k->no_rx)
+		return fail(EAGAIN);
+	n = n < have ? n : have;
+	ring_get(k, k->tail, buf, n);
+	if (!(flags & MSG_PEEK))
+		k->tail += (uint32_t)n;
+	return (ssize_t)n;
+}
+
+static ssize_t loop_recvfrom(int s, void *buf, size_t n, int flags, struct sockaddr *sa, socklen_t *len)
+{
+	struct sock *k = get(s);
+	struct report r = { .events = { 0 } };
+	struct addr from;
+	ssize_t got;
+
+	pthread_mutex_lock(&lock);
+	if (k->stream) {
+		got = recv_stream(k, buf, n, flags);
+		if (got > 0)
+			note(&r, k->peer); /* it has room again */
+	} else {
+		got = recv_dgram(k, buf, n, flags, &from);
+		if (got >= 0)
+			addr_out(k, &from, sa, len);
+	}
+	give(&r);
+	return got;
+}
+
+static ssize_t loop_send(int s, const void *buf, size_t n, int flags)
+{
+	return loop_sendto(s, buf, n, flags, NULL, 0);
+}
+
+static ssize_t loop_recv(int s, void *buf, size_t n, int flags)
+{
+	return loop_recvfrom(s, buf, n, flags, NULL, NULL);
+}
+
+/* --- options --------------------------------------------------------------------------------------------- */
+
+static int loop_getsockopt(int s, int level, int name, void *val, socklen_t *len)
+{
+	struct sock *k = get(s);
+
+	if (level != SOL_SOCKET || *len < sizeof(int))
+		return fail(ENOPROTOOPT);
+	if (name == SO_ERROR)
+		*(int *)val = k->refused ? ECONNRESET : 0;
+	else if (name == SO_ACCEPTCONN)
+		*(int *)val = k->listening;
+	else if (name == SO_RCVBUF || name == SO_SNDBUF)
+		*(int *)val = RING;
+	else
+		return fail(ENOPROTOOPT);
+	*len = sizeof(int);
+	return 0;
+}
+
+/* There is no wire that options could change anything about. */
+static int loop_setsockopt(int s, int level, int name, const void *val, socklen_t len)
+{
+	(void)s, (void)level, (void)name, (void)val, (void)len;
+	return 0;
+}
+
+/* We never wait, so O_NONBLOCK is as good as set. */
+static int loop_fcntl(int s, int cmd, unsigned long arg)
+{
+	(void)s, (void)arg;
+	return cmd == F_SETFL ? 0 : cmd == F_GETFL ? O_RDWR | O_NONBLOCK : fail(EINVAL);
+}
+
+static int loop_peak(int s)
+{
+	struct sock *k = get(s);
+	struct head h = { .len = 0 };
+	int n;
+
+	pthread_mutex_lock(&lock);
+	if (!k->stream && k->head != k->tail)
+		ring_get(k, k->tail, &h, sizeof(h));
+	n = k->stream ? (int)(k->head - k->tail) : (int)h.len;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
+static int loop_ioctl(int s, unsigned long req, unsigned long arg)
+{
+	if (req != FIONREAD)
+		return fail(ENOTTY);
+	*(int *)arg = loop_peak(s);
+	return 0;
+}
+
+/* --- hooks --------------------------------------------------------------------------------------------------- */
+
+static unsigned loop_ep_ctl(int epfd, int s, int op, struct epoll_event *ev, void *pdata)
+{
+	struct sock *k = get(s);
+	unsigned now;
+
+	(void)epfd, (void)ev;
+	pthread_mutex_lock(&lock);
+	k->pdata = op == nstack_ep_triggle_del ? NULL : pdata;
+	now = ready(k);
+	pthread_mutex_unlock(&lock);
+	return now;
+}
+
+static unsigned loop_ep_getevt(int epfd, int s, unsigned events)
+{
+	unsigned now;
+
+	(void)epfd;
+	pthread_mutex_lock(&lock);
+	now = ready(get(s)) & events;
+	pthread_mutex_unlock(&lock);
+	return now;
+}
+
+static int loop_fd_check(int s, int flag)
+{
+	return flag == STACK_FD_INVALID_CHECK && get(s) != NULL;
+}
+
+int loop_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops);
+int loop_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops)
+{
+	nstack_socket_ops *op = &proc_fun->socket_ops;
+	nstack_extern_ops *ext = &proc_fun->extern_ops;
+
+	nstack = *event_ops;
+	op->pfsocket = loop_socket;
+	op->pfbind = loop_bind;
+	op->pflisten = loop_listen;
+	op->pfaccept = loop_accept;
+	op->pfconnect = loop_connect;
+	op->pfclose = loop_close;
+	op->pfshutdown = loop_shutdown;
+	op->pfgetsockname = loop_getsockname;
+	op->pfgetpeername = loop_getpeername;
+	op->pfgetsockopt = loop_getsockopt;
+	op->pfsetsockopt = loop_setsockopt;
+	op->pfsend = loop_send;
+	op->pfrecv = loop_recv;
+	op->pfsendto = loop_sendto;
+	op->pfrecvfrom = loop_recvfrom;
+	op->pffcntl = loop_fcntl;
+	op->pfioctl = loop_ioctl;
+	ext->ep_ctl = loop_ep_ctl;
+	ext->ep_getevt = loop_ep_getevt;
+	ext->stack_fd_check = loop_fd_check;
+	ext->peak = loop_peak;
+	return 0;
+}

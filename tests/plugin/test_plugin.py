@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plug-in stacks: what programs see of them, and what the stacks see of programs.
+
+No test here needs a network: the stacks live in memory, or in the kernel's loopback.
+"""
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from lib import nstack
+
+HERE = pathlib.Path(__file__).parent
+PROGS = HERE / "progs"
+LOOP = os.path.join(nstack.BUILD, "libnstack_loop.so")
+KERNEL = os.path.join(nstack.BUILD, "libnstack_kernel.so")
+NETS = ["198.18.77.0/24", "2001:db8:77::/48"]
+#: the kernel has the addresses, too
+NAMESPACE = ["unshare", "-n", "sh", "-c", 'ip link set lo up; ip addr add 198.18.77.1/24 dev lo; '
+             'ip addr add 2001:db8:77::1/48 dev lo nodad; exec "$@"', "sh"]
+
+pytestmark = pytest.mark.skipif(nstack.MODES != ["in_process"] or bool(nstack.SAN),
+                                reason="once is enough; the stacks are not instrumented")
+
+
+def rules_for(stack, nets=None):
+    return [{side: net, "action": stack} for net in nets or NETS for side in ("remote", "local")]
+
+
+def config(stacks, rules, **kw):
+    return {"interfaces": ["none0"], "load": False, "stacks": stacks, "rules": rules, **kw}
+
+
+def run(argv, conf, check=True, env=None, prefix=(), **kw):
+    """Run it with the library preloaded; the result has the log in .stderr."""
+    text = conf if isinstance(conf, str) else json.dumps(conf)
+    r = subprocess.run([*prefix, "env", f"LD_PRELOAD={nstack.LIB}", *map(str, argv)], capture_output=True,
+                       text=True, timeout=60, env={
+                           **os.environ, "NSTACK_CONFIG": text, "NSTACK_LOG_ON": "INF", "NSTACK_LOG_FILE_FLAG": "0",
+                           **(env or {})}, **kw)
+    assert not check or r.returncode == 0, r.stdout + r.stderr
+    return r
+
+
+def build(tmp_path, source, name=None, flags=()):
+    out = tmp_path / f"{name or pathlib.Path(source).stem}.so"
+    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread", "-o", out,
+                    f"-I{nstack.ROOT}/include", f"-I{nstack.BUILD}/include", f"-I{nstack.BUILD}/include/nstack/dmm",
+                    *flags, PROGS / source], check=True)
+    return str(out)
+
+
+def test_example_stack():
+    r = run([nstack.PYTHON, PROGS / "sockets.py", "no"],
+            config([{"name": "loop", "library": LOOP}], rules_for("loop")))
+    assert r.stdout == "all well\n", r.stderr
+
+
+def test_kernel_stack():
+    r = run([nstack.PYTHON, PROGS / "sockets.py", "follows"], config(
+        [{"name": "k2", "library": KERNEL, "register": "kernel_stack_register"}], rules_for("k2")), prefix=NAMESPACE)
+    assert r.stdout == "all well\n", r.stderr
+
+
+def test_dmm_files(tmp_path):
+    """The same by module_config.json and rd_config.json, found by the environment."""
+    (tmp_path / "module_config.json").write_text(
+        '{ "default_stack_name": "kernel", /* else */ "module_list": [\n'
+        '{ "stack_name": "kernel", "function_name": "kernel_stack_register", "libname": "./",\n'
+        '  "loadtype": "static", "deploytype": "1", "stackid": "0", },\n'
+        f'{{ "stack_name": "loop", "libname": "{LOOP}", "loadtype": "dynmic", "deploytype": "1",\n'
+        '  "maxfd": "8192", "minfd": "5000", "priorty": "1", "stackid": "1", }, ] }')
+    (tmp_path / "rd_config.json").write_text(json.dumps({"modules": [
+        {"name": "kernel", "ip_route": ["127.0.0.1/24"], "type_route": [], "protocol_route": []},
+        {"name": "loop", "ip_route": NETS}]}))
+    r = run([nstack.PYTHON, PROGS / "sockets.py", "no"], '{ "interfaces": ["none0"], "load": false }',
+            env={"NSTACK_MOD_CFG_FILE": str(tmp_path / "module_config.json"),
+                 "NSTACK_MOD_CFG_RD": str(tmp_path / "rd_config.json")})
+    assert r.stdout == "all well\n", r.stderr
+
+
+@pytest.mark.parametrize("bad,words", [
+    ({"library": "/nowhere/libgone.so"}, "cannot open"),
+    ({"register": "no_such_function"}, "no function no_such_function()"),
+    ({"register": "refuses"}, "refuses() answered 7"),
+    ({"register": "crashes"}, "crashes() crashed (Segmentation fault)"),
+    ({"register": "aborts"}, "aborts() crashed (Aborted)"),
+    ({"register": "without_socket"}, "no socket()"),
+    ({"register": "init_fails"}, "module_init() answered 3"),
+    ({"register": "init_crashes"}, "module_init() crashed"),
+])
+def test_bad_plugin_disables_itself_only(tmp_path, bad, words):
+    entry = {"name": "bad", "library": build(tmp_path, "bad.c"), **bad}
+    rules = rules_for("loop") + rules_for("bad", ["127.0.0.0/8", "203.0.113.0/24"])
+    r = run([nstack.PYTHON, PROGS / "sockets.py", "no"], config([entry, {"name": "loop", "library": LOOP}], rules))
+    assert r.stdout == "all well\n"
+    assert any('stack "bad" is not used' in line and words in line for line in r.stderr.splitlines()), r.stderr
+
+
+def test_older_plugin(tmp_path):
+    """One that was compiled when nstack had fewer calls and hooks."""
+    older = build(tmp_path, "older.c")
+    run([nstack.PYTHON, "-c", "import socket; s = socket.socket(); s.connect(('198.18.77.1', 5)); s.close()"],
+        config([{"name": "older", "library": older}], rules_for("older")))
+    newer = build(tmp_path, "older.c", "newer", ["-DVERSION=2"])
+    r = run([nstack.PYTHON, "-c", "import socket; socket.socket()"],
+            config([{"name": "newer", "library": newer}], rules_for("newer")))
+    assert "built for a newer nstack" in r.stderr
+
+
+def test_numbers_out_of_range(tmp_path):
+    """A stack's socket whose number is not in its range is refused; the kernel serves."""
+    r = run([nstack.PYTHON, "-c", "import socket\ns = socket.socket()\ntry: s.connect(('198.18.77.1', 5))\n"
+             "except OSError as e: print(e.errno)"],
+            config([{"name": "loop", "library": LOOP, "max_fd": 4999}], rules_for("loop")), prefix=NAMESPACE)
+    assert r.stdout == "111\n" and "has no socket for it" in r.stderr
