@@ -196,6 +196,8 @@ bool ev_sock_kernel_only(struct nfile *f);
 uint32_t ev_sock_kernel_bits(struct nfile *f);
 /* What the program asks of a set concerning f: for plug-in stacks. 0 or -errno: the call fails. s->lock. */
 int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev);
+/* poll() or select() watches f. */
+void ev_sock_watch(struct nfile *f);
 /* Is the caller not the program, but the library or a plug-in stack? */
 bool ev_sock_inside(void);
 /* A thread is about to sleep on a set with members of ours. */

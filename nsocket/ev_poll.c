@@ -138,6 +138,7 @@ static struct poll_block *block_watch(struct poll_call *c)
 		w->f = c->files[i];
 		w->events = (uint16_t)c->fds[i].events;
 		watch_add(w->f, &w->watch);
+		ev_sock_watch(w->f);
 	}
 	/* full barrier: pairs ev.watch - watches are up before readiness is read */
 	nst_full_barrier();

@@ -38,3 +38,9 @@ bool ev_sock_inside(void)
 {
 	return init_inside();
 }
+
+void ev_sock_watch(struct nfile *f)
+{
+	if (plug_any() && f->kind == NF_SOCK && nsock_of(f)->plug)
+		plug_watch(nsock_of(f));
+}

@@ -85,6 +85,77 @@ struct plug_sock *plug_of_pdata(void *pdata)
 	return p && p->magic == PLUG_MAGIC ? p : NULL;
 }
 
+/* --- connections that were accepted early -------------------------------------------------------------- */
+
+struct plug_early {
+	int s;
+	struct sockaddr_storage peer;
+	socklen_t len;
+	struct plug_early *next; /* pool_lock */
+};
+
+static int pf_accept(struct plug_sock *p, struct sockaddr_storage *peer, socklen_t *len)
+{
+	if (p->m->cb.socket_ops.pfaccept)
+		return (int)PLUG_CALL(p->m, socket_ops.pfaccept, p->s, (struct sockaddr *)peer, len);
+	return (int)PLUG_CALL_OR(p->m, socket_ops.pfaccept4, -EOPNOTSUPP, p->s, (struct sockaddr *)peer, len, 0);
+}
+
+/* Is there a connection? The only way to know is to take it. */
+static bool early_take(struct plug_sock *p)
+{
+	struct plug_early *e = calloc(1, sizeof(*e)), **end;
+
+	if (!e)
+		return true;
+	e->len = sizeof(e->peer);
+	e->s = pf_accept(p, &e->peer, &e->len);
+	if (e->s < 0) {
+		bool none = e->s == -EAGAIN;
+
+		free(e);
+		return !none;
+	}
+	lock_take(&pool_lock);
+	for (end = &p->early; *end; end = &(*end)->next)
+		;
+	__atomic_store_n(end, e, __ATOMIC_RELEASE);
+	lock_give(&pool_lock);
+	return true;
+}
+
+/* The first of them, or -EAGAIN. */
+static int early_get(struct plug_sock *p, struct sockaddr_storage *peer, socklen_t *len)
+{
+	struct plug_early *e;
+	int s = -EAGAIN;
+
+	if (!__atomic_load_n(&p->early, __ATOMIC_ACQUIRE))
+		return s;
+	lock_take(&pool_lock);
+	e = p->early;
+	if (e)
+		p->early = e->next;
+	lock_give(&pool_lock);
+	if (e) {
+		s = e->s;
+		*peer = e->peer;
+		*len = e->len;
+	}
+	free(e);
+	return s;
+}
+
+static void early_close(struct plug_sock *p)
+{
+	struct sockaddr_storage peer;
+	socklen_t len;
+	int s;
+
+	while ((s = early_get(p, &peer, &len)) >= 0)
+		PLUG_CALL_OR(p->m, socket_ops.pfclose, 0, s);
+}
+
 /* --- opening and closing ------------------------------------------------------------------------------ */
 
 /* Is it a number that the stack may have given? */
@@ -163,6 +234,7 @@ void plug_close(struct plug_sock *p)
 
 	if (s < 0)
 		return;
+	early_close(p);
 	if (p->asked && m->cb.extern_ops.ep_ctl)
 		PLUG_CALL(m, extern_ops.ep_ctl, -1, s, nstack_ep_triggle_del, NULL, p);
 	if (p->inherited && m->cb.extern_ops.fork_free_fd) {
@@ -361,6 +433,7 @@ int plug_listen(struct nsock *ns, int backlog)
 {
 	struct plug_sock *p = ns->plug;
 
+	p->listens = true;
 	return (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
 }
 
@@ -468,10 +541,48 @@ static void care(struct plug_sock *p, uint32_t events)
 	uint32_t asked = __atomic_load_n(&p->asked, __ATOMIC_RELAXED);
 
 	events |= EV_END;
-	if (p->s < 0 || (asked & events) == events)
+	if (p->s < 0 || !p->m->cb.extern_ops.ep_ctl || (asked & events) == events)
 		return;
 	ask(p, -1, asked ? nstack_ep_triggle_mod : nstack_ep_triggle_add, asked | events,
 	    (epoll_data_t){ .fd = p->s });
+}
+
+void plug_watch(struct nsock *ns)
+{
+	uint32_t events = nsock_mode(ns) == SK_PLUGIN ? EV_ALL : STACK_EV_IN;
+
+	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p;
+	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE))
+		care(p, events);
+}
+
+/* Has the stack to be asked, because nobody who waits or watches has done so, or because what was reported
+ * is all that is known? */
+static bool unasked(struct plug_sock *p)
+{
+	struct nsock *ns = p->ns;
+
+	if (!ns || __atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED) || !p->m->cb.extern_ops.ep_getevt)
+		return true;
+	return !__atomic_load_n(&p->asked, __ATOMIC_RELAXED) && !cds_list_empty(&ns->f.watches);
+}
+
+/* After a call that got something there may be more, and the stack can't be asked: is there? */
+static bool guess_holds(struct plug_sock *p)
+{
+	char byte;
+	long n;
+
+	if (__atomic_load_n(&p->early, __ATOMIC_RELAXED) || !p->nonblock || !__atomic_exchange_n(&p->guessed, false, __ATOMIC_SEQ_CST))
+		return true;
+	__atomic_and_fetch(&p->ready, ~(uint32_t)STACK_EV_IN, __ATOMIC_SEQ_CST);
+	if (p->listens)
+		n = early_take(p) ? 0 : -EAGAIN;
+	else
+		n = PLUG_CALL_OR(p->m, socket_ops.pfrecv, -EAGAIN, p->s, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n != -EAGAIN)
+		__atomic_or_fetch(&p->ready, STACK_EV_IN, __ATOMIC_SEQ_CST);
+	return n != -EAGAIN;
 }
 
 /* What is true now. */
@@ -483,9 +594,13 @@ static uint32_t look(struct plug_sock *p, uint32_t events)
 		return EV_END;
 	if (!p->m->cb.extern_ops.ep_ctl) /* as a regular file */
 		return events & (STACK_EV_IN | STACK_EV_OUT);
-	care(p, events);
+	if (unasked(p))
+		care(p, events);
 	ready = __atomic_load_n(&p->ready, __ATOMIC_SEQ_CST);
-	if (p->m->cb.extern_ops.ep_getevt) {
+	if (!p->m->cb.extern_ops.ep_getevt) {
+		if ((ready & STACK_EV_IN) && !guess_holds(p))
+			ready = __atomic_load_n(&p->ready, __ATOMIC_SEQ_CST);
+	} else {
 		plug_enter(p->m);
 		ready = p->m->cb.extern_ops.ep_getevt(-1, p->s, events | EV_END);
 		plug_leave(p->m);
@@ -548,8 +663,9 @@ long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct 
 		if (!(ev & PLUG_KEEP)) /* what comes from here on is news */
 			__atomic_and_fetch(&p->ready, ~ev, __ATOMIC_SEQ_CST);
 		r = p->s < 0 ? -ECONNRESET : fn(p, arg);
-		if (r != -EAGAIN) {
-			__atomic_or_fetch(&p->ready, ev & EV_ALL, __ATOMIC_SEQ_CST); /* there may be more */
+		if (r != -EAGAIN) { /* there may be more */
+			__atomic_store_n(&p->guessed, in, __ATOMIC_SEQ_CST);
+			__atomic_or_fetch(&p->ready, ev & EV_ALL, __ATOMIC_SEQ_CST);
 			return r;
 		}
 		if (dont || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
@@ -575,13 +691,6 @@ static bool still_wanted(struct nsock *ns, struct plug_sock *c, const struct soc
 	if (PLUG_CALL_OR(c->m, socket_ops.pfgetsockname, -1, c->s, (struct sockaddr *)&ss, &len) >= 0)
 		nst_addr_from_sockaddr(&local, (struct sockaddr *)&ss, len);
 	return plug_choose(ns->proto, &local, &remote) == c->m;
-}
-
-static int pf_accept(struct plug_sock *p, struct sockaddr *addr, socklen_t *len)
-{
-	if (p->m->cb.socket_ops.pfaccept)
-		return (int)PLUG_CALL(p->m, socket_ops.pfaccept, p->s, addr, len);
-	return (int)PLUG_CALL_OR(p->m, socket_ops.pfaccept4, -EOPNOTSUPP, p->s, addr, len, 0);
 }
 
 /* The socket of a connection that the stack gave, as descriptor fd. */
@@ -623,7 +732,9 @@ static int accept_half(struct nsock *ns, struct plug_sock *p, struct sockaddr *a
 	fd = libc.socket(ns->family, SOCK_STREAM | flags, 0);
 	if (fd < 0)
 		return -errno;
-	s = pf_accept(p, (struct sockaddr *)&peer, &n);
+	s = early_get(p, &peer, &n);
+	if (s == -EAGAIN)
+		s = pf_accept(p, &peer, &n);
 	err = s < 0 ? s : accepted(ns, p, s, fd, flags, &peer, n);
 	if (err) {
 		libc.close(fd);
@@ -694,6 +805,7 @@ static int half_listen(struct nsock *ns, struct plug_sock *p)
 	socklen_t len = nst_addr_to_sockaddr(&ns->local, ns->family, &ss);
 	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfbind, -EOPNOTSUPP, p->s, (struct sockaddr *)&ss, len);
 
+	p->listens = true;
 	return r < 0 ? r : (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, ns->backlog);
 }
 

@@ -21,6 +21,8 @@
 #include <nstack/dmm_stack.h>
 #include <rd/modules.h>
 
+struct plug_early;
+
 /* A stack. Constant after plug_load(), but for what is said. */
 struct plug_module {
 	const struct rd_module *conf;
@@ -39,6 +41,8 @@ struct plug_sock {
 	uint32_t magic;
 	uint8_t state;        /* atomic: enum plug_state */
 	bool nonblock;        /* the stack never waits: we do */
+	bool listens;
+	bool guessed;         /* atomic: that `ready` has STACK_EV_IN is not reported, but left from a call */
 	bool inherited;       /* of a descriptor that had FD_CLOEXEC when the process was forked off */
 	struct plug_module *m;
 	struct nsock *ns;     /* RCU; NULL: closed */
@@ -46,6 +50,7 @@ struct plug_sock {
 	struct plug_sock *next; /* the next half of the listener; written once, under ns->lock */
 	uint32_t asked;       /* atomic: events that ep_ctl was asked for; 0: not added */
 	uint32_t ready;       /* atomic: reported, and not yet found to be over */
+	struct plug_early *early; /* atomic: a listener's connections that were accepted only to look */
 	struct rcu_head rcu;
 };
 enum plug_state { PLUG_FREE, PLUG_OPEN, PLUG_CLOSED };
@@ -119,6 +124,8 @@ void plug_rules_look(void);
 
 /* Ready now, as nsock_poll(). */
 uint32_t plug_poll(struct nsock *ns);
+/* Somebody is about to wait for any event of it. */
+void plug_watch(struct nsock *ns);
 /* epoll_ctl() of the program; 0 or -errno: it fails. */
 int plug_epoll_ctl(struct nsock *ns, int epfd, int op, const struct epoll_event *ev);
 /* Close one in the stack; again: nothing happens. */

@@ -561,11 +561,10 @@ void nsock_start(struct nsock *ns)
 	if (!worker_start()) {
 		ns->rejected = true;
 		nsock_reason(ns, SR_stack_not_running);
-		/* not tried again in this process: nobody has to look at our half any more */
-		if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) == WORKER_FAILED)
+		if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) != WORKER_FAILED)
+			nsock_retry_later(ns); /* a daemon may come */
+		else if (!plug_any()) /* nobody has to look at our half any more */
 			nsock_set_mode(ns, SK_KERNEL);
-		else /* a daemon may come */
-			nsock_retry_later(ns);
 		return;
 	}
 	err = activate(ns);

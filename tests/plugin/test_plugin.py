@@ -116,3 +116,120 @@ def test_numbers_out_of_range(tmp_path):
              "except OSError as e: print(e.errno)"],
             config([{"name": "loop", "library": LOOP, "max_fd": 4999}], rules_for("loop")), prefix=NAMESPACE)
     assert r.stdout == "111\n" and "has no socket for it" in r.stderr
+
+
+HOOKED = """
+import os, select, socket, sys
+def mark(what): os.write(2, f"mark {what}\\n".encode())
+mark("socket")
+ls = socket.create_server(("198.18.77.1", 0))
+ep = select.epoll()
+mark(f"add {ep.fileno()}")
+ep.register(ls, select.EPOLLIN)
+mark("mod")
+ep.modify(ls, select.EPOLLIN | select.EPOLLOUT)
+mark("wait")
+ep.poll(0.01)
+mark("del")
+ep.unregister(ls)
+c = socket.create_connection(ls.getsockname())
+s, _ = ls.accept()
+os.set_inheritable(s.fileno(), True)
+mark("fork")
+pid = os.fork()
+if pid == 0:
+    mark("child")
+    c.close()  # FD_CLOEXEC, as Python has it
+    mark("child cloexec closed")
+    s.close()
+    mark("child ends")
+    os._exit(0)
+os.waitpid(pid, 0)
+mark("parent")
+ep.register(c, select.EPOLLIN)
+c.close()
+mark("end")
+os._exit(0)
+"""
+
+
+def hooks(log):
+    """{mark: hooks called after it}"""
+    out, at = {}, None
+    for line in log.splitlines():
+        if line.startswith("mark "):
+            at = line[5:]
+            out[at] = []
+        elif line.startswith("hook ") and not line.startswith("hook ep_getevt"):
+            out.setdefault(at, []).append(line[5:])
+    return out
+
+
+def test_hooks_at_their_moments(tmp_path):
+    probe = build(tmp_path, "probe.c", flags=["-Wno-unused-function", f"-L{nstack.BUILD}", "-lnStackAdapt"])
+    log = run([nstack.PYTHON, "-c", HOOKED], config(
+        [{"name": "loop", "library": LOOP}, {"name": "probe", "library": probe, "ep_free_ref": True}],
+        rules_for("probe"))).stderr
+    h = hooks(log)
+    assert h["socket"][:2] == ["register 1 1", "module_init"], log
+    epfd = next(m for m in h if m.startswith("add ")).split()[1]
+    add = h[f"add {epfd}"]
+    assert add[0].startswith(f"ep_ctl {epfd} 5000 0 ") and add[1] == "free early 0 null 0 item 0 event 0", log
+    assert int(add[0].split()[4], 16) == 0x19  # IN, and ERR and HUP as always
+    assert h["mod"][0].startswith(f"ep_ctl {epfd} 5000 1 1d same")
+    assert f"ep_prewait_proc {epfd}" in h["wait"]
+    assert h["del"][0].startswith(f"ep_ctl {epfd} 5000 2 0")
+    # the references of all sockets before; then the child, from the whole to the single
+    before = [x for x in h["fork"] if x.startswith("fork_parent_fd")]
+    assert sorted(before) == [f"fork_parent_fd {s} 1" for s in (5000, 5001, 5002)], log
+    after = [x for x in h["fork"] if x not in before]
+    assert after[:2] == ["module_init_child", "fork_init_child 1 1"], log
+    assert sorted(after[2:5]) == [f"fork_child_fd {s} 1 1" for s in (5000, 5001, 5002)], log
+    assert h["child"] == ["fork_free_fd 5001 1 1"], log
+    assert [x.split()[:2] for x in h["child cloexec closed"]] == [["close", "5002"]], log
+    closed = [x for x in h["parent"] if x.startswith("close 5001")]
+    assert closed == ["close 5001 free 1 again 0"], log
+
+
+def test_run_to_completion(tmp_path):
+    """No thread of its own, no way to ask for readiness, one caller at a time; time-outs hold nevertheless."""
+    rtc = build(tmp_path, "rtc.c", flags=["-Wno-unused-function"])
+    conf = config([{"name": "rtc", "library": rtc}], rules_for("rtc"))
+    r = run([nstack.PYTHON, PROGS / "sockets.py", "no"], conf)
+    assert r.stdout == "all well\n", r.stderr
+    # as the manual has it: linked with libnStackAPI, not preloaded
+    prog = tmp_path / "rtc_main"
+    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", prog, f"-I{nstack.ROOT}/include",
+                    f"-I{nstack.BUILD}/include", PROGS / "rtc_main.c", f"-L{nstack.BUILD}", "-lnStackAPI"], check=True)
+    r = subprocess.run([prog], env={"LD_LIBRARY_PATH": nstack.BUILD, "NSTACK_CONFIG": json.dumps(conf)}, timeout=30,
+                       capture_output=True, text=True)
+    assert r.returncode == 0, r
+
+
+SEVERAL = """
+import os, select, socket
+ls = socket.create_server(("", 0))
+ls.settimeout(5)
+port = ls.getsockname()[1]
+for addr, n in (("198.18.77.1", 2), ("127.0.0.1", 2), ("198.18.77.1", 1)):
+    for i in range(n):
+        c = socket.create_connection((addr, port))
+        assert select.select([ls], [], [], 5)[0] == [ls]
+        s, peer = ls.accept()
+        assert peer == c.getsockname() and s.getsockname() == (addr, port), (peer, s.getsockname())
+        c.send(b"x")
+        assert s.recv(9) == b"x"
+ls.setblocking(False)
+try: ls.accept(); raise AssertionError
+except BlockingIOError: pass
+ls.close()
+try: socket.create_connection(("198.18.77.1", port)); raise AssertionError
+except ConnectionRefusedError: pass
+print("all well")
+"""
+
+
+def test_listener_on_all_addresses():
+    """One accept() for the kernel's connections and the stack's."""
+    r = run([nstack.PYTHON, "-c", SEVERAL], config([{"name": "loop", "library": LOOP}], rules_for("loop")))
+    assert r.stdout == "all well\n", r.stderr

@@ -56,6 +56,10 @@ void ev_sock_sleep(int epfd)
 {
 }
 
+void ev_sock_watch(struct nfile *f)
+{
+}
+
 bool ev_sock_inside(void)
 {
 	return false;
