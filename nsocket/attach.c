@@ -23,7 +23,9 @@
 #define LOOK_NS 200000000ull /* how often a daemon is looked for */
 
 static bool used;
-static bool leaves;                   /* atomic: the daemon is about to end; by the leader, taken by the helper */
+/* Atomic; by the leader, taken by the helper: some connections are to be the kernel's, or all are, because the
+ * daemon is about to end. */
+static bool wanted, leaves;
 static struct stack *former;          /* start_lock */
 static struct shm_region *lost_region; /* its sockets are to be told; NULL: none. Helper and start_lock */
 
@@ -47,11 +49,14 @@ static void disarm(void)
 	remote_disarm(worker.st);
 }
 
-/* What moves, the helper moves. */
-static void attach_leaves(struct stack_env *env)
+/* What moves, the helper moves. Relaxed: nothing goes with it. */
+static void attach_wants_kernel(struct stack_env *env, struct shm_session *s)
 {
-	/* relaxed: nothing goes with it */
-	__atomic_store_n(&leaves, true, __ATOMIC_RELAXED);
+	if (s && s->user && !(s->user & 1))
+		__atomic_store_n(&((struct nsock *)(uintptr_t)s->user)->shared, true, __ATOMIC_RELAXED);
+	else if (!s)
+		__atomic_store_n(&leaves, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&wanted, true, __ATOMIC_RELAXED);
 	worker_retry_at(worker_now());
 }
 
@@ -72,7 +77,7 @@ int attach_start(char why[256])
 
 	worker.env.event = nsock_stack_event;
 	worker.env.gone = attach_gone;
-	worker.env.leaves = attach_leaves;
+	worker.env.wants_kernel = attach_wants_kernel;
 	err = remote_attach(&st, &worker.env, &region, yield_image(), why);
 	if (err)
 		return err;
@@ -89,11 +94,16 @@ int attach_start(char why[256])
 	return 0;
 }
 
-/* --- the daemon is about to end ----------------------------------------------------------------- */
+/* --- what the kernel is to have ----------------------------------------------------------------- */
 
 static bool is_stream(struct nsock *ns, int fd)
 {
 	return nsock_mode(ns) == SK_STREAM && !ns->remote; /* a child's is moved by the parent */
+}
+
+static bool is_shared(struct nsock *ns, int fd)
+{
+	return __atomic_exchange_n(&ns->shared, false, __ATOMIC_RELAXED);
 }
 
 static void queue_keep(struct nsock *ns)
@@ -174,6 +184,8 @@ static void look_again(void)
 
 void attach_retry(void)
 {
+	if (__atomic_exchange_n(&wanted, false, __ATOMIC_RELAXED))
+		nsock_handover_each(is_shared, SR_forked);
 	if (__atomic_exchange_n(&leaves, false, __ATOMIC_RELAXED))
 		connections_leave();
 	lock_take(&worker.start_lock);
@@ -189,7 +201,7 @@ void attach_retry(void)
 
 void attach_after_fork_child(void)
 {
-	used = leaves = false;
+	used = leaves = wanted = false;
 	former = NULL;
 	lost_region = NULL;
 }

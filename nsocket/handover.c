@@ -315,6 +315,25 @@ static ssize_t rest(struct nsock *ns, const struct iovec *iov, size_t n, size_t 
 	return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
 }
 
+/* A child's connection that goes on in a session of its own. */
+static bool has_session(struct nsock *ns)
+{
+	return nsock_mode(ns) == SK_STREAM && nsock_session(ns);
+}
+
+static ssize_t rest_of_stack(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags,
+			     bool send)
+{
+	struct iovec *v;
+	ssize_t r = iov_rest(iov, n, done, &v);
+
+	if (r < 0)
+		return done ? (ssize_t)done : -ENOBUFS;
+	r = send ? sock_stream_send(ns, v, (size_t)r, flags) : sock_stream_recv(ns, v, (size_t)r, flags);
+	free(v);
+	return r < 0 && done ? (ssize_t)done : r < 0 ? r : (ssize_t)done + r;
+}
+
 /* The session is gone before the mode says so; the lock is held in between. */
 static bool is_kernel(struct nsock *ns)
 {
@@ -325,16 +344,21 @@ static bool is_kernel(struct nsock *ns)
 
 ssize_t sock_moved_recv(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags)
 {
-	if (!is_kernel(ns))
+	bool kernel = is_kernel(ns);
+
+	if (!kernel && !has_session(ns))
 		return -ENOTCONN;
 	if (done && !(flags & MSG_PEEK) && !(flags & MSG_WAITALL))
 		return (ssize_t)done;
+	if (!kernel)
+		return rest_of_stack(ns, iov, n, flags & MSG_PEEK ? 0 : done, flags, false);
 	return rest(ns, iov, n, flags & MSG_PEEK ? 0 : done, flags, false);
 }
 
 ssize_t sock_moved_send(struct nsock *ns, const struct iovec *iov, size_t n, size_t done, int flags)
 {
 	if (!is_kernel(ns))
-		return done ? (ssize_t)done : -EPIPE;
+		return has_session(ns) ? rest_of_stack(ns, iov, n, done, flags, true) :
+		       done ? (ssize_t)done : -EPIPE;
 	return rest(ns, iov, n, done, flags, true);
 }

@@ -14,7 +14,9 @@
  * connection moves to the kernel (handover.c), by the parent, for all who have it: when the parent
  * ends or becomes another program; when a child forks again, becomes another program, or asks for it.
  * For that the parent keeps a descriptor of the shadow when the program closes its own. A parent that
- * is killed, or lacks the privilege, can't do it: the child's connections then answer ECONNRESET.
+ * is killed, or lacks the privilege, can't do it: the child's connections then answer ECONNRESET. Where the
+ * stack is nstackd's, the parent parks them there before it forks, and a child whose parent is dead takes
+ * them over, or finds that the kernel has them.
  * Parent and child may not read (or write) the same connection at the same time; with fork that is rare
  * and, for streams, without meaning.
  *
@@ -28,7 +30,10 @@
 #include "nsocket/share.h"
 
 #include <nsocket/handover.h>
+#include <netinet/tcp.h>
+#include <nsocket/init.h>
 #include <rd/log.h>
+#include <stacks/remote/remote.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -71,6 +76,7 @@ struct share {
 	bool asked;            /* a child wants it moved */
 	bool moved;
 	bool left;             /* tried when this process ended */
+	bool parked;           /* nstackd keeps it for children when this process dies */
 	struct nst_addr held;
 	uint8_t proto;
 	struct share *prev, *next; /* all */
@@ -86,6 +92,7 @@ struct link {
 };
 
 static struct link *links;
+static bool by_daemon;          /* the stack that the child of the last fork shares is nstackd's */
 static struct share *shares;    /* worker lock */
 static struct link *fresh;      /* between prepare and parent */
 static int fresh_child = -1;    /* the child's end meanwhile */
@@ -178,8 +185,14 @@ static void ref_drop(struct link *l, uint32_t idx)
 			free(r);
 			break;
 		}
-	if (!sh->refs && !sh->ns)
+	if (sh->refs)
+		return;
+	if (!sh->ns) {
 		share_free(sh);
+	} else if (sh->parked) {
+		remote_unpark(worker.st, sh->s);
+		sh->parked = false;
+	}
 }
 
 static void link_free(struct link *l)
@@ -202,7 +215,14 @@ static void link_free(struct link *l)
 	free(l);
 }
 
-static int slot_add(struct link *l, struct nsock *ns)
+/* Whoever can't be parked is lost with this process: the rest goes on without. */
+static void park(struct share *sh, int fd)
+{
+	if (by_daemon && !sh->parked)
+		sh->parked = !remote_park(worker.st, sh->s, fd);
+}
+
+static int slot_add(struct link *l, struct nsock *ns, int fd)
 {
 	struct share_ref *r = malloc(sizeof(*r));
 	uint32_t i = l->shm->n;
@@ -217,6 +237,7 @@ static int slot_add(struct link *l, struct nsock *ns)
 	l->share[i] = sh;
 	ns->slot = i;
 	l->shm->n++;
+	park(sh, fd);
 	return 0;
 }
 
@@ -253,6 +274,7 @@ void share_fork_prepare(void)
 	uint32_t n = 0;
 
 	fresh = NULL;
+	by_daemon = worker.ops == &remote_stack_ops;
 	if (!worker_running())
 		return;
 	rcu_read_lock(); /* other threads may close what we look at */
@@ -266,7 +288,7 @@ void share_fork_prepare(void)
 		fresh = link_new(n);
 	for (int fd = fd_next(0); fresh && fd >= 0; fd = fd_next(fd + 1)) {
 		ns = shareable(fd);
-		if (ns && ns->slot == UINT32_MAX && fresh->shm->n < n && slot_add(fresh, ns))
+		if (ns && ns->slot == UINT32_MAX && fresh->shm->n < n && slot_add(fresh, ns, fd))
 			break;
 	}
 	rcu_read_unlock();
@@ -570,11 +592,83 @@ static void child_moved(struct nsock *ns)
 	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
 }
 
+/* With the parent dead, nstackd has moved it, or another child has. */
+static bool session_gone(struct nsock *ns)
+{
+	struct shm_session *s = nsock_session(ns);
+
+	return by_daemon && s && shm_session_state(s) == SHM_S_FREE;
+}
+
+static bool kernel_has(int fd)
+{
+	struct tcp_info ti = { 0 };
+	socklen_t len = sizeof(ti);
+
+	return !libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len) && ti.tcpi_state != TCP_CLOSE;
+}
+
+/* The parent is dead. 0: it is this process's now, or (-ENOENT) the kernel has it, or is lost. Under ns->lock,
+ * rx_lock and tx_lock. */
+static int take(struct nsock *ns, int fd)
+{
+	static const struct timespec moment = { 0, 1000000 };
+	uint64_t end = worker_now() + ASK_NS;
+	struct shm_session *s = NULL;
+	int err = -ENOENT;
+
+	if (worker_start() && worker.ops == &remote_stack_ops) {
+		worker_lock();
+		err = worker.st ? remote_take(worker.st, fd, &s) : -ENOENT;
+		ns->remote = err != 0;
+		if (!err)
+			nsock_session_attach_locked(ns, s);
+		worker_unlock();
+	}
+	while (err == -EAGAIN && !kernel_has(fd) && worker_now() < end)
+		syscall(SYS_nanosleep, &moment, NULL);
+	return err;
+}
+
+static void outlive_locked(struct nsock *ns)
+{
+	int fd = nfile_fd(&ns->f);
+
+	if (fd >= 0 && !take(ns, fd))
+		return;
+	ns->remote = false;
+	__atomic_store_n(&ns->s, NULL, __ATOMIC_RELEASE);
+	if (kernel_has(fd)) {
+		nsock_to_kernel(ns, SR_outlived);
+	} else {
+		nsock_reason(ns, SR_forked);
+		nsock_set_mode(ns, SK_LOST);
+	}
+}
+
+/* The parent has died, and left the connection to nstackd. */
+static void outlive(struct nsock *ns)
+{
+	lock_take(&ns->lock);
+	lock_take(&ns->rx_lock);
+	lock_take(&ns->tx_lock);
+	if (ns->remote)
+		outlive_locked(ns);
+	lock_give(&ns->tx_lock);
+	lock_give(&ns->rx_lock);
+	lock_give(&ns->lock);
+	watch_notify(&ns->f, NSOCK_EV_REWATCH);
+	nsock_wake(ns, STACK_EV_IN | STACK_EV_OUT);
+}
+
 bool share_gone(struct nsock *ns)
 {
-	if (!up || phase_of(ns) != MOVED)
+	if (up && phase_of(ns) == MOVED)
+		child_moved(ns);
+	else if (up && session_gone(ns))
+		outlive(ns);
+	else
 		return false;
-	child_moved(ns);
 	return true;
 }
 
@@ -586,13 +680,15 @@ bool share_enter(struct nsock *ns, uint32_t what)
 
 	if (!up)
 		return true;
+	if (by_daemon)
+		share_listen(); /* to hear of the parent's end in time */
 	for (s = &up->slot[ns->slot];;) {
 		/* seq_cst: pairs share.phase */
 		__atomic_or_fetch(&s->busy, what, __ATOMIC_SEQ_CST);
-		if (phase_of(ns) == LIVE)
+		if (phase_of(ns) == LIVE && !session_gone(ns))
 			return true;
 		__atomic_and_fetch(&s->busy, ~what, __ATOMIC_SEQ_CST);
-		if (phase_of(ns) == MOVED)
+		if (phase_of(ns) == MOVED || session_gone(ns))
 			return false;
 		if (!end)
 			end = worker_now() + ASK_NS;
@@ -645,6 +741,10 @@ static void child_event(struct nsock *ns, uint32_t ev, bool lost)
 {
 	if (share_gone(ns))
 		return;
+	if (lost && by_daemon) {
+		outlive(ns);
+		return;
+	}
 	if (lost) {
 		nsock_reason(ns, SR_forked);
 		nsock_set_mode(ns, SK_LOST);

@@ -112,6 +112,7 @@ struct nsock {
 	bool rejected;       /* lock: activation was refused in this process; not tried again */
 	uint64_t retry_ns;   /* lock: rejected because another process has the port; 0 = not so */
 	bool port_held;      /* lock: we hold a claim for `held` */
+	bool shared;         /* atomic: another program has it, the kernel is to serve both (attach.c) */
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	int kept_fd;         /* atomic: the shadow, closed by the program, but not by children, or not by
 			      * accept() in another thread; else -1 */

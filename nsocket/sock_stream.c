@@ -464,6 +464,9 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 		if (r < 0)
 			return done ? (ssize_t)done : r;
 		if (!side_enter(ns, s, SHARE_TX)) {
+			s = nsock_session(ns);
+			if (s && nsock_mode(ns) == SK_STREAM)
+				continue; /* a child's, that goes on in a session of its own */
 			r = libc_errno(libc.sendfile64(out, in, off, n - done));
 			return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
 		}

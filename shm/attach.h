@@ -61,6 +61,12 @@ enum att_op {
 			 * to be closed then */
 	ATT_ACCEPT,     /* of a listener that is shared -> session: a connection. -EAGAIN: none waits */
 	ATT_IN_USE,     /* arg: protocol, arg2: ATT_CLAIM_V4TOO, local. -EADDRINUSE: connections have it */
+	ATT_PARK,       /* with the shadow, by which another program that has it, too, may find the session; when
+			 * this program has ended it waits for one, and then the kernel has it */
+	ATT_UNPARK,     /* nobody else has it any more */
+	ATT_TAKE,       /* with the shadow -> a session of this program's: the connection goes on in it. -ENOENT:
+			 * there is none, or the kernel has it; -EAGAIN: the kernel is about to have it, since
+			 * another program lives that uses it */
 	ATT_OP_NR_
 };
 
@@ -91,7 +97,7 @@ enum { ATT_FD_SESSIONS, ATT_FD_NOTIFY, ATT_FD_BELL_DAEMON, ATT_FD_BELL_PROGRAM, 
 
 struct att_answer {
 	int32_t result;   /* 0 or -errno */
-	uint32_t session; /* ATT_ALLOC: id; ATT_CLAIM: pid */
+	uint32_t session; /* ATT_ALLOC, ATT_TAKE: id; ATT_CLAIM: pid */
 	uint32_t len;
 	union {
 		struct {
@@ -114,7 +120,8 @@ struct att_answer {
 #define ATT_DO_TX_OOB 64u
 
 /* Notifications to the program: the stack's events, STACK_EV_*, and */
-#define ATT_EV_LEAVE 0x10000u /* the daemon is about to end: let the kernel have all connections */
+#define ATT_EV_LEAVE 0x10000u  /* the daemon is about to end: let the kernel have all connections */
+#define ATT_EV_SHARED 0x20000u /* another program is to have it, too: let the kernel have it */
 
 /* The notifications' memory: those to the daemon, then those to the program. */
 static inline size_t att_notify_bytes(uint32_t sessions)

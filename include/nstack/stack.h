@@ -48,8 +48,9 @@ struct stack_env {
 	/* The stack lives in another process, which has ended: nothing will come of it any more. Once,
 	 * under the worker lock; must not call back into the stack. May be NULL. */
 	void (*gone)(struct stack_env *env);
-	/* It is about to end: what is handed over to the kernel by then is not lost. As gone. */
-	void (*leaves)(struct stack_env *env);
+	/* It wants the kernel to go on with s, which another process has as well; or with all (NULL), since it
+	 * is about to end: what is handed over by then is not lost. As gone. */
+	void (*wants_kernel)(struct stack_env *env, struct shm_session *s);
 	struct shm_region *region; /* where sessions live */
 };
 

@@ -185,11 +185,11 @@ static uint32_t op_poll(struct stack *st, uint64_t now)
 	if (r->lost)
 		return 0;
 	while (n < EVENTS_ROUND && notify_take(&r->in, &id, &bits)) {
-		if (bits & ATT_EV_LEAVE && r->env->leaves)
-			r->env->leaves(r->env);
-		bits &= ~ATT_EV_LEAVE;
 		s = bits ? shm_session_get(r->region, id) : NULL;
-		if (s)
+		if (bits & (ATT_EV_LEAVE | ATT_EV_SHARED) && r->env->wants_kernel)
+			r->env->wants_kernel(r->env, bits & ATT_EV_LEAVE ? NULL : s);
+		bits &= ~(ATT_EV_LEAVE | ATT_EV_SHARED);
+		if (s && bits)
 			r->env->event(r->env, s, bits);
 		n++;
 	}
@@ -399,6 +399,39 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 	err = message(r, -1, &a);
 	*out = err ? (struct stack_route){ 0 } : a.route;
 	return err;
+}
+
+/* --- with other programs ------------------------------------------------------------------------ */
+
+int remote_park(struct stack *st, struct shm_session *s, int shadow)
+{
+	struct remote *r = remote_of(st);
+	struct att_answer a;
+
+	if (!shm_region_has(r->region, s))
+		return -ECONNRESET;
+	call_new(r, ATT_PARK, s);
+	return message(r, shadow, &a);
+}
+
+void remote_unpark(struct stack *st, struct shm_session *s)
+{
+	struct remote *r = remote_of(st);
+
+	if (!r->lost && shm_region_has(r->region, s))
+		call_later(r, ATT_UNPARK, s);
+}
+
+int remote_take(struct stack *st, int shadow, struct shm_session **out)
+{
+	struct remote *r = remote_of(st);
+	struct att_answer a;
+	int err;
+
+	call_new(r, ATT_TAKE, NULL);
+	err = message(r, shadow, &a);
+	*out = err ? NULL : shm_session_get(r->region, a.session);
+	return err ? err : *out ? 0 : -EPROTO;
 }
 
 /* --- ports ------------------------------------------------------------------------------------ */

@@ -48,6 +48,14 @@ int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
 int remote_listen(struct stack *st, struct shm_session *s, int shadow, pid_t *owner, uint64_t *image);
 /* Do connections of anybody have that local address? */
 bool remote_in_use(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
+/* Other processes have the shadow, too: when this one has ended, one of them may take the connection, or the
+ * kernel goes on with it. 0 or -errno: they will lose it. */
+int remote_park(struct stack *st, struct shm_session *s, int shadow);
+/* They have it no more. */
+void remote_unpark(struct stack *st, struct shm_session *s);
+/* The connection that another process parked. 0, -ENOENT: there is none (any more: perhaps it is the kernel's);
+ * -EAGAIN: it will be the kernel's in a moment. */
+int remote_take(struct stack *st, int shadow, struct shm_session **out);
 /* Does anybody use that port (network byte order)? A hint; any thread. */
 bool remote_port_used(struct stack *st, int udp, uint16_t port);
 

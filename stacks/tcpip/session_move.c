@@ -52,6 +52,7 @@ static void settings_copy(struct shm_session *from, struct shm_session *to)
 	to->error = err > 0 && err < 4096 ? err : 0;
 	to->rx_limit = min_u32(from->rx_limit, to->rx_limit);
 	to->tx_limit = min_u32(from->tx_limit, to->tx_limit);
+	to->tx_nospace = from->tx_nospace != 0; /* the new program's writer may be the old one's child */
 	to->rx_lowat = from->rx_lowat;
 	to->urg_inline = from->urg_inline != 0;
 	to->linger_s = from->linger_s;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/nstackd/accounts.c - what programs have of the daemon's, for whoever checks that all came back */
 #define _GNU_SOURCE
+#include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 
 #include <dirent.h>
@@ -25,7 +26,7 @@ static uint64_t descriptors(void)
 uint32_t peers_accounts(void *arg, struct stack_counter *out, uint32_t n)
 {
 	uint32_t used = observe_accounts(arg, out, n), more;
-	uint64_t programs = 0, ended = 0, ports = 0;
+	uint64_t programs = 0, ended = 0, ports = 0, parked;
 	struct recycle_stats rs;
 
 	worker_lock();
@@ -34,12 +35,14 @@ uint32_t peers_accounts(void *arg, struct stack_counter *out, uint32_t n)
 		ended += p->ended;
 		ports += p->nports;
 	}
+	parked = parks_count();
 	recycle_stats(&rs);
 	worker_unlock();
 	const struct stack_counter all[] = {
 		{ "programs", programs },
 		{ "programs_ended", ended },
 		{ "ports", ports },
+		{ "parked", parked },
 		{ "descriptors", descriptors() },
 		{ "recycle_waiting", rs.waiting },
 		{ "recycle_exits", rs.exits },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/nstackd/calls.c - what attached programs ask for; the protocol is in shm/attach.h */
 #define _GNU_SOURCE
+#include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 
 #include <errno.h>
@@ -207,6 +208,11 @@ static int session_call(struct peer *p, const struct att_call *c, int fd, struct
 		return call_tcp_info(group_session(p, c->session, s), a);
 	case ATT_TO_KERNEL:
 		return peer_to_kernel(s, p, fd);
+	case ATT_PARK:
+		return park_add(p, s, fd);
+	case ATT_UNPARK:
+		park_drop(p, s);
+		return 0;
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -239,6 +245,8 @@ int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answe
 		return port_release(p, c);
 	case ATT_PIN:
 		return port_pin(p, c, fd);
+	case ATT_TAKE:
+		return park_take(p, fd, a);
 	case ATT_IN_USE:
 		return ports_in_use((uint8_t)c->arg, &c->local, c->arg2 & ATT_CLAIM_V4TOO) ? -EADDRINUSE : 0;
 	default:

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/leave.h"
+#include "tools/nstackd/park.h"
 
 #include <errno.h>
 #include <nsocket/worker_internal.h>
@@ -27,6 +28,7 @@ void leave_begin(void)
 	leaving = true;
 	for (struct peer *p = peers_first(); p; p = p->next)
 		ports_drop(p);
+	parks_reap(true);
 }
 
 /* Nobody's any more: its socket is made here, and closed at once. */

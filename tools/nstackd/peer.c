@@ -6,11 +6,13 @@
  * becomes of what it had is in recycle.c; the record stays until that is done.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
 
 #include <errno.h>
 #include <nsocket/worker_internal.h>
+#include <poll.h>
 #include <nstack/fault_point.h>
 #include <rd/log.h>
 #include <stdlib.h>
@@ -117,6 +119,7 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 	if (bits & ATT_DO_CLOSE) {
 		p->bound[id] = false;
 		peer_count_session(p, s);
+		park_drop(p, s);
 		if (!group_leave(p, id))
 			ops->close(worker.st, s, s->linger_s == 0 ? 0 : -1); /* > 0: the program has waited */
 	}
@@ -307,6 +310,7 @@ void peer_close_sessions(struct peer *p)
 
 	memset(p->bound, 0, peers_config.sessions * sizeof(*p->bound));
 	groups_leave(p, p->bound);
+	parks_keep(p, p->bound);
 	for (uint32_t i = first; (i = shm_session_next(worker.region, i)) < end; i++)
 		if (!p->bound[i - first])
 			worker.ops->close(worker.st, shm_session_get(worker.region, i), -1);
@@ -344,7 +348,7 @@ static void peer_free(struct peer *p)
 
 bool peers_reap(void)
 {
-	bool waits = peers_recycle() | groups_reap();
+	bool waits = peers_recycle() | groups_reap() | parks_reap(false);
 	struct peer *p, *next;
 
 	for (p = peers; p; p = next) {
@@ -414,7 +418,7 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 
 void peer_run(void *what)
 {
-	static struct att_call calls[ATT_CALLS];
+	struct att_call calls[ATT_CALLS]; /* a call may be to look at another program */
 	bool died = (uintptr_t)what & DIED;
 	struct peer *p = (struct peer *)((uintptr_t)what & ~DIED);
 	unsigned nfds;
@@ -439,4 +443,22 @@ void peer_run(void *what)
 			       (int)p->pid);
 		peer_end(p);
 	}
+}
+
+static bool process_ended(const struct peer *p)
+{
+	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };
+
+	return p->pidfd >= 0 && poll(&pfd, 1, 0) > 0;
+}
+
+bool peer_has_ended(struct peer *p)
+{
+	uint64_t heard = UINT64_MAX;
+
+	while (!p->ended && heard != p->stats.messages) {
+		heard = p->stats.messages;
+		peer_run((void *)((uintptr_t)p + (process_ended(p) ? DIED : 0)));
+	}
+	return p->ended;
 }

@@ -6,7 +6,7 @@
  *   calls.c  what programs ask for           claims.c  local ports of programs
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *   observe.c  what the nstack tool asks
- *   group.c  listeners that several programs have
+ *   group.c  listeners that several programs have   park.c  connections that others have, too
  *   to_kernel.c  sockets that go on in the kernel   leave.c  all of them do
  *
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
@@ -75,6 +75,8 @@ struct peer {
 	bool *bound;        /* by id: has a local port of this program's; when it has ended: goes on without
 			     * it (group.c) */
 	struct member **listens; /* by id: listeners */
+	struct park *parks; /* park.c */
+	uint32_t nparks;
 	struct peer_port *ports;
 	uint32_t nports;
 	struct peer_stats stats;
@@ -121,6 +123,8 @@ struct peer *peers_first(void);
 /* The one that lives in that part, or NULL. */
 struct peer *peer_of_part(uint32_t part);
 struct peer *peer_of(const struct shm_session *s);
+/* Looks whether it has, after what it said before. */
+bool peer_has_ended(struct peer *p);
 unsigned peers_count(void);
 
 /* An ended one: what it said last; is the stack done with its sessions? close them as the kernel would: a

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TCP server that does what it is told, an expression a line; answers "WHO N: result".
 
-    driven.py ADDR PORT     WHO is "parent"; expressions come on stdin. A child of fork(PATH) is WHO
-                            "child", and takes its own from the FIFO at PATH
+    driven.py ADDR PORT     WHO is "parent"; expressions come on stdin. A child of fork(PATH) takes its
+                            own from the FIFO at PATH, whose last part is WHO
 """
 import os
 import signal
@@ -55,7 +55,7 @@ def fork(path):
         return pid
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with open(path, encoding="ascii") as lines:
-        run("child", iter(lines.readline, ""))
+        run(os.path.basename(path), iter(lines.readline, ""))
     os._exit(0)
 
 
