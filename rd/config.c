@@ -102,6 +102,9 @@ static const struct key keys[] = {
 	  "\"register\", \"deploy\", \"ep_free_ref\", \"priority\", \"min_fd\", \"max_fd\"" },
 	{ "module_config", T_PATH, C(module_config), 0, 0, NULL, NULL,
 	  "module_config.json of DMM with plug-in stacks; default: environment NSTACK_MOD_CFG_FILE" },
+	{ "prefixes", T_PATH, C(prefixes), 0, 0, NULL, NULL,
+	  "file with a remote prefix and an action (stack, kernel, drop, a stack's name) on each line, up to a "
+	  "million, for what the program connects and sends to" },
 	{ "reload_signal", T_SIGNAL, C(reload_signal), 0, 0, NULL, NULL,
 	  "signal that re-reads the rule file, such as \"SIGUSR2\"; used only where the program has "
 	  "no handler of its own; none = only nstack rules set reloads" },
@@ -179,6 +182,7 @@ void rd_config_free(struct ns_config *c)
 	free(c->modules);
 	free(c->module_config);
 	free(c->rules_path);
+	free(c->prefixes);
 	free(c->rules);
 	free(c->faults);
 	free(c->dump);

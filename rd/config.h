@@ -72,6 +72,7 @@ struct ns_config {
 	struct rd_rules *rules;   /* inline or read from rules_path (rd/rules.h), NULL = none */
 	struct rd_modules *modules; /* plug-in stacks (rd/modules.h), NULL = none */
 	char *module_config;      /* file that some of them are from, NULL = none */
+	char *prefixes;           /* file of remote prefixes (rd/prefixes.h), NULL = none */
 	int reload_signal;        /* signal that re-reads rules_path; 0 = none (default) */
 	char *faults;             /* fault injection for tests, hal_wrap's syntax; NULL = none */
 	char *dump;               /* pcapng file to capture into from the start; NULL = none */

@@ -117,6 +117,7 @@ static inline bool rd_is_own(struct rd_verdict v)
 }
 #define RD_BY_DEFAULT (-1)
 #define RD_BY_BUILTIN (-2)
+#define RD_BY_PREFIX (-3) /* a line of the prefix table (rd/prefixes.h) */
 
 /* --- rule sets ---------------------------------------------------------------------------- */
 
@@ -161,7 +162,7 @@ int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out);
 
 /* --- the process's current set ------------------------------------------------------------ */
 
-/* From the configuration (already checked there), else the default set. 0 or -errno. */
+/* From the configuration (already checked there), else the default set and no prefixes. 0 or -errno. */
 int rd_init(const struct ns_config *c, char err[RD_ERR]);
 /* A process opened the steering program of an interface (once per interface, after rd_init()). The
  * configuration has rules: they are installed there. It has none: the interface's rules, set by
@@ -170,8 +171,9 @@ struct steer;
 int rd_steer_attach(struct steer *st, const struct ns_config *c);
 /* Make a copy of r current; frees the former set after a grace period. Returns 0 or -ENOMEM. */
 int rd_rules_publish(const struct rd_rules *r);
-/* Re-read the rule file of the configuration and publish it. 0 or -errno. */
-int rd_rules_reload(const struct ns_config *c, char err[RD_ERR]);
+/* The same for the table of prefixes, which becomes the process's; NULL: none. */
+struct rd_prefixes;
+int rd_prefixes_publish(struct rd_prefixes *t);
 /* Copy of the current set. */
 void rd_rules_current(struct rd_rules *out);
 uint64_t rd_rules_generation(void);

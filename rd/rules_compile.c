@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <rd/log.h>
+#include <rd/prefixes.h>
 #include <rd/rules_internal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -195,6 +196,9 @@ int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out)
 struct published {
 	struct rcu_head rcu;
 	struct rd_who self; /* as it was then, but for the user */
+	struct rd_prefixes *prefixes;
+	bool prefixes_end;  /* they go with it */
+	uint8_t stack_of[RD_STACKS_MAX]; /* the prefixes' stacks among those of the rules */
 	struct rd_rules rules;
 };
 
@@ -205,33 +209,101 @@ static uint64_t generation; /* publish_lock */
 
 static void published_free(struct rcu_head *head)
 {
-	free(caa_container_of(head, struct published, rcu));
+	struct published *p = caa_container_of(head, struct published, rcu);
+
+	if (p->prefixes_end)
+		rd_prefixes_free(p->prefixes);
+	free(p);
+}
+
+static void own_add(struct rd_rules *rules, const struct rd_rules *without)
+{
+	const char *own = secure_getenv("NSTACK_RD");
+	char err[RD_ERR];
+
+	if (own && rd_rules_add_own(rules, own, err)) {
+		ns_log(NS_ERR, NS_M_NSOCKET, "%s; it is left out", err);
+		*rules = *without;
+	}
+}
+
+static int stacks_match(struct published *p)
+{
+	const char *name;
+	uint8_t action;
+	int ret = 0;
+
+	for (uint32_t i = 0; p->prefixes && !ret && (name = rd_prefixes_stack(p->prefixes, i)); i++)
+		ret = rd_action_parse(&p->rules, name, &action, &p->stack_of[i]);
+	return ret;
+}
+
+/* r and t become current. 0 or -errno with nothing changed. publish_lock. */
+static int publish(const struct rd_rules *r, struct rd_prefixes *t)
+{
+	struct published *p = calloc(1, sizeof(*p)), *old = current;
+	int ret = p ? 0 : -ENOMEM;
+
+	if (!ret) {
+		p->rules = *r;
+		own_add(&p->rules, r);
+		p->prefixes = t;
+		ret = stacks_match(p);
+	}
+	if (ret) {
+		free(p);
+		return ret;
+	}
+	if (p->rules.who & (RD_WHO_PROGRAM | RD_WHO_CGROUP))
+		rd_who_self(&p->self);
+	p->rules.generation = ++generation;
+	rcu_assign_pointer(current, p);
+	if (old) {
+		old->prefixes_end = old->prefixes != t;
+		call_rcu(&old->rcu, published_free);
+	}
+	return 0;
 }
 
 int rd_rules_publish(const struct rd_rules *r)
 {
-	struct published *p = calloc(1, sizeof(*p)), *old;
-	char err[RD_ERR];
-	const char *own;
+	int ret;
 
-	if (!p)
-		return -ENOMEM;
-	p->rules = *r;
-	own = secure_getenv("NSTACK_RD");
-	if (own && rd_rules_add_own(&p->rules, own, err)) {
-		ns_log(NS_ERR, NS_M_NSOCKET, "%s; it is left out", err);
-		p->rules = *r;
-	}
-	if (p->rules.who & (RD_WHO_PROGRAM | RD_WHO_CGROUP))
-		rd_who_self(&p->self);
 	pthread_mutex_lock(&publish_lock);
-	p->rules.generation = ++generation;
-	old = current;
-	rcu_assign_pointer(current, p);
+	ret = publish(r, current ? current->prefixes : NULL);
 	pthread_mutex_unlock(&publish_lock);
-	if (old)
-		call_rcu(&old->rcu, published_free);
-	return 0;
+	return ret;
+}
+
+int rd_prefixes_publish(struct rd_prefixes *t)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	int ret = -ENOMEM;
+
+	if (r) {
+		pthread_mutex_lock(&publish_lock);
+		if (current)
+			*r = current->rules;
+		else
+			rd_rules_init(r);
+		ret = publish(r, t);
+		pthread_mutex_unlock(&publish_lock);
+	}
+	free(r);
+	return ret;
+}
+
+static int prefixes_take(const char *path, char err[RD_ERR])
+{
+	struct rd_prefixes *t;
+	int ret = rd_prefixes_load(path, &t, err);
+
+	if (!ret) {
+		ret = rd_prefixes_publish(t);
+		if (ret)
+			rd_prefixes_free(t);
+	}
+	return ret;
 }
 
 int rd_init(const struct ns_config *c, char err[RD_ERR])
@@ -250,7 +322,9 @@ int rd_init(const struct ns_config *c, char err[RD_ERR])
 		ret = rd_rules_publish(r);
 		free(r);
 	}
-	if (ret)
+	if (!ret && c && c->prefixes)
+		ret = prefixes_take(c->prefixes, err);
+	if (ret && !err[0])
 		snprintf(err, RD_ERR, "rules: %s", strerror(-ret));
 	return ret;
 }
@@ -302,26 +376,6 @@ out:
 	return ret;
 }
 
-int rd_rules_reload(const struct ns_config *c, char err[RD_ERR])
-{
-	struct rd_rules *r = malloc(sizeof(*r));
-	int ret;
-
-	err[0] = 0;
-	if (!r)
-		return -ENOMEM;
-	if (c->rules_path) {
-		ret = rd_rules_load(c->rules_path, r, err);
-	} else {
-		ret = -ENOENT;
-		snprintf(err, RD_ERR, "the configuration names no rule file");
-	}
-	if (!ret)
-		ret = rd_rules_publish(r);
-	free(r);
-	return ret;
-}
-
 void rd_rules_current(struct rd_rules *out)
 {
 	const struct published *p;
@@ -357,6 +411,26 @@ static const struct rd_who *self(const struct published *p, struct rd_who *buf)
 	return buf;
 }
 
+/* Does a rule of the list that matched come before a line of the table with that prefix? */
+static bool list_first(const struct rd_rule *r, uint8_t len)
+{
+	if (r->priority != RD_PRIORITY_DEFAULT || r->who)
+		return r->priority <= RD_PRIORITY_DEFAULT;
+	return r->remote.family && r->remote.len >= len;
+}
+
+static struct rd_verdict decide(const struct published *p, const struct rd_who *who, uint8_t proto,
+				const struct nst_addr *local, const struct nst_addr *remote)
+{
+	struct rd_verdict v = rd_rules_lookup(&p->rules, who, proto, local, remote);
+	struct rd_prefix_hit hit;
+
+	if (!p->prefixes || v.rule == RD_BY_BUILTIN || !remote || !rd_prefixes_find(p->prefixes, remote, &hit) ||
+	    (v.rule >= 0 && list_first(&p->rules.rule[v.rule], hit.len)))
+		return v;
+	return (struct rd_verdict){ hit.action, p->stack_of[hit.stack], RD_BY_PREFIX };
+}
+
 struct rd_verdict rd_lookup(const struct rd_who *who, uint8_t proto, const struct nst_addr *local,
 			    const struct nst_addr *remote)
 {
@@ -367,7 +441,7 @@ struct rd_verdict rd_lookup(const struct rd_who *who, uint8_t proto, const struc
 	rcu_read_lock();
 	p = rcu_dereference(current);
 	if (p)
-		v = rd_rules_lookup(&p->rules, who ? who : self(p, &buf), proto, local, remote);
+		v = decide(p, who ? who : self(p, &buf), proto, local, remote);
 	rcu_read_unlock();
 	return v;
 }
@@ -396,7 +470,7 @@ bool rd_lookup_name(uint8_t proto, const struct nst_addr *local, const struct ns
 	rcu_read_lock();
 	p = rcu_dereference(current);
 	if (p)
-		v = rd_rules_lookup(&p->rules, self(p, &buf), proto, local, remote);
+		v = decide(p, self(p, &buf), proto, local, remote);
 	if (v.action == RD_STACK)
 		memcpy(name, p->rules.stacks[v.stack], RD_STACK_NAME);
 	rcu_read_unlock();

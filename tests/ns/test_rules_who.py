@@ -89,6 +89,31 @@ def test_own_rules_that_are_wrong(net):
     assert "NSTACK_RD" in net.logs() and "nowhere/" in net.logs()
 
 
+def test_a_table_of_prefixes(net):
+    """A hundred thousand of them decide for whom a client connects to; what it listens to is not concerned."""
+    path = os.path.join(net.workdir, "prefixes")
+    with open(path, "w", encoding="utf8") as f:
+        for i in range(100_000):
+            f.write(f"{20 + i // 65536}.{i // 256 % 256}.{i % 256}.0/24 drop\n")
+        f.write(f"198.18.0.0/15 stack\n{net.s4}/32 kernel\n2001:db8::/32 kernel # and\n{net.s6} stack\n")
+    config = {"prefixes": path}
+    redis(net, 6379)
+    owns(net, 6379)
+    for addr, who in ((net.s4, "kernel"), (net.s6, "stack")):
+        server = net.serve(["redis-server", "--port", "6400", "--bind", addr, "--protected-mode", "no", "--save", "",
+                            "--dir", net.workdir], "server", tcp=[6400], plain=True)
+        before = net.client.kernel_tcp_segments()
+        out = net.client.run(net.argv(["redis-cli", "-h", addr, "-p", "6400", "ping"], config=config)).stdout
+        assert out == "PONG\n"
+        assert ("kernel" if net.client.kernel_tcp_segments() != before else "stack") == who
+        server.stop()
+    bad = net.config(prefixes=net.config(not_a_prefix=1))
+    r = net.client.run(["env", f"NSTACK_APP_LOG_PATH={net.workdir}", nstack.TOOL, "run", "--config", bad, "--",
+                        "redis-cli", "-h", net.s4, "ping"])
+    assert r.stdout == "PONG\n", "a wrong table leaves the program to the kernel"
+    assert "a prefix comes first" in net.logs()
+
+
 @pytest.mark.in_process
 def test_dmm_rule_file(net):
     """NSTACK_MOD_CFG_RD, without a configuration: comments, trailing commas, a plane's name."""
