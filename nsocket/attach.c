@@ -69,18 +69,17 @@ static void attach_gone(struct stack_env *env)
 	worker_retry_at(worker_now());
 }
 
-int attach_start(char why[256])
+/* worker.st is another one until take(), and may be in use. */
+static int dial(struct stack **st, struct shm_region **region, char why[256])
 {
-	struct shm_region *region;
-	struct stack *st;
-	int err;
-
 	worker.env.event = nsock_stack_event;
 	worker.env.gone = attach_gone;
 	worker.env.wants_kernel = attach_wants_kernel;
-	err = remote_attach(&st, &worker.env, &region, yield_image(), why);
-	if (err)
-		return err;
+	return remote_attach(st, &worker.env, region, yield_image(), why);
+}
+
+static void take(struct stack *st, struct shm_region *region)
+{
 	used = true;
 	worker.region = worker.env.region = region;
 	worker.ops = &remote_stack_ops;
@@ -91,7 +90,17 @@ int attach_start(char why[256])
 	worker.spin_ns = (uint64_t)rd_config()->spin_us * 1000;
 	worker.started_ns = worker_now();
 	ns_log(NS_INF, NS_M_NSOCKET, "served by nstackd (%d)", (int)remote_pid(st));
-	return 0;
+}
+
+int attach_start(char why[256])
+{
+	struct shm_region *region;
+	struct stack *st;
+	int err = dial(&st, &region, why);
+
+	if (!err)
+		take(st, region);
+	return err;
 }
 
 /* --- what the kernel is to have ----------------------------------------------------------------- */
@@ -163,20 +172,20 @@ static void socket_lost(struct nsock *ns)
 
 static void look_again(void)
 {
-	struct stack *old = worker.st;
+	struct stack *old = worker.st, *new;
+	struct shm_region *region;
 	char why[256];
-	int err;
 
-	worker_lock();
-	err = attach_start(why);
-	/* release: pairs worker.run */
-	if (!err)
-		__atomic_store_n(&worker.state, WORKER_RUNNING, __ATOMIC_RELEASE);
-	worker_unlock();
-	if (err) {
+	/* without the lock: a daemon that is just being started may take its time, and the program goes on */
+	if (dial(&new, &region, why)) {
 		worker_retry_at(worker_now() + LOOK_NS);
 		return;
 	}
+	worker_lock();
+	take(new, region);
+	/* release: pairs worker.run */
+	__atomic_store_n(&worker.state, WORKER_RUNNING, __ATOMIC_RELEASE);
+	worker_unlock();
 	if (former)
 		remote_detach(former);
 	former = old;
