@@ -51,25 +51,10 @@ static int reload_open(struct ctl_server *s)
 	return sys_epoll_ctl(s->ep, EPOLL_CTL_ADD, s->reload_fd, &ev);
 }
 
-void ctl_server_reload(struct ctl_server *s)
+int ctl_server_rules(struct ctl_server *s, const struct rd_rules *r, const char *name)
 {
-	struct rd_rules *r = malloc(sizeof(*r));
-	const struct ns_config *c = rd_config();
-	char err[RD_ERR];
 	int ret;
 
-	ns_log_reopen();
-	if (!r)
-		return;
-	if (!c->rules_path) {
-		ns_log(NS_ERR, NS_M_RD, "reload: the configuration names no rule file");
-		goto out;
-	}
-	ret = rd_rules_load(c->rules_path, r, err);
-	if (ret) {
-		ns_log(NS_ERR, NS_M_RD, "reload: %s (the old rules stay)", err);
-		goto out;
-	}
 	if (s->ops->pin_flows)
 		s->ops->pin_flows(s->arg);
 	ret = s->ops->rules_install ? s->ops->rules_install(s->arg, r) : 0;
@@ -78,10 +63,25 @@ void ctl_server_reload(struct ctl_server *s)
 	if (!ret && s->ops->rules_changed)
 		s->ops->rules_changed(s->arg);
 	if (ret)
-		ns_log(NS_ERR, NS_M_RD, "reload of %s: %s", c->rules_path, strerror(-ret));
+		ns_log(NS_ERR, NS_M_RD, "reload of %s: %s", name, strerror(-ret));
 	else
-		ns_log(NS_INF, NS_M_RD, "reload: %u rules of %s in force", r->n, c->rules_path);
-out:
+		ns_log(NS_INF, NS_M_RD, "reload: %u rules of %s in force", r->n, name);
+	return ret;
+}
+
+void ctl_server_reload(struct ctl_server *s)
+{
+	struct rd_rules *r = malloc(sizeof(*r));
+	const struct ns_config *c = rd_config();
+	char err[RD_ERR];
+
+	ns_log_reopen();
+	if (r && !c->rules_path)
+		ns_log(NS_ERR, NS_M_RD, "reload: the configuration names no rule file");
+	else if (r && rd_rules_load(c->rules_path, r, err))
+		ns_log(NS_ERR, NS_M_RD, "reload: %s (the old rules stay)", err);
+	else if (r)
+		ctl_server_rules(s, r, c->rules_path);
 	free(r);
 }
 

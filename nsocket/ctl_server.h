@@ -158,6 +158,9 @@ bool ctl_server_owns(const struct ctl_server *s, int fd);
 /* Read the configuration's rule file again, as its reload_signal does; log files that were moved away are
  * made anew. */
 void ctl_server_reload(struct ctl_server *s);
+/* These rules come into force in this process, and on its interfaces, as when reload_signal has come.
+ * Connections stay where they are. name: of the file, for people. 0 or -errno. */
+int ctl_server_rules(struct ctl_server *s, const struct rd_rules *r, const char *name);
 /* Serve what is ready; bounded work; never blocks. */
 void ctl_server_run(struct ctl_server *s);
 

@@ -648,6 +648,15 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
+static bool same_devices(const struct ns_dpdk_config *a, const struct ns_dpdk_config *b)
+{
+	bool same = a->n_devices == b->n_devices;
+
+	for (uint32_t i = 0; same && i < a->n_devices; i++)
+		same = !strcmp(a->devices[i], b->devices[i]);
+	return same;
+}
+
 static bool same_value(const struct key *k, const struct ns_config *a, const struct ns_config *b)
 {
 	const void *x = (const char *)a + k->off, *y = (const char *)b + k->off;
@@ -667,14 +676,23 @@ static bool same_value(const struct key *k, const struct ns_config *a, const str
 	case T_WORKERS:
 		return a->daemon.workers == b->daemon.workers &&
 		       !memcmp(a->daemon.core, b->daemon.core, a->daemon.workers * sizeof(int));
+	case T_DEVICES:
+		return same_devices(x, y);
 	case T_RULES:
 	case T_STACKS:
 	case T_ACCESS:
-	case T_LEVEL:
 		return true;
-	default:
+	case T_U32:
+	case T_SIZE:
+	case T_POW2:
+	case T_ENUM:
+	case T_SIGNAL:
+	case T_LEVEL:
+	case T_FLAG:
+	case T_SPIN:
 		return *(const uint32_t *)x == *(const uint32_t *)y;
 	}
+	return false;
 }
 
 void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *b, char *out, size_t size)
@@ -683,7 +701,7 @@ void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *
 
 	out[0] = 0;
 	for (unsigned i = 0; i < N_KEYS && n < size; i++)
-		if (!same_value(&keys[i], a, b))
+		if (!is_soft(&keys[i]) && !same_value(&keys[i], a, b))
 			n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", keys[i].name);
 }
 
@@ -717,7 +735,7 @@ static int modules_by_environment(struct ns_config *c, char *err)
 	return c->module_config ? read_modules(c, err) : -ENOMEM;
 }
 
-static int by_environment(struct ns_config **c, char *err)
+static int dmm_by_environment(struct ns_config **c, char *err)
 {
 	int ret = 0;
 
@@ -736,19 +754,34 @@ static int by_environment(struct ns_config **c, char *err)
 	return ret;
 }
 
-int rd_config_init(char err[RD_ERR])
+/* *c stays NULL where nothing is said. */
+static int by_environment(struct ns_config **c, char *err)
 {
 	const char *value = getenv("NSTACK_CONFIG");
+	int ret = 0;
+
+	if (value && value[strspn(value, " \t\n")] == '{')
+		ret = rd_config_parse(value, strlen(value), "NSTACK_CONFIG", c, err);
+	else if (value && value[0])
+		ret = rd_config_load(value, c, err);
+	return ret ? ret : dmm_by_environment(c, err);
+}
+
+int rd_config_again(struct ns_config **out, char err[RD_ERR])
+{
+	int ret;
+
+	*out = NULL;
+	ret = by_environment(out, err);
+	return ret || *out ? ret : rd_config_parse("{}", 2, defaults.source, out, err);
+}
+
+int rd_config_init(char err[RD_ERR])
+{
 	struct ns_config *c = NULL;
 
 	if (first_ret == 1) {
-		first_ret = 0;
-		if (value && value[strspn(value, " \t\n")] == '{')
-			first_ret = rd_config_parse(value, strlen(value), "NSTACK_CONFIG", &c, first_err);
-		else if (value && value[0])
-			first_ret = rd_config_load(value, &c, first_err);
-		if (!first_ret)
-			first_ret = by_environment(&c, first_err);
+		first_ret = by_environment(&c, first_err);
 		if (c)
 			current = c;
 	}
@@ -762,13 +795,13 @@ const struct ns_config *rd_config(void)
 	return __atomic_load_n(&current, __ATOMIC_ACQUIRE);
 }
 
-static void *field_of(const struct key *k, struct ns_config *c)
+static void *field_of(const struct key *k, const struct ns_config *c)
 {
 	return (char *)c + k->off;
 }
 
 /* Readers may look at it at the same time; they see the old number or the new one. */
-static void soft_store(const struct key *k, struct ns_config *from)
+static void soft_store(const struct key *k, const struct ns_config *from)
 {
 	switch (k->type) {
 	case T_BOOL:
@@ -831,6 +864,22 @@ int rd_config_change(const char *text, size_t len, const char *name, char err[RD
 	rd_config_free(c);
 	json_free(&d);
 	return ret;
+}
+
+int rd_config_change_to(const struct ns_config *c)
+{
+	bool level = c->log_level != rd_config()->log_level;
+	int ret = soft_init();
+
+	for (unsigned i = 0; i < N_KEYS && !ret; i++) {
+		if (is_soft(&keys[i]) && keys[i].type != T_LEVEL)
+			soft_store(&keys[i], c);
+	}
+	if (ret || !level)
+		return ret;
+	__atomic_store_n(&soft->log_level, c->log_level, __ATOMIC_RELAXED);
+	ns_log_init(soft); /* it may be the environment's again */
+	return 0;
 }
 
 bool rd_congestion_known(const char *name)

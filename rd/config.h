@@ -100,18 +100,23 @@ void rd_config_free(struct ns_config *c);
  * in force, the error is returned (and in err), and the caller is to leave everything to the
  * kernel. A second call does nothing and returns the first one's result. */
 int rd_config_init(char err[RD_ERR]);
+/* The same source once more, for a reload: 0 and *out, which may be equal (rd_config_free), or -errno and err. What
+ * rd_config() returns stays. */
+int rd_config_again(struct ns_config **out, char err[RD_ERR]);
 /* Never NULL: the defaults until rd_config_init() succeeded. */
 const struct ns_config *rd_config(void);
 
 /* A value that is a size: a number, or text with K, M or G (powers of 1024). 0 or -EINVAL. */
 int rd_config_size(const cJSON *v, uint64_t *bytes);
-/* Which keys have other values in b, except those that can change while a process runs (rules, daemon.access,
- * log.level)? The names, separated by ", ", into out; "" if there are none. */
+/* Which keys have other values in b, except those that a reload brings into force (rules, daemon.access, soft
+ * keys)? The names, separated by ", ", into out; "" if there are none. */
 void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *b, char *out, size_t size);
 /* Soft keys change while the process runs: text is a JSON object of some, as in a configuration (or with
  * names like "tcp.syn_cookies"). All of them, or none and an error as above; name: what messages call it.
  * One thread at a time, under the worker lock. What the values are copied to is the caller's to update. */
 int rd_config_change(const char *text, size_t len, const char *name, char err[RD_ERR]);
+/* The same with the values that c has for them. 0 or -ENOMEM. */
+int rd_config_change_to(const struct ns_config *c);
 enum rd_config_of { RD_CONFIG_OF_PROGRAM = 1, RD_CONFIG_OF_DAEMON = 2, RD_CONFIG_OF_ALL = 3 };
 struct rd_config_soft {
 	const char *name, *help;

@@ -2,6 +2,8 @@
 """nstackd: who may attach, and the limits of those who do."""
 import json
 import os
+import signal
+import socket
 
 import pytest
 
@@ -215,3 +217,68 @@ def test_workers_that_are_wrong(net):
     for value in (0, 17, [], [-1], "two", list(range(17))):
         r = net.server.run([nstack.DAEMON, "--config", net.config(daemon={"workers": value})], check=False)
         assert r.returncode == 1 and "daemon.workers" in r.stderr, json.dumps(value)
+
+
+# --- what it is told while it runs ---------------------------------------------------------------
+
+def config(net, **keys):
+    """The configuration that the daemon was started with, changed."""
+    with open(os.path.join(net.workdir, "nstack-1.json"), "w", encoding="utf8") as f:
+        json.dump(keys, f)
+
+
+def told(net, p, words, **keys):
+    """SIGHUP with another configuration, and what it says of it."""
+    config(net, **keys)
+    os.kill(p.pid, signal.SIGHUP)
+    until(lambda: words in net.logs(), f"\"{words}\" in the log")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_configuration_again(net, workers):
+    """Rules, access and the log's level change at once; the rest is named; a mistake changes nothing."""
+    base = {"daemon": {"workers": workers}}
+    d = net.daemon(net.server, net.config(**base))
+    server(net, user("daemon"), 7000)
+    until(lambda: owned(net, 7000), "the first one to be served")
+    with net.client.inside():
+        c = socket.create_connection((net.s4, 7000), 5)
+    c.sendall(b"x")
+    assert c.recv(10) == b"X"
+
+    told(net, d, "everything stays as it was", **base, spin=1)
+    proof = net.proof()
+    assert ask(net, 7000) == "HELLO"
+    proof.user_stack(tcp=3)
+
+    told(net, d, "until the next start: frames", **base, frames=1024,
+         rules=[{"port": "7000", "action": "kernel"}], log={"level": "INF"})
+    until(lambda: "was read again" in net.logs(), "the new level")
+    until(lambda: all(p["rules"]["count"] == 1 for p in nstack.processes(net.server) if "attached" in p), "the rule")
+    proof = net.proof()
+    assert ask(net, 7000) == "HELLO"
+    proof.kernel()
+    c.sendall(b"y") # stays where it was
+    assert c.recv(10) == b"Y"
+    c.close()
+
+    config(net, daemon={"workers": workers, "access": [{"user": "nobody", "allow": False}]})
+    os.kill(d.pid, signal.SIGHUP)
+    until(lambda: all(p["rules"]["count"] == 0 for p in nstack.processes(net.server) if "attached" in p), "no rule")
+    server(net, user("nobody", "nogroup"), 7001)
+    assert by_kernel(net, 7001)
+    server(net, user("daemon"), 7002)
+    until(lambda: owned(net, 7002), "another user's to be served")
+
+
+def test_limits_change(net):
+    d = daemon(net, [{"label": "small", "per": "label", "programs": 1}])
+    server(net, user("daemon"), 7000, label="small")
+    until(lambda: owned(net, 7000), "the first one to be served")
+    server(net, user("daemon"), 7001, label="small")
+    assert by_kernel(net, 7001)
+    config(net, daemon={"access": [{"label": "small", "per": "label", "programs": 2}]}, log={"level": "INF"})
+    os.kill(d.pid, signal.SIGHUP)
+    until(lambda: "was read again" in net.logs(), "it to be read")
+    server(net, user("daemon"), 7002, label="small")
+    until(lambda: owned(net, 7002), "a second one to be served")

@@ -51,16 +51,31 @@ static pid_t owner(const struct sockaddr_un *a, socklen_t len)
 	return u.pid;
 }
 
-static bool from_systemd(void)
+static int opt_int(int fd, int name)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	return getsockopt(fd, SOL_SOCKET, name, &v, &len) ? -1 : v;
+}
+
+/* -1: it passed none; else as door_open(). */
+static int from_systemd(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+	int fd = LISTEN_FDS_START;
 
-	if (!pid || !n || atoi(pid) != (int)getpid() || atoi(n) != 1)
-		return false;
-	listener = LISTEN_FDS_START;
-	fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK);
-	fcntl(listener, F_SETFD, FD_CLOEXEC);
-	return true;
+	if (!pid || !n || atoi(pid) != (int)getpid())
+		return -1;
+	if (atoi(n) != 1 || opt_int(fd, SO_DOMAIN) != AF_UNIX || opt_int(fd, SO_TYPE) != SOCK_SEQPACKET ||
+	    opt_int(fd, SO_ACCEPTCONN) != 1) {
+		fprintf(stderr, "nstackd: LISTEN_FDS: one listening unix socket of type SOCK_SEQPACKET is wanted\n");
+		return 1;
+	}
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	listener = fd;
+	return 0;
 }
 
 static int own_listener(void)
@@ -82,11 +97,12 @@ static int own_listener(void)
 int door_open(door_in in)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = WAITING };
+	int got = from_systemd();
 
 	let_in = in;
 	for (unsigned i = 0; i < WAITING; i++)
 		waiting[i].sock = -1;
-	if (!from_systemd() && own_listener())
+	if (got > 0 || (got < 0 && own_listener()))
 		return 1;
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	if (ep >= 0 && !epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev))

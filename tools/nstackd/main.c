@@ -8,9 +8,11 @@
 #define _GNU_SOURCE
 #include "tools/nstackd/access.h"
 #include "tools/nstackd/door.h"
+#include "tools/nstackd/harden.h"
 #include "tools/nstackd/leave.h"
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/peer.h"
+#include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
 #include "tools/nstackd/super.h"
 
@@ -49,7 +51,7 @@ static char on_programs, on_signal, on_service, on_ctl;
 static const char help[] =
 	"usage: nstackd [OPTIONS]\n\n"
 	"Serves the sockets of programs that `nstack run` starts in this network namespace; they need no\n"
-	"privilege then. Stays in the foreground; ends by SIGTERM; SIGHUP reads the rule file again.\n\n"
+	"privilege then. Stays in the foreground; ends by SIGTERM; SIGHUP reads the configuration again.\n\n"
 	"  -c, --config FILE    configuration (man nstack.conf); default: NSTACK_CONFIG, else defaults\n"
 	"  -n, --programs N     how many may be attached at once (1 to 4096; default 256)\n"
 	"  -u, --user USER      this user's programs may attach (may be given several times)\n"
@@ -139,9 +141,8 @@ void peers_spin(int32_t us)
 	worker.spin_ns = us < 0 ? 0 : (uint64_t)us * 1000;
 }
 
-static int engine(void)
+static int engine(const struct ns_config *c)
 {
-	const struct ns_config *c = rd_config();
 	struct shm_region_config rc = { .sessions = c->max_sockets, .rx_size = c->rcvbuf,
 					.tx_size = c->sndbuf, .parts = peers_config.max,
 					.take = peers_session_take, .give = peers_session_give };
@@ -192,17 +193,29 @@ static void let_in(const struct visitor *v, struct quota *q)
 	peer_new(v->sock, q);
 }
 
-/* True: end. */
-static bool signals_read(bool *reload)
+static void signals_read(bool *end, bool *again)
 {
 	struct signalfd_siginfo si;
-	bool end = false;
 
 	while (read(sigfd, &si, sizeof(si)) == sizeof(si)) {
-		*reload |= si.ssi_signo == SIGHUP;
-		end |= si.ssi_signo != SIGHUP;
+		if (si.ssi_signo == SIGHUP)
+			*again = true;
+		else
+			*end = true;
 	}
-	return end;
+}
+
+/* Without the lock: the functions that it calls take it. */
+static void configuration_again(void)
+{
+	if (super_channel() >= 0) {
+		reload(ctl, false);
+		super_ready();
+		return;
+	}
+	notify_reloading();
+	reload(ctl, true);
+	notify_systemd("READY=1");
 }
 
 /* False: the main process has ended. */
@@ -219,7 +232,7 @@ static bool serve(void)
 {
 	struct epoll_event ev[64];
 	int n = epoll_wait(peers_config.epfd, ev, 64, 0);
-	bool end = false, ask = false, reload = false;
+	bool end = false, ask = false, again = false;
 
 	worker_lock();
 	for (int i = 0; i < n; i++) {
@@ -228,7 +241,7 @@ static bool serve(void)
 		if (what == &on_programs)
 			end |= !programs();
 		else if (what == &on_signal)
-			end |= signals_read(&reload);
+			signals_read(&end, &again);
 		else if (what == &on_ctl)
 			ask = true;
 		else if (what && what != &on_service)
@@ -239,8 +252,8 @@ static bool serve(void)
 	/* these take the lock themselves */
 	if (ask)
 		ctl_server_run(ctl);
-	if (reload && ctl)
-		ctl_server_reload(ctl);
+	if (again)
+		configuration_again();
 	return end;
 }
 
@@ -255,16 +268,29 @@ static uint64_t reap(uint64_t now)
 	return waits ? now + REAP_NS : UINT64_MAX;
 }
 
+/* When the next one is due. */
+static uint64_t sign_of_life(uint64_t now)
+{
+	if (!notify_watchdog_ns())
+		return UINT64_MAX;
+	if (super_channel() >= 0)
+		shared_beat(now);
+	else
+		notify_systemd("WATCHDOG=1");
+	return now + notify_watchdog_ns() / 2;
+}
+
 /* Waits until that time at most, and serves. True: somebody wants us to end. */
 static bool turn(uint64_t until)
 {
-	static uint64_t reap_at = UINT64_MAX, swept;
+	static uint64_t reap_at = UINT64_MAX, beat_at, swept;
 	static uint32_t busy;
 	struct pollfd kfd = { .fd = peers_config.epfd, .events = POLLIN };
 	bool end = false;
 	uint64_t now;
 
-	worker_wait(waiter_self(), &kfd, 1, until < reap_at ? until : reap_at, NULL, peers_any_cb, NULL);
+	until = until < reap_at ? until : reap_at;
+	worker_wait(waiter_self(), &kfd, 1, until < beat_at ? until : beat_at, NULL, peers_any_cb, NULL);
 	worker_lock();
 	peers_notifications();
 	worker_unlock();
@@ -276,6 +302,8 @@ static bool turn(uint64_t until)
 	} else if (now >= reap_at) {
 		reap_at = reap(now);
 	}
+	if (now >= beat_at)
+		beat_at = sign_of_life(now);
 	if (now - swept >= SWEEP_NS) {
 		swept = now;
 		engine_sweep();
@@ -351,6 +379,8 @@ static int prepare(void)
 	if (!peers_config.max)
 		peers_config.max = rd_config()->daemon.programs;
 	signal(SIGPIPE, SIG_IGN);
+	notify_init();
+	harden_start(peers_config.max);
 	if (shared_open(rd_config()->daemon.workers * peers_config.max) ||
 	    access_set(rd_config()->daemon.access, rd_config()->daemon.n_access))
 		return die("no memory: %s", strerror(errno));
@@ -359,17 +389,19 @@ static int prepare(void)
 
 static int start(void)
 {
+	struct ns_config c = reload_config();
 	char err[RD_ERR];
 
-	if (rd_init(rd_config(), err))
+	if (rd_init(&c, err))
 		return die("%s", err);
 	peers_config.epfd = epoll_create1(EPOLL_CLOEXEC);
 	sigfd = signals_open();
 	if (peers_config.epfd < 0 || sigfd < 0)
 		return die("no descriptors: %s", strerror(errno));
-	if (peers_recycle_init() || engine())
+	if (peers_recycle_init() || engine(&c))
 		return 1;
 	descriptors();
+	harden_running();
 	if (super_channel() >= 0)
 		super_ready();
 	else

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static uint64_t watchdog_ns; /* constant after notify_init() */
+
 void notify_systemd(const char *what)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -43,11 +45,15 @@ void notify_reloading(void)
 	notify_systemd(text);
 }
 
-uint64_t notify_watchdog_ns(void)
+void notify_init(void)
 {
 	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
 
-	if (!us || (pid && atoi(pid) != (int)getpid()))
-		return 0;
-	return strtoull(us, NULL, 10) * 1000;
+	if (us && (!pid || atoi(pid) == (int)getpid()))
+		watchdog_ns = strtoull(us, NULL, 10) * 1000;
+}
+
+uint64_t notify_watchdog_ns(void)
+{
+	return watchdog_ns;
 }

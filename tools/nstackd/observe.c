@@ -12,6 +12,7 @@
 #include <cjson/cJSON.h>
 #include <netinet/tcp.h>
 #include <nsocket/ctl_server.h>
+#include <nsocket/engine.h>
 #include <nsocket/observe.h>
 #include <nsocket/worker_internal.h>
 #include <stdio.h>
@@ -149,6 +150,12 @@ static void more_status(void *arg, cJSON *o)
 		cJSON_AddNumberToObject(o, "worker", shared_worker);
 	else
 		door_status(o);
+}
+
+void peers_tune(void)
+{
+	engine_tune(rd_config());
+	peers_spin(rd_config()->daemon.spin_us);
 }
 
 static int config_change(void *arg, const char *text, char err[RD_ERR])

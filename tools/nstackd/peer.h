@@ -119,6 +119,8 @@ void peer_tell(struct peer *p, uint32_t id, uint32_t events);
 void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events);
 /* main.c: how long the daemon spins, in us; -1: as long as that pays off. */
 void peers_spin(int32_t us);
+/* Soft keys of rd_config() have changed; under the worker lock. */
+void peers_tune(void);
 struct peer *peers_first(void);
 /* The one that lives in that part, or NULL. */
 struct peer *peer_of_part(uint32_t part);

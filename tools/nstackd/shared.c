@@ -48,8 +48,19 @@ void shared_become(unsigned worker)
 	ports_map_bit = (uint16_t)(1u << worker);
 }
 
+void shared_beat(uint64_t now)
+{
+	__atomic_store_n(&shared->beat[shared_worker], now, __ATOMIC_RELAXED);
+}
+
+uint64_t shared_beat_of(unsigned worker)
+{
+	return __atomic_load_n(&shared->beat[worker], __ATOMIC_RELAXED);
+}
+
 void shared_forget(unsigned worker)
 {
+	__atomic_store_n(&shared->beat[worker], 0, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < shared->nquotas; i++)
 		for (unsigned what = 0; shared->quota[i].taken && what < QUOTA_NR_; what++)
 			__atomic_store_n(&shared->quota[i].used[worker][what], 0, __ATOMIC_RELAXED);

@@ -45,6 +45,9 @@ extern int shared_ports_fd;      /* for ATT_FD_PORTS */
 int shared_open(uint32_t quotas);
 /* This process is that worker. */
 void shared_become(unsigned worker);
+/* A worker's sign of life, at that time; when it gave the last one. */
+void shared_beat(uint64_t now);
+uint64_t shared_beat_of(unsigned worker);
 /* The main process: a worker has died. */
 void shared_forget(unsigned worker);
 

@@ -21,6 +21,7 @@
 #include "tools/nstackd/access.h"
 #include "tools/nstackd/door.h"
 #include "tools/nstackd/notify.h"
+#include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
 
 #include <cjson/cJSON.h>
@@ -60,6 +61,7 @@ struct child {
 	int channel;        /* -1: none */
 	int core;           /* -1: any */
 	bool ready;
+	bool reloading;     /* it has been told to, and has not said that it is done */
 	uint32_t programs, restarts, quick;
 	uint64_t started, again_at; /* when; 0: not to be started */
 };
@@ -78,6 +80,7 @@ static uint32_t nchildren;
 static struct route *routes;
 static int ep = -1, sigfd = -1;
 static int own_channel = -1; /* in a worker */
+static bool reloading; /* systemd waits for the end of it */
 static struct ctl_server *ctl;
 static char on_door, on_signal, on_ctl;
 
@@ -305,6 +308,20 @@ static int wait_ready(struct child *c)
 	return 0;
 }
 
+/* c (NULL: none) is; once all are, systemd is told. */
+static void reloaded(struct child *c)
+{
+	bool any = false;
+
+	if (c)
+		c->reloading = false;
+	for (uint32_t i = 0; i < nchildren; i++)
+		any |= child[i].reloading;
+	if (reloading && !any)
+		notify_systemd("READY=1");
+	reloading = reloading && any;
+}
+
 static void ended(struct child *c, int status)
 {
 	uint64_t now = worker_now();
@@ -318,6 +335,7 @@ static void ended(struct child *c, int status)
 		       WEXITSTATUS(status));
 	channel_end(c);
 	c->pid = 0;
+	reloaded(c);
 	c->restarts++;
 	shared_forget(c->number);
 	for (r = routes; r; r = next) {
@@ -369,12 +387,30 @@ static void on_channel(struct child *c)
 
 	if (c->channel < 0)
 		return;
-	if (recv(c->channel, &byte, 1, MSG_DONTWAIT) == 1) {
-		c->ready = true;
-		ns_log(NS_INF, NS_M_OPER, "worker %u (%d) is ready", c->number, (int)c->pid);
-	} else {
+	if (recv(c->channel, &byte, 1, MSG_DONTWAIT) != 1) {
 		channel_end(c); /* SIGCHLD says the rest */
+		return;
 	}
+	if (!c->ready)
+		ns_log(NS_INF, NS_M_OPER, "worker %u (%d) is ready", c->number, (int)c->pid);
+	c->ready = true;
+	reloaded(c);
+}
+
+/* A configuration with a mistake is not passed on. One that starts just now has read it anyway. */
+static void on_hangup(void)
+{
+	int ret;
+
+	notify_reloading();
+	reloading = true;
+	ret = reload(NULL, true);
+	for (uint32_t i = 0; !ret && i < nchildren; i++)
+		if (child[i].ready) {
+			child[i].reloading = true;
+			kill(child[i].pid, SIGHUP);
+		}
+	reloaded(NULL);
 }
 
 /* True: end. */
@@ -387,8 +423,7 @@ static bool on_signals(bool *children)
 		if (si.ssi_signo == SIGCHLD) {
 			*children = true;
 		} else if (si.ssi_signo == SIGHUP) {
-			ns_log_reopen();
-			signal_all(SIGHUP);
+			on_hangup();
 		} else {
 			end = true;
 		}
@@ -396,10 +431,27 @@ static bool on_signals(bool *children)
 	return end;
 }
 
-/* Until a worker is to be started again. */
-static int sleep_ms(void)
+/* A worker that gives no sign of life is as good as dead, but has its programs' connections: it is killed, so
+ * that these may go on elsewhere. When to look again. */
+static uint64_t watchdog(uint64_t now)
 {
-	uint64_t now = worker_now(), due = UINT64_MAX;
+	uint64_t period = notify_watchdog_ns();
+
+	if (!period)
+		return UINT64_MAX;
+	notify_systemd("WATCHDOG=1");
+	for (uint32_t i = 0; i < nchildren; i++)
+		if (child[i].ready && shared_beat_of(i) && now > shared_beat_of(i) + period) {
+			ns_log(NS_ERR, NS_M_OPER, "worker %u (%d) gives no sign of life: killed", i, (int)child[i].pid);
+			kill(child[i].pid, SIGKILL);
+		}
+	return now + period / 2;
+}
+
+/* Until a worker is to be started again, or looked at. */
+static int sleep_ms(uint64_t due)
+{
+	uint64_t now = worker_now();
 
 	for (uint32_t i = 0; i < nchildren; i++)
 		if (!child[i].pid && child[i].again_at && child[i].again_at < due)
@@ -408,10 +460,10 @@ static int sleep_ms(void)
 }
 
 /* True: end. */
-static bool serve(void)
+static bool serve(uint64_t due)
 {
 	struct epoll_event ev[32];
-	int n = epoll_wait(ep, ev, 32, sleep_ms());
+	int n = epoll_wait(ep, ev, 32, sleep_ms(due));
 	bool end = false, children = false;
 
 	for (int i = 0; i < n; i++) {
@@ -518,6 +570,8 @@ static int start_all(const struct ns_daemon_config *c)
 
 int super_run(const struct ns_daemon_config *c)
 {
+	uint64_t watch_at = notify_watchdog_ns() ? 0 : UINT64_MAX, now;
+
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	sigfd = signals_open();
 	if (ep < 0 || sigfd < 0) {
@@ -534,9 +588,13 @@ int super_run(const struct ns_daemon_config *c)
 		watch(ctl_server_fd(ctl), &on_ctl);
 	notify_systemd("READY=1");
 	ns_log(NS_INF, NS_M_OPER, "ready with %u workers", nchildren);
-	while (!serve())
-		if (restart_due(worker_now()))
+	while (!serve(watch_at)) {
+		now = worker_now();
+		if (now >= watch_at)
+			watch_at = watchdog(now);
+		if (restart_due(now))
 			return -1;
+	}
 	stop();
 	return 0;
 }

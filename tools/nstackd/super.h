@@ -21,7 +21,7 @@ void super_in(const struct visitor *v, struct quota *a);
 
 /* In a worker: is it one of several? Its end of the channel to the main process, by which programs come. */
 int super_channel(void);
-/* It can take programs from now on. */
+/* It can take programs from now on, or has read the configuration again. */
 void super_ready(void);
 /* Take what has come; false: the main process has ended. */
 bool super_take(void (*in)(int sock, struct quota *a));
