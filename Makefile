@@ -6,7 +6,7 @@
 #   make check      unit tests only (no root, no network)
 #   make check-apps real programs and all of CPython's socket tests under nstack
 #   make bench      measurements, side by side with the kernel
-#   make install    DESTDIR, prefix, bindir, sbindir, libdir, includedir and mandir work as usual
+#   make install    DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir and unitdir work as usual
 #   make uninstall  removes what install put there
 #   make lint       static checks (cppcheck)
 #
@@ -22,6 +22,7 @@ sbindir ?= $(prefix)/sbin
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
+unitdir ?= $(prefix)/lib/systemd/system
 VERSION := 0.1.0
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
@@ -143,7 +144,11 @@ $(LIB_LINKS:%=$(O)/%): $(O)/libnsocket.so
 	$(Q)ln -sf libnsocket.so $@
 all: $(LIB_LINKS:%=$(O)/%)
 
-install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc) $(PLUGINS)
+UNITS := $(O)/nstackd.service tools/nstackd/nstackd.socket
+$(O)/nstackd.service: tools/nstackd/nstackd.service.in FORCE
+	$(Q)sed 's,@sbindir@,$(sbindir),' $< >$@
+
+install: $(UNITS) $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc) $(PLUGINS)
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstackd $(DESTDIR)$(sbindir)/nstackd
 	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
@@ -154,12 +159,15 @@ install: $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc) $(PLUGIN
 	$(Q)$(INSTALL) -m 644 $(INSTALL_HEADERS) $(DESTDIR)$(includedir)/nstack
 	$(Q)$(INSTALL) -m 644 $(DECLARE_SYSCALLS) $(DESTDIR)$(includedir)/nstack/dmm
 	$(Q)$(foreach m,$(INSTALL_MAN),$(INSTALL) -D -m 644 $(m) $(DESTDIR)$(call man_path,$(m)) &&) true
+	$(Q)$(INSTALL) -d $(DESTDIR)$(unitdir)
+	$(Q)$(INSTALL) -m 644 $(UNITS) $(DESTDIR)$(unitdir)
 
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(libdir)/libnsocket.so \
 		$(LIB_LINKS:%=$(DESTDIR)$(libdir)/%) $(PCS:%=$(DESTDIR)$(libdir)/pkgconfig/%.pc) \
 		$(addprefix $(DESTDIR)$(libdir)/,$(notdir $(PLUGINS))) \
-		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m))))
+		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m)))) \
+		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS)))
 	rm -rf $(DESTDIR)$(includedir)/nstack
 
 # --- checks without running -------------------------------------------------------------------

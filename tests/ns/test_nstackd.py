@@ -385,32 +385,6 @@ def test_scribbling_harms_only_oneself(net):
     until(lambda: sessions(net) == 1, "the liar's sessions to be given back")
 
 
-# --- systemd ------------------------------------------------------------------------------------
-
-def test_says_when_it_is_ready_and_when_it_ends(net, tmp_path):
-    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    told.bind(str(tmp_path / "notify"))
-    told.settimeout(15)
-    d = net.server.spawn([nstack.DAEMON], "nstackd", env={"NOTIFY_SOCKET": str(tmp_path / "notify"), **net.env()})
-    assert told.recv(100) == b"READY=1"
-    assert nstack.daemon_ready(net.server)
-    os.kill(d.pid, signal.SIGTERM)
-    assert told.recv(100) == b"STOPPING=1"
-    until(lambda: not d.running(), "its end")
-
-
-def test_socket_activation(net):
-    """The first program that looks for the daemon starts it."""
-    net.server.spawn(["systemd-socket-activate", "--seqpacket", "-l", "@nstackd", nstack.DAEMON], "activate",
-                     env=net.env())
-    until(lambda: "@nstackd" in net.server.run(["cat", "/proc/net/unix"]).stdout, "the socket")
-    net.server.spawn(BARE + nstack.run_argv([nstack.PYTHON, "-c", SERVER.format(addr=net.s4, port=7000)]), "server")
-    until(lambda: ("tcp", 7000) in nstack.claims(net.server), "the port to be claimed")
-    proof = net.proof()
-    assert ask(net, 7000) == "HELLO"
-    proof.user_stack(tcp=3)
-
-
 def test_options(net):
     for args, words in ((["--programs", "0"], "--programs"), (["--user", "nobody-there"], "--user"),
                         (["--group", "none-such"], "--group"), (["extra"], "extra"), (["--wrong"], "--help")):
