@@ -34,6 +34,8 @@ struct dpdk_port {
 	struct rte_mempool *pool;
 	struct dpdk_queue *queue;
 	uint64_t rx_offloads, tx_offloads; /* in use */
+	uint32_t super_segs;  /* buffers of one super-frame; 0 = the device can't cut any */
+	uint32_t super_frame; /* bytes of a frame that it is cut into */
 	bool started;
 	uint32_t nwake;   /* sockets that DPDK_WAKE_FD is about */
 	int wake_fd[DPDK_WAKE_FDS];
@@ -73,8 +75,10 @@ uint32_t dpdk_tx_alloc(struct hal_port *, uint32_t, struct hal_frame *, uint32_t
 void dpdk_tx_free(struct hal_port *, uint32_t, struct hal_frame *, uint32_t);
 uint32_t dpdk_tx_burst(struct hal_port *, uint32_t, struct hal_frame *, uint32_t);
 void dpdk_tx_flush(struct hal_port *, uint32_t);
-int dpdk_tx_super(struct hal_port *, uint32_t, const struct hal_super *);
 int dpdk_arm(struct hal_port *, uint32_t);
 int dpdk_next_due(struct hal_port *, uint32_t, uint64_t *);
+
+/* dpdk_super.c */
+int dpdk_tx_super(struct hal_port *, uint32_t, const struct hal_super *);
 
 #endif

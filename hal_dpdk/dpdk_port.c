@@ -25,6 +25,8 @@
 static const uint64_t rx_wanted = RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
 				  RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t csum_both = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+static const uint64_t super_all = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
+				  RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 
 /* --- closing ------------------------------------------------------------------------------- */
 
@@ -197,6 +199,10 @@ static int configure(struct dpdk_port *p, const struct rte_eth_dev_info *info, b
 	p->tx_offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if ((info->tx_offload_capa & csum_both) == csum_both)
 		p->tx_offloads |= csum_both;
+	if ((info->tx_offload_capa & super_all) == super_all && !p->cfg.no_super) {
+		p->tx_offloads |= super_all;
+		p->super_segs = info->tx_desc_lim.nb_seg_max ? info->tx_desc_lim.nb_seg_max : UINT16_MAX;
+	}
 	conf.txmode.offloads = p->tx_offloads;
 	if (p->hal.nqueues > 1 && info->flow_type_rss_offloads) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -233,6 +239,7 @@ static int queues_setup(struct dpdk_port *p, const struct rte_eth_dev_info *info
 	int r;
 
 	rte_eth_dev_get_mtu(p->id, &mtu);
+	p->super_frame = mtu + (strcmp(info->driver_name, "net_tap") ? RTE_ETHER_HDR_LEN : 0);
 	r = pool_make(p, rx, tx, mtu, why);
 	for (uint16_t q = 0; !r && q < p->hal.nqueues; q++) {
 		r = rte_eth_rx_queue_setup(p->id, q, (uint16_t)rx, SOCKET_ID_ANY, NULL, p->pool);
@@ -317,7 +324,7 @@ static void describe(struct dpdk_port *p, const char *device)
 	/* such sockets get what a sender on this machine left to do */
 	p->hal.caps = (p->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS ? HAL_CAP_MULTIBUF : 0) |
 		      ((p->tx_offloads & csum_both) == csum_both ? HAL_CAP_TX_CSUM : 0) |
-		      (af_packet ? HAL_CAP_RX_CSUM_PARTIAL : 0);
+		      (p->super_segs ? HAL_CAP_SUPERFRAME : 0) | (af_packet ? HAL_CAP_RX_CSUM_PARTIAL : 0);
 	snprintf(p->hal.ifname, sizeof(p->hal.ifname), "dpdk%u", p->id);
 	snprintf(p->hal.mode, sizeof(p->hal.mode), "dpdk, %.*s", (int)strcspn(device, ","), device);
 	snprintf(p->hal.mode_why, sizeof(p->hal.mode_why), "%s; DPDK device %.60s", waking[p->queue[0].wake], device);

@@ -14,7 +14,6 @@
  */
 #include <hal_dpdk/dpdk_internal.h>
 
-#include <errno.h>
 #include <rte_ethdev.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -274,11 +273,6 @@ void dpdk_tx_flush(struct hal_port *hp, uint32_t qi)
 	q->st.tx_packets += sent;
 	q->st.tx_bytes += bytes;
 	q->st.tx_frames += frames;
-}
-
-int dpdk_tx_super(struct hal_port *hp, uint32_t qi, const struct hal_super *s)
-{
-	return -EOPNOTSUPP;
 }
 
 /* --- sleeping ------------------------------------------------------------------------------ */

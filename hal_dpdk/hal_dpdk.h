@@ -29,6 +29,7 @@ struct hal_dpdk_config {
 	uint32_t rx_ring;   /* descriptors; 1024 */
 	uint32_t tx_ring;   /* descriptors; 1024 */
 	uint32_t mtu;       /* 0 = what the device has */
+	bool no_super;      /* no super-frames, though the device can cut them */
 	/* As in struct hal_xdp_config, but own_fd sees numbers that can't change any more: it gets the
 	 * chance to name a high one before DPDK opens any. */
 	int (*own_fd)(void *arg, int fd);

@@ -4,7 +4,7 @@ HAL_DPDK ?= $(shell pkg-config --exists libdpdk && echo 1 || echo 0)
 LIB_SRCS += hal_dpdk/dpdk_load.c
 
 ifeq ($(HAL_DPDK),1)
-DPDK_SRCS := hal_dpdk/dpdk_eal.c hal_dpdk/dpdk_fds.c hal_dpdk/dpdk_libc.c hal_dpdk/dpdk_port.c hal_dpdk/dpdk_queue.c
+DPDK_SRCS := hal_dpdk/dpdk_eal.c hal_dpdk/dpdk_fds.c hal_dpdk/dpdk_libc.c hal_dpdk/dpdk_port.c hal_dpdk/dpdk_queue.c hal_dpdk/dpdk_super.c
 DPDK_OBJS := $(DPDK_SRCS:%.c=$(O)/%.o)
 DPDK_PLUGIN := $(O)/libnstack_dpdk.so
 PLUGINS += $(DPDK_PLUGIN)

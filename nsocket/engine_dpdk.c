@@ -124,6 +124,7 @@ static int device_open(struct hal_port **out, const struct ns_config *c, uint32_
 		.rx_ring = c->rx_ring,
 		.tx_ring = c->tx_ring,
 		.mtu = c->dpdk.mtu,
+		.no_super = !c->super_frames,
 		.own_fd = tc->own_fd,
 		.disown_fd = tc->disown_fd,
 	};

@@ -10,7 +10,7 @@
  * Echoes UDP datagrams to PORT (IPv4) and prints one JSON object per event or answer. Commands:
  *   stats             counters and frames
  *   super DMAC DIP DPORT SIP BYTES GSO   one UDP super-frame to a kernel peer
- *   tcp DMAC DIP DPORT SIP BYTES         connect, send BYTES as one TCP super-frame, close
+ *   tcp DMAC DIP DPORT SIP BYTES GSO     connect, send BYTES as one TCP super-frame, close; GSO 0: 1460
  *   burst DMAC DIP DPORT SIP COUNT SIZE  COUNT UDP datagrams, checksum left to the device
  *   pause / resume    stop and go on taking packets
  *   fork              fork a child that forgets the port and lives until stdin closes
@@ -304,9 +304,9 @@ static void tcp_header(const struct target *t, uint32_t seq, uint32_t ack, uint8
 	tcp->check = pseudo((void *)(flat + 14), 20 + payload);
 }
 
-static int do_tcp(const struct target *t, uint32_t bytes)
+static int do_tcp(const struct target *t, uint32_t bytes, uint32_t gso)
 {
-	struct hal_super s = { .iovcnt = 1, .gso = HAL_GSO_TCPV4, .gso_size = 1460, .hdr_len = 54,
+	struct hal_super s = { .iovcnt = 1, .gso = HAL_GSO_TCPV4, .gso_size = gso, .hdr_len = 54,
 			       .csum_start = 34, .csum_offset = 16 };
 	struct iovec iov = { flat, 54 + bytes };
 	struct pollfd pfd = { .fd = hal_arm(g.port, 0), .events = POLLIN };
@@ -397,7 +397,7 @@ static void command(char *line)
 		t.sip = inet_addr(sip);
 		t.dport = dport;
 		r = !strcmp(verb, "super") ? do_udp_super(&t, a, b) :
-		    !strcmp(verb, "tcp") ? do_tcp(&t, a) : do_burst(&t, a, b);
+		    !strcmp(verb, "tcp") ? do_tcp(&t, a, b ? b : 1460) : do_burst(&t, a, b);
 		printf("{\"event\":\"%s\",\"result\":%d}\n", verb, r);
 	} else if (!strcmp(verb, "stats")) {
 		say_stats("stats");

@@ -5,13 +5,17 @@
       va 198.18.77.1/24  ------ veth ------  vb, net_af_packet on it
       tb 198.18.77.1/24  ------------------  net_tap
 """
+import contextlib
+import errno
 import os
 import re
+import shutil
+import socket
 import subprocess
 
 import pytest
 
-from test_hal_xdp import A, B, BUILD, PEER, CAP_MULTIBUF, CAP_PARTIAL, CAP_TX_CSUM, Net, Peer, echo, sh, until
+from test_hal_xdp import A, B, BUILD, PEER, CAP_MULTIBUF, CAP_PARTIAL, CAP_SUPER, CAP_TX_CSUM, Net, Peer, echo, sh, until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -83,6 +87,25 @@ def test_echo_tap(net):
     assert p.stats()["echoed"] == 150
 
 
+def test_super_frame_tap(net):
+    """net_tap cuts them, if not into frames of the full MTU."""
+    p = net.tap()
+    assert p.first["caps"] & CAP_SUPER
+    s = net.socket(socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    s.listen()
+    mac = sh(f"ip netns exec {net.a} cat /sys/class/net/tb/address").strip()
+    assert p.ask(f"tcp {mac} {A} {s.getsockname()[1]} {B} 60000 1400")["result"] == 0
+    c, _ = s.accept()
+    c.settimeout(5)
+    got = b""
+    while chunk := c.recv(65536):
+        got += chunk
+    assert got == bytes((i * 7) & 255 for i in range(60000))
+    assert p.stats()["tx_super"] == 1
+    assert p.ask(f"super {mac} {A} 7001 {B} 4000 1000")["result"] == -errno.EOPNOTSUPP, "trains are not cut"
+
+
 def test_many_more_packets_than_buffers(net):
     """They come back, of both directions: 20000 packets through 1024."""
     p, s = net.dpdk(AF_PACKET, rx_frames=1024), net.socket()
@@ -135,6 +158,37 @@ def test_memif_between_two_processes(net, tmp_path):
     # each answers the other's answers
     until("20000 echoes", lambda: min(client.stats()["echoed"], server.stats()["echoed"]) >= 20000)
     assert client.quit()["tx_errors"] == server.quit()["tx_errors"] == 0
+
+
+@contextlib.contextmanager
+def debians_testpmd(path, mode):
+    """Debian's, the server of a memif."""
+    device = f"net_memif0,role=server,id=0,socket={path},socket-abstract=no"
+    argv = ["dpdk-testpmd", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry",
+            f"--file-prefix=nstack-test-{os.getpid()}", "--lcores", "0@(0-1),1@(0-1)", "--vdev", device, "--",
+            f"--forward-mode={mode}", "--total-num-mbufs=4096", "--no-mlockall"]
+    p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        until("testpmd's socket", lambda: os.path.exists(path))
+        yield p
+    finally:
+        p.kill()
+        p.communicate()
+
+
+@pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="no testpmd")
+@pytest.mark.parametrize("mode", ["macswap", "flowgen"])
+def test_memif_with_testpmd(net, tmp_path, mode):
+    """macswap sends back every packet; flowgen sends its own, of 1024 flows, as fast as they are taken."""
+    with debians_testpmd(f"{tmp_path}/memif", mode):
+        p = net.dpdk(f"net_memif0,role=client,id=0,socket={tmp_path}/memif,socket-abstract=no", 7001)
+        if mode == "macswap":
+            assert p.ask(f"burst 02:00:00:00:00:01 {B} 7000 {A} 200 1000")["result"] == 0
+            until("200 packets", lambda: p.stats()["rx_packets"] >= 200)
+            assert p.stats()["rx_packets"] == 200
+        else:
+            until("50000 packets", lambda: p.stats()["rx_packets"] > 50000)
+        assert p.quit()["rx_dropped"] == 0
 
 
 def test_ring(net):
