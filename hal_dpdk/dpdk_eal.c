@@ -165,17 +165,12 @@ static void arg_cores(struct args *a)
 	arg(a, "--lcores=0@(%s)", list);
 }
 
-static bool is_pci(const char *device)
-{
-	return device[0] >= '0' && device[0] <= '9' && strchr(device, ':');
-}
-
 static void arg_devices(struct args *a, const struct hal_dpdk_config *cfg)
 {
 	bool pci = false;
 
 	for (uint32_t i = 0; i < cfg->ndevices; i++) {
-		if (!is_pci(cfg->devices[i]))
+		if (!hal_dpdk_is_pci(cfg->devices[i]))
 			continue;
 		pci = true;
 		arg(a, "-a");

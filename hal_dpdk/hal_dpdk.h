@@ -12,6 +12,7 @@
 #define NSTACK_HAL_DPDK_H
 
 #include <nstack/hal.h>
+#include <stdio.h>
 
 #define HAL_DPDK_WHY 256
 #define HAL_DPDK_DEVICES_MAX 16
@@ -40,6 +41,17 @@ struct hal_dpdk_config {
 /* 0 or -errno; then why has one line that names the cause and what to do about it. Takes about 0.3 s the
  * first time. -ENOSYS: the plug-in is not installed. */
 int hal_dpdk_open(struct hal_port **out, const struct hal_dpdk_config *cfg, char why[HAL_DPDK_WHY]);
+
+/* Can the device be opened, as far as can be told without DPDK? tap: the kernel's side of it, for people.
+ * 0, or -errno and a line in why that says what to do. */
+int hal_dpdk_check(const char *device, const char *tap, char why[HAL_DPDK_WHY]);
+static inline bool hal_dpdk_is_pci(const char *device)
+{
+	unsigned domain, bus, slot, fn;
+
+	return sscanf(device, "%x:%x:%x.%x", &domain, &bus, &slot, &fn) == 4 ||
+	       sscanf(device, "%x:%x.%x", &bus, &slot, &fn) == 3;
+}
 
 /* In the child after fork(), before anything else: the port becomes a dead stub, and this process can't
  * open another. */

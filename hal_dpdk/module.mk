@@ -1,7 +1,7 @@
 # DPDK is a plug-in: nothing else is compiled or linked with it. Built where libdpdk is found; HAL_DPDK=0
 # leaves it out.
 HAL_DPDK ?= $(shell pkg-config --exists libdpdk && echo 1 || echo 0)
-LIB_SRCS += hal_dpdk/dpdk_load.c
+LIB_SRCS += hal_dpdk/dpdk_load.c hal_dpdk/dpdk_check.c
 
 ifeq ($(HAL_DPDK),1)
 DPDK_SRCS := hal_dpdk/dpdk_eal.c hal_dpdk/dpdk_fds.c hal_dpdk/dpdk_libc.c hal_dpdk/dpdk_port.c hal_dpdk/dpdk_queue.c hal_dpdk/dpdk_super.c

@@ -5,6 +5,7 @@
  * failure (programs will run on the kernel), each with the next step. Nothing is changed.
  */
 #define _GNU_SOURCE
+#include "doctor.h"
 #include "tool.h"
 
 #include <bpf/steer_ctl.h>
@@ -30,7 +31,6 @@
 #define AF_XDP 44
 #endif
 
-enum verdict { OK, WARN, FAIL };
 static const char *const verdict_names[] = { "ok", "warn", "fail" };
 
 struct report {
@@ -39,9 +39,7 @@ struct report {
 	pid_t daemon; /* nstackd of this network namespace that we may attach to, 0: none */
 };
 
-__attribute__((format(printf, 5, 6)))
-static void finding(struct report *r, const char *check, enum verdict v, const char *next,
-		    const char *fmt, ...)
+void finding(struct report *r, const char *check, enum verdict v, const char *next, const char *fmt, ...)
 {
 	cJSON *o = cJSON_CreateObject();
 	char text[512];
@@ -333,6 +331,7 @@ static int doctor_run(int argc, char **argv)
 	check_config(&r);
 	if (!r.daemon || !geteuid())
 		check_interfaces(&r);
+	check_dpdk(&r);
 	if (n == 1)
 		check_program(&r, argv[1]);
 	n = ctl_list(&pids);

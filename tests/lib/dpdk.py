@@ -23,7 +23,8 @@ class DpdkNet(Net):
         try:
             s = self.server.run
             # packets as a wire has them: of the MTU's size, their checksums done
-            self.client.run(["ethtool", "-K", self.cif, "tx", "off", "tso", "off", "gso", "off"])
+            self.client.run(["ethtool", "-K", self.cif, "tx", "off", "tso", "off", "gso", "off",
+                             "tx-udp-segmentation", "off"])
             s(["ip", "addr", "flush", "dev", self.sif])
             s(["sysctl", "-qw", f"net.ipv4.conf.{self.sif}.rp_filter=1", f"net.ipv6.conf.{self.sif}.disable_ipv6=1"])
             s(["ip", "tuntap", "add", TAP, "mode", "tap"])

@@ -164,8 +164,8 @@ def test_without_a_tap_one_is_made(net):
 @pytest.mark.parametrize("net", ["in_process"], indirect=True)
 @pytest.mark.parametrize("prepare, keys, words", [
     (None, {"devices": ["net_nosuch0"]}, "no device"),
-    (None, {"devices": ["net_af_packet0,iface=nosuch"]}, "no device"),
-    (None, {"devices": ["0000:7f:1f.7"]}, "no device"),
+    (None, {"devices": ["net_af_packet0,iface=nosuch"]}, "no interface nosuch"),
+    (None, {"devices": ["0000:7f:1f.7"]}, "no PCI device 0000:7f:1f.7"),
     (None, {"mtu": 9000}, "max frame size"),
     (None, {"eal": "-m 1"}, "DPDK"),
     ("ip addr add 198.18.200.1/24 dev s0", {}, "ip addr flush dev s0"),
@@ -189,3 +189,17 @@ print(c.recv(100).decode())
 """], net.config(**config)), env=net.env())
     assert r.stdout == "by the kernel\n", r
     assert words in net.logs(), net.logs()[-2000:]
+
+
+@pytest.mark.parametrize("net", ["in_process"], indirect=True)
+def test_doctor(net):
+    """Says the same before a program runs."""
+    config = net.keys()
+    config["dpdk"]["devices"] += ["0000:7f:1f.7", "net_ring0"]
+    prefix = ["env", "NSTACK_CONFIG=" + net.config(**config)]
+    found = nstack.findings(net.server, prefix)
+    assert found["dpdk"][0] == "ok" and found["dpdk net_af_packet0,iface=s0"][0] == "ok", found
+    assert found["dpdk 0000:7f:1f.7"][0] == "fail" and found["dpdk net_ring0"][0] == "warn", found
+    net.server.run(["ethtool", "-K", "s0", "gro", "on"])
+    verdict, detail = nstack.findings(net.server, prefix)["dpdk net_af_packet0,iface=s0"]
+    assert verdict == "fail" and "ethtool -K s0 gro off" in detail

@@ -22,7 +22,7 @@ ALLOWED = {
     "rd": {"shm", "bpf"},
     "stacks": {"shm", "rd"},
     "nsocket": {"shm", "rd", "bpf", "stacks", "hal_xdp", "hal_dpdk", "hal_wrap"},
-    "tools": {"shm", "rd", "bpf", "stacks", "hal_xdp", "hal_wrap", "nsocket"},
+    "tools": {"shm", "rd", "bpf", "stacks", "hal_xdp", "hal_dpdk", "hal_wrap", "nsocket"},
 }
 # The in-memory wire plays the network card that fills in checksums: it uses the stack's arithmetic
 # (plain functions over bytes) rather than a second copy of it.
