@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import tempfile
+import threading
 
 import pytest
 
@@ -60,7 +61,7 @@ class Server:
         return pids()
 
     def replace(self):
-        """New workers for those that have ended."""
+        """A new worker for one that has ended."""
         n = len(self.workers)
         self.proc.popen.stdin.write(b"\n")
         self.proc.popen.stdin.flush()
@@ -150,6 +151,59 @@ def test_members_are_killed(net, how):
             assert who(c) not in held
             c.close()
     assert kernel_opens(net) == opens
+
+
+class Callers:
+    """Threads that connect again and again, and count how it went."""
+
+    def __init__(self, srv, n):
+        self.srv, self.over, self.ended = srv, threading.Event(), []
+        self.threads = [threading.Thread(target=self.run) for _ in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def run(self):
+        with self.srv.net.client.inside():
+            while not self.over.is_set():
+                self.ended.append(self.call())
+
+    def call(self):
+        try:
+            with socket.create_connection((self.srv.addr, PORT), 5) as c:
+                c.sendall(b"early")
+                return "served" if who(c) else "lost"
+        except ConnectionResetError:
+            return "lost"
+        except OSError as e:
+            return str(e)
+
+    def served(self):
+        return self.ended.count("served")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+
+@pytest.mark.parametrize("how", ["accept", "exclusive"])
+def test_members_are_killed_under_load(net, how):
+    """A worker that is killed takes the connection along that it has, and no other."""
+    kills = 12
+    srv, opens = Server(net, 3, how), kernel_opens(net)
+    with Callers(srv, 4) as callers:
+        for i in range(kills):
+            at = callers.served()
+            until(lambda: callers.served() > at + 20, "connections")
+            os.kill(sorted(p for p in srv.workers if not gone(p))[i % 3], signal.SIGKILL)
+            srv.replace()
+    assert set(callers.ended) <= {"served", "lost"} and callers.ended.count("lost") <= kills, callers.ended
+    assert kernel_opens(net) == opens
+    srv.proc.stop()
+    until(lambda: nstack.processes(net.server)[0]["accounts"]["sessions"] == 0, "every session to be given back")
 
 
 def test_listeners_of_one_port(net):

@@ -3,12 +3,11 @@
 """prefork.py ADDR PORT WORKERS accept|epoll|exclusive|reuseport [BACKLOG]: a server of several processes.
 
 The parent makes the listener and never looks at it; each worker takes one connection at a time: it tells
-its pid, and is busy until the client ends the connection. A worker that ends is replaced when the parent
-reads a line. With reuseport each worker has a listener of its own.
+its pid, and is busy until the client ends the connection. For each line that the parent reads, it waits for
+the end of a worker and starts another one. With reuseport each worker has a listener of its own.
 """
 import os
 import select
-import signal
 import socket
 import sys
 
@@ -32,7 +31,6 @@ def waiter(s):
 
 
 def work(s):
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     wait = waiter(s)
     os.write(1, b"worker %d\n" % os.getpid())  # at once, beside those of others
     while True:
@@ -52,16 +50,13 @@ def work(s):
 
 
 def fork(s):
-    pid = os.fork()
-    if not pid:
+    if not os.fork():
         work(s or listener())
-    return pid
 
 
 shared = None if HOW == "reuseport" else listener()
-workers = {fork(shared) for _ in range(WORKERS)}
+for _ in range(WORKERS):
+    fork(shared)
 for _ in sys.stdin:
-    for pid in list(workers):
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            workers.remove(pid)
-            workers.add(fork(shared))
+    os.wait()
+    fork(shared)
