@@ -338,23 +338,44 @@ cJSON *ctl_processes(void)
 	return all;
 }
 
-/* The one that serves the others, if one does. */
+/* The one that serves the others, if one does: where a daemon has workers, their main process. */
 static pid_t only_daemon(const pid_t *list, int n)
 {
-	pid_t found = 0;
+	pid_t daemon = 0, main = 0;
+	unsigned daemons = 0, mains = 0;
 	char why[256];
 
 	for (int i = 0; i < n; i++) {
 		cJSON *o = ctl_ask(list[i], "status", why);
-		bool daemon = num(o, "programs_max") > 0;
 
+		if (cJSON_GetObjectItem(o, "workers")) {
+			main = list[i];
+			mains++;
+		} else if (num(o, "programs_max") > 0) {
+			daemon = list[i];
+			daemons++;
+		}
 		cJSON_Delete(o);
-		if (daemon && found)
-			return 0;
-		if (daemon)
-			found = list[i];
 	}
-	return found;
+	return mains == 1 ? main : mains == 0 && daemons == 1 ? daemon : 0;
+}
+
+int ctl_workers(pid_t pid, pid_t *out, int room)
+{
+	char why[256];
+	cJSON *o = ctl_ask(pid, "status", why);
+	const cJSON *w;
+	int n = 0;
+
+	cJSON_ArrayForEach(w, cJSON_GetObjectItem(o, "workers")) {
+		if (n < room && num(w, "pid") > 0)
+			out[n++] = (pid_t)num(w, "pid");
+	}
+	cJSON_Delete(o);
+	if (n || !room)
+		return n;
+	*out = pid;
+	return 1;
 }
 
 int ctl_pick(const char *arg, pid_t *pid)

@@ -127,6 +127,9 @@ cJSON *ctl_sockets(pid_t only, bool *failed);
 cJSON *ctl_processes(void);
 /* How long answers are waited for from now on; 3 s at first. */
 void ctl_patience(unsigned ms);
+/* Its workers if it is a daemon's main process, else itself. How many. */
+#define CTL_WORKERS 64
+int ctl_workers(pid_t pid, pid_t *out, int room);
 /* A pid argument, the only process there is, or the only daemon. 0 and *pid, or EXIT_FAILED (said). */
 int ctl_pick(const char *arg, pid_t *pid);
 

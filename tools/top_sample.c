@@ -167,7 +167,7 @@ static void collect_programs(struct top_sample *s, const cJSON *processes)
 	cJSON_ArrayForEach(p, processes) {
 		cJSON_ArrayForEach(a, cJSON_GetObjectItem(p, "attached"))
 			attached_row(s, a, num(p, "pid"));
-		if (is_daemon(p) || is_attached(processes, num(p, "pid")))
+		if (is_daemon(p) || cJSON_GetObjectItem(p, "workers") || is_attached(processes, num(p, "pid")))
 			continue;
 		r = program_row(s, p, str(p, "error")[0] ? "?" : flag(p, "running") ? "running" : "kernel");
 		if (!r)
@@ -213,6 +213,7 @@ static void put_interfaces(struct top_row *r, const cJSON *process)
 
 static void collect_stacks(struct top_sample *s, const cJSON *processes)
 {
+	char name[32]; /* workers differ by what /proc calls them */
 	const cJSON *p;
 	struct top_row *r;
 
@@ -224,7 +225,7 @@ static void collect_stacks(struct top_sample *s, const cJSON *processes)
 			break;
 		snprintf(r->key, sizeof(r->key), "%.0f", num(p, "pid"));
 		word(r, S_PID, "%.0f", num(p, "pid"));
-		word(r, S_NAME, "%s", str(p, "program"));
+		word(r, S_NAME, "%s", is_daemon(p) ? program_of((pid_t)num(p, "pid"), name) : str(p, "program"));
 		put_interfaces(r, p);
 		r->gauge[SG_PROGRAMS] = is_daemon(p) ? num(p, "programs") : 1;
 		r->gauge[SG_SOCKETS] = num(p, "sessions_used");

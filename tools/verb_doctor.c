@@ -276,6 +276,8 @@ static void check_process(struct report *r, pid_t pid)
 	else if (str(o, "fallback")[0])
 		finding(r, name, flag(o, "running") ? WARN : FAIL, "repair that and start the program again",
 			"served by the kernel: %s", str(o, "fallback"));
+	else if (cJSON_GetObjectItem(o, "workers"))
+		finding(r, name, OK, "", "has %d workers", cJSON_GetArraySize(cJSON_GetObjectItem(o, "workers")));
 	else
 		finding(r, name, OK, "", "has needed no stack so far");
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "ports")) {

@@ -473,18 +473,18 @@ static int clear(const char *only)
 /* As its reload_signal, or a daemon's SIGHUP. */
 static int reload(const char *pid_arg)
 {
+	pid_t pid, pids[CTL_WORKERS];
 	char why[256] = "";
-	cJSON *r;
-	pid_t pid;
-	int ret = ctl_pick(pid_arg, &pid);
+	int ret = ctl_pick(pid_arg, &pid), n = ret ? 0 : ctl_workers(pid, pids, CTL_WORKERS);
 
-	if (ret)
-		return ret;
-	r = ctl_ask(pid, "reload", why);
-	if (!r)
-		return fail("pid %d: %s", (int)pid, why);
-	cJSON_Delete(r);
-	return 0;
+	for (int i = 0; i < n; i++) {
+		cJSON *r = ctl_ask(pids[i], "reload", why);
+
+		if (!r)
+			ret = fail("pid %d: %s", (int)pids[i], why);
+		cJSON_Delete(r);
+	}
+	return ret;
 }
 
 static int rules_run(int argc, char **argv)

@@ -51,30 +51,43 @@ static cJSON *ask(pid_t pid, const cJSON *set)
 	return r;
 }
 
+/* In all workers of a daemon; what it is then is shown as the first one has it. */
 static int one(pid_t pid, const cJSON *set, bool json)
 {
-	cJSON *r = ask(pid, set);
+	pid_t pids[CTL_WORKERS];
+	int n = ctl_workers(pid, pids, CTL_WORKERS), failed = 0;
 
-	if (!r)
-		return EXIT_FAILED;
-	if (json)
-		print_json(cJSON_Duplicate(cJSON_GetObjectItem(r, "keys"), 1));
-	else if (!set->child)
-		print_keys(r);
-	cJSON_Delete(r);
-	return 0;
+	for (int i = 0; i < n; i++) {
+		cJSON *r = i == 0 || set->child ? ask(pids[i], set) : NULL;
+
+		failed |= !r && (i == 0 || set->child);
+		if (i == 0 && r && json)
+			print_json(cJSON_Duplicate(cJSON_GetObjectItem(r, "keys"), 1));
+		else if (i == 0 && r && !set->child)
+			print_keys(r);
+		cJSON_Delete(r);
+	}
+	return failed ? EXIT_FAILED : 0;
+}
+
+static bool takes_settings(pid_t pid)
+{
+	char why[256];
+	cJSON *o = ctl_ask(pid, "status", why);
+	bool workers = cJSON_GetObjectItem(o, "workers");
+
+	cJSON_Delete(o);
+	return !workers; /* a daemon's main process: they are asked themselves */
 }
 
 static int everywhere(const cJSON *set)
 {
-	cJSON *r;
 	pid_t *pids;
 	int n = ctl_list(&pids), failed = 0;
 
 	for (int i = 0; i < n; i++) {
-		r = ask(pids[i], set);
-		failed |= !r;
-		cJSON_Delete(r);
+		if (takes_settings(pids[i]))
+			failed |= one(pids[i], set, false);
 	}
 	free(pids);
 	return n > 0 ? failed : fail("no process runs under nstack here");

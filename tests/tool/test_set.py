@@ -132,3 +132,35 @@ def test_who_did_what(net):
     if net.mode == "daemon":
         assert "ready for" in text and "is attached" in log(net, "running.log")
         assert " operation[" not in log(net, "running.log")
+
+
+def test_log_lines_are_chosen(net):
+    net.serve([nstack.PYTHON, "-c", BYE.format(addr=net.s4)], "server", tcp=[7000], config={"log": {"level": "DBG"}})
+    pid = stack(net)
+    net.tool("set", pid, "tcp.time_wait_max=3")
+    lines = nstack.tool_json(net.server, "log", pid)
+    assert {"time", "level", "module", "pid", "text"} == set(lines[0]) and len({x["module"] for x in lines}) > 1
+    assert [x["time"] for x in lines] == sorted(x["time"] for x in lines)
+    ours = nstack.tool_json(net.server, "log", "--module", "operation", pid)
+    assert [x for x in lines if x["module"] == "operation"] == ours
+    assert ours[-1]["text"].startswith('set {"tcp":{"time_wait_max":3}}') and ours[-1]["pid"] == int(pid)
+    assert not [x for x in nstack.tool_json(net.server, "log", "-s", "WAR", pid) if x["level"] in ("INF", "DBG")]
+    assert ours[-1]["text"] in net.tool("log", "-m", "OPERATION", pid).stdout
+
+
+def test_workers_are_one_daemon(net):
+    """What is set is set in all of them, and their lines are in one log."""
+    if net.mode != "daemon":
+        pytest.skip("about nstackd")
+    net.daemon(net.server, net.config(daemon={"workers": 2}, log={"level": "INF"}))
+    workers = [x["pid"] for x in nstack.processes(net.server) if x.get("programs_max")]
+    assert len(workers) == 2
+    net.tool("set", "tcp.time_wait_max=9")
+    assert [values(net, str(w))["tcp.time_wait_max"] for w in workers] == [9, 9]
+    net.tool("log", "--level", "WAR")
+    assert all(set(nstack.tool_json(net.server, "log", "--levels", str(w)).values()) == {"WAR"} for w in workers)
+    lines = nstack.tool_json(net.server, "log")
+    assert {x["pid"] for x in lines} == {net.daemon(net.server).pid, *workers}
+    assert sum('"time_wait_max":9' in x["text"] for x in lines) == 2
+    stacks = json.loads(net.tool("top", "-v", "stacks", "-n", "1", "-d", "0.1", "--json").stdout)["stacks"]
+    assert {(x["pid"], x["process"]) for x in stacks} == {(w, f"nstackd-{i}") for i, w in enumerate(sorted(workers))}

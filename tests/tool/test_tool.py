@@ -68,6 +68,8 @@ def test_help_lists_the_verbs():
     (["rules", "explain", "icmp", "1.2.3.4"], ["explain"]),
     (["rules", "explain", "tcp", "1.2.3.4:99999"], ["explain"]),
     (["top", "--delay", "0"], ["--delay"]),
+    (["log", "--module", "kernel"], ["module", "kernel"]),
+    (["log", "--severity", "LOUD"], ["level", "LOUD"]),
     (["top", "--delay", "1x"], ["--delay"]),
     (["top", "--view", "stack"], ["stacks"]),
     (["set", "1", "spin_us"], ["KEY=VALUE"]),
