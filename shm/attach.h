@@ -51,8 +51,8 @@ enum att_op {
 	ATT_GETOPT,     /* arg: option; len: room -> data, len */
 	ATT_TCP_INFO,   /* -> data: struct tcp_info */
 	ATT_ROUTE,      /* local: AF_UNSPEC = not bound -> route */
-	ATT_CLAIM,      /* arg: protocol, arg2: ATT_CLAIM_*, local; with the socket. TCP: packets come from
-			 * ATT_LISTEN on. -EADDRINUSE: another program has it, session: its pid, image: as it
+	ATT_CLAIM,      /* arg: protocol, arg2: ATT_CLAIM_*, local; with the socket. Packets come from
+			 * ATT_LISTEN (TCP) or ATT_BIND (UDP) on. -EADDRINUSE: another program has it, session: its pid, image: as it
 			 * called itself; -EPERM: a rule */
 	ATT_RELEASE,    /* of a claim or a pin; connections on it stay. arg: protocol, local */
 	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket. -EPERM: a rule gives

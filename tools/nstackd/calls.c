@@ -134,7 +134,7 @@ static int call_alloc(struct peer *p, const struct att_call *c, struct att_answe
 	return 0;
 }
 
-static int call_bind(struct peer *p, const struct att_call *c, struct shm_session *s)
+static int call_bind(struct peer *p, const struct att_call *c, struct shm_session *s, struct att_answer *a)
 {
 	uint8_t proto = s->proto == IPPROTO_UDP ? IPPROTO_UDP : IPPROTO_TCP; /* copied: it may change */
 	int err;
@@ -144,6 +144,8 @@ static int call_bind(struct peer *p, const struct att_call *c, struct shm_sessio
 	err = worker.ops->bind(worker.st, s, &c->local);
 	if (!err)
 		p->bound[c->session] = c->local.port != 0;
+	if (!err && proto == IPPROTO_UDP && c->local.port)
+		err = port_steer(p, proto, &c->local, a);
 	return err;
 }
 
@@ -191,7 +193,7 @@ static int session_call(struct peer *p, const struct att_call *c, int fd, struct
 	case ATT_OPEN:
 		return worker.ops->open(worker.st, s);
 	case ATT_BIND:
-		return call_bind(p, c, s);
+		return call_bind(p, c, s, a);
 	case ATT_LISTEN:
 		return p->bound[c->session] ? group_listen(p, c->session, s, fd, a) : -EACCES;
 	case ATT_ACCEPT:

@@ -19,8 +19,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LISTEN_NS 200000000ull /* between a claim and the listener */
-
 static bool same_port(const struct nst_addr *a, const struct nst_addr *b)
 {
 	return a->port == b->port && nst_addr_same_ip(a, b);
@@ -99,7 +97,6 @@ static int add(struct peer *p, const struct peer_port *port)
 		return -ENOBUFS;
 	}
 	*pp = *port;
-	pp->since = worker_now();
 	pp->next = p->ports;
 	p->ports = pp;
 	p->nports++;
@@ -117,19 +114,6 @@ bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local
 		if (pp->proto == proto && covers(pp, local))
 			return true;
 	return false;
-}
-
-/* The listener comes with the program's next message; what finds the port without one is not to be refused
- * meanwhile: it comes again. */
-bool peers_port_ours(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
-		     const struct nst_addr *remote)
-{
-	for (const struct peer *p = peers_first(); p; p = p->next)
-		for (const struct peer_port *pp = p->ports; pp; pp = pp->next)
-			if (pp->proto == proto && !pp->client && covers(pp, local) &&
-			    worker_now() - pp->since < LISTEN_NS)
-				return false;
-	return ports_ours_cb(env, proto, local, remote);
 }
 
 /* May two programs have them both? One listener is several programs' if it is the same socket. Where both
@@ -180,9 +164,9 @@ static int taken(struct att_answer *a, pid_t pid, uint64_t image)
 }
 
 /* Its packets come to us. */
-static int steer(struct peer_port *port, bool fresh, struct att_answer *a)
+static int steer(struct peer_port *port, struct att_answer *a)
 {
-	int err = fresh ? ports_claim_new(port->proto, &port->local, port->v4too, -1) :
+	int err = port->fresh ? ports_claim_new(port->proto, &port->local, port->v4too, -1) :
 			  ports_claim(port->proto, &port->local, port->v4too, -1);
 
 	port->steered = !err;
@@ -214,21 +198,20 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 	o = holder(p, &port);
 	if (o)
 		return taken(a, o->pid, o->image);
-	/* TCP's when it listens: what came before that would be refused */
-	if (port.proto == IPPROTO_UDP)
-		err = steer(&port, c->arg2 & ATT_CLAIM_NEW, a);
-	return err ? err : add(p, &port);
+	/* steered when it listens, or a UDP socket is bound there: what came before that would be lost */
+	port.fresh = c->arg2 & ATT_CLAIM_NEW;
+	return add(p, &port);
 }
 
-int port_steer(struct peer *p, const struct nst_addr *local, struct att_answer *a)
+int port_steer(struct peer *p, uint8_t proto, const struct nst_addr *local, struct att_answer *a)
 {
 	struct peer_port *pp = p->ports;
 
-	while (pp && (pp->proto != IPPROTO_TCP || pp->client || !covers(pp, local)))
+	while (pp && (pp->proto != proto || pp->client || !covers(pp, local)))
 		pp = pp->next;
 	if (!pp)
 		return -EACCES;
-	return pp->steered ? 0 : steer(pp, false, a);
+	return pp->steered ? 0 : steer(pp, a);
 }
 
 int port_pin(struct peer *p, const struct att_call *c, int fd)

@@ -289,7 +289,7 @@ int group_listen(struct peer *p, uint32_t id, struct shm_session *s, int fd, str
 	err = g ? follow(g, p, id, s, sh.backlog) : begin(p, id, s, &sh);
 	if (err)
 		return err;
-	err = port_steer(p, &sh.local, a);
+	err = port_steer(p, IPPROTO_TCP, &sh.local, a);
 	if (err)
 		listen_undo(p, id, s);
 	return err;

@@ -157,7 +157,6 @@ static int engine(const struct ns_config *c)
 	peers_config.max_ports = rc.sessions;
 	peers_config.ports_fd = shared_ports_fd;
 	peers_spin(c->daemon.spin_us);
-	worker.env.port_ours = peers_port_ours;
 	worker.arm = peers_arm;
 	worker.disarm = peers_disarm;
 	worker.flushed = peers_ring;

@@ -32,13 +32,13 @@ struct quota;
 struct peer_port {
 	struct peer_port *next;
 	uint8_t proto;
+	bool fresh;       /* was just chosen: the kernel has no connections there */
 	bool steered;     /* its packets come to us */
 	bool client;      /* flows only: nobody else's connections are concerned */
 	bool v4too;       /* an IPv6 wildcard that takes IPv4, too */
 	bool exempt;      /* by rules that ask who it is (struct rd_listen) */
 	bool reuseport;   /* the socket that was shown */
 	uint64_t cookie;
-	uint64_t since;   /* CLOCK_MONOTONIC, ns */
 	struct nst_addr local;
 };
 
@@ -185,8 +185,8 @@ struct shown {
 /* False: fd is no such socket of our network namespace with a port. */
 bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out);
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a);
-/* A claimed TCP port of p has a listener now. */
-int port_steer(struct peer *p, const struct nst_addr *local, struct att_answer *a);
+/* A claimed port of p has a listener, or a UDP socket, now. */
+int port_steer(struct peer *p, uint8_t proto, const struct nst_addr *local, struct att_answer *a);
 int port_pin(struct peer *p, const struct att_call *c, int fd);
 int port_release(struct peer *p, const struct att_call *c);
 /* Is that socket in our network namespace? */
@@ -194,9 +194,6 @@ bool peer_netns_has(const struct peer *p, int fd);
 /* May a session of p use that local address? */
 bool port_held(const struct peer *p, uint8_t proto, const struct nst_addr *local);
 void ports_drop(struct peer *p);
-/* As struct stack_env.port_ours. */
-bool peers_port_ours(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
-		     const struct nst_addr *remote);
 
 /* --- observe.c --------------------------------------------------------------------------------- */
 
