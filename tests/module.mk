@@ -25,6 +25,13 @@ fuzz: deps
 	$(Q)$(MAKE) --no-print-directory O=$(O) fuzz-build
 	$(Q)$(PYTHON) tests/run.py --make "$(MAKE)" --out $(O) --only fuzz
 
+# Everything at once, with kills and restarts; SOAK_SECONDS=3600 for an hour, SOAK_SEED repeats an order
+SOAK_SECONDS ?= 1800
+soak: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all
+	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
 # Every scenario of the oracle is played, then docs/compatibility.md written from what was found
 compatibility: deps
 	$(Q)$(MAKE) --no-print-directory O=$(O) all
@@ -42,4 +49,4 @@ LINK_nsocket_file += $(TSAN_RCU_LDFLAGS)
 $(O)/tests/unit/nsocket_file: $(O)/tests/unit/tsan_rcu.o
 endif
 
-.PHONY: compatibility fuzz fuzz-build print-unit-tests bench-programs
+.PHONY: compatibility soak fuzz fuzz-build print-unit-tests bench-programs

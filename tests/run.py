@@ -3,7 +3,8 @@
 """make test: every stage one after the other, progress as it goes, one sum at the end.
 
 Stages: build (warnings are errors), unit (C programs), pytest, asan (unit programs and the
-application tests' smoke part under AddressSanitizer and UBSan), tsan (what threads share), fuzz.
+application tests' smoke part under AddressSanitizer and UBSan), tsan (what threads share), fuzz, with the
+soak (tests/soak) beside it: fuzzers have a time, not a number of runs.
 A unit program, a pytest test and a fuzzer's run each count as one test; exit status 77 skips.
 """
 import argparse
@@ -210,8 +211,22 @@ class Runner:
         total.add("fuzz build", self.build(["fuzz-build"], self.out))
         seconds = int(os.environ.get("FUZZ_SECONDS", "60"))
         names = [os.path.basename(f)[:-2] for f in sorted(glob.glob(ROOT + "/tests/fuzz/fuzz_*.c"))]
-        with concurrent.futures.ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+        workers = max(1, os.cpu_count() or 1)
+        with (concurrent.futures.ThreadPoolExecutor(workers) as pool,
+              concurrent.futures.ThreadPoolExecutor(1) as other):
+            soak = other.submit(self.soak, seconds * len(names) / workers)
             list(pool.map(lambda n: self.fuzz(n, seconds), names))
+            soak.result()
+
+    def soak(self, seconds):
+        """As long as the fuzzers take, but what its start and its end take itself; SOAK_SECONDS says otherwise."""
+        if os.geteuid() != 0:
+            return
+        seconds = float(os.environ.get("SOAK_SECONDS", max(20, min(300, seconds - 45))))
+        env = {"NSTACK_BUILD": os.path.abspath(os.path.join(ROOT, self.out)), "NSTACK_TEST_SLOW": "2"}
+        rc, text = sh([PYTHON, "tests/soak/soak.py", "--seconds", str(seconds)], timeout=seconds + 300, env=env)
+        total.add("soak", rc == 0)
+        say(f"{'ok  ' if rc == 0 else 'FAIL'} soak of {seconds:g} s: " + "; ".join(text.split("\n")[:2]))
 
     def fuzz(self, name, seconds):
         """One fuzzer, from its seeds; what it finds is left in the build folder."""
