@@ -187,7 +187,7 @@ static int session_call(struct peer *p, const struct att_call *c, int fd, struct
 	struct shm_session *s = c->session < peers_config.sessions ?
 		shm_session_get(worker.region, p->part * peers_config.sessions + c->session) : NULL;
 
-	if (!s)
+	if (!s || group_orphan(p, c->session, s))
 		return -EBADF;
 	switch (c->op) {
 	case ATT_OPEN:

@@ -358,6 +358,11 @@ static bool leave(struct member *m)
 	return false;
 }
 
+bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s)
+{
+	return !p->listens[id] && listens(s);
+}
+
 bool group_leave(struct peer *p, uint32_t id)
 {
 	return p->listens[id] && leave(p->listens[id]);

@@ -116,7 +116,7 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 		ops->shutdown(worker.st, s, SHUT_RD);
 	if (bits & ATT_DO_SHUT_WR)
 		ops->shutdown(worker.st, s, SHUT_WR);
-	if (bits & ATT_DO_CLOSE) {
+	if (bits & ATT_DO_CLOSE && !group_orphan(p, id, s)) {
 		p->bound[id] = false;
 		peer_count_session(p, s);
 		park_drop(p, s);
@@ -320,7 +320,7 @@ void peer_free_memory(struct peer *p)
 {
 	if (p->attached) {
 		by_part[p->part] = NULL;
-	NST_FAULT_POINT("nstackd.memory");
+		NST_FAULT_POINT("nstackd.memory");
 		shm_region_part_free(worker.region, p->part);
 	}
 	if (p->mem)

@@ -212,6 +212,8 @@ struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_
 bool group_leave(struct peer *p, uint32_t id);
 /* p gives up its claim there: no connection begins any more at listeners that it alone has. */
 void groups_pause(const struct peer *p, const struct nst_addr *local);
+/* It was so: the program has closed it and has no say in it any more. */
+bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s);
 /* The program has ended; keep[id]: sessions that go on without it. */
 void groups_leave(struct peer *p, bool *keep);
 /* What the stack says of a session, if that is a listener whose group has another host: as it is for its
