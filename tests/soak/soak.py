@@ -291,7 +291,12 @@ class Soak:
     def served_by_the_stack(self):
         self.set_rules([])
         want = {("tcp", p) for a in self.apps if not isinstance(a, Mill) for p in a.ports}
-        wait.until(lambda: want <= nstack.claims(self.net.server), "all ports to be the stack's again", ANSWER_S)
+
+        def all_there():
+            missing = want - nstack.claims(self.net.server)
+            assert not missing, missing
+            return True
+        wait.until(all_there, "all ports to be the stack's again", ANSWER_S)
         self.check()
 
     def balanced(self):
@@ -362,7 +367,7 @@ def main():
         try:
             Soak(net, folder, args.seed).run(args.seconds)
         except BaseException:
-            print(net.diagnostics()[-20000:])
+            print("\n".join(x for x in net.diagnostics().splitlines() if x != "round"))
             raise
         finally:
             net.close()
