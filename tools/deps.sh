@@ -9,7 +9,7 @@ packages="gcc make pkg-config clang-14 llvm-14 libclang-rt-14-dev bpftool
  nginx-light redis-server redis-tools memcached iperf3 wrk apache2-utils curl netcat-openbsd
  socat webhook liburing-dev dnsmasq-base bind9-dnsutils openssh-client tshark strace jq
  haproxy openssh-server wget ncat netcat-traditional lighttpd vsftpd postgresql openssl
- python3-uvloop libpython3.11-testsuite nodejs default-jre-headless
+ liblwip-dev python3-uvloop libpython3.11-testsuite nodejs default-jre-headless
  apache2-bin gunicorn"
 missing=""
 for p in $packages; do
