@@ -265,7 +265,7 @@ int nsock_session_open_locked(struct nsock *ns, struct shm_session **out)
 	s = worker.ops->alloc ? worker.ops->alloc(worker.st, ns->family, ns->proto) :
 				shm_session_alloc(worker.region, ns->family, ns->proto);
 	if (!s)
-		return -ENOBUFS;
+		return attach_used() ? -EDQUOT : -ENOBUFS;
 	s->v6only = ns->v6only;
 	s->reuseport = ns->reuseport;
 	s->rx_lowat = ns->rcvlowat;
@@ -541,6 +541,11 @@ void nsock_retry_later(struct nsock *ns)
 	worker_retry_at(worker_now() + ns->retry_ns);
 }
 
+enum sock_reason nsock_reason_of(int err, enum sock_reason other)
+{
+	return err == -EADDRINUSE ? SR_port_owned_by_other : err == -EDQUOT ? SR_limit : other;
+}
+
 void nsock_start(struct nsock *ns)
 {
 	char text[NST_ADDRSTRLEN];
@@ -578,14 +583,14 @@ void nsock_start(struct nsock *ns)
 		ns->rejected = true;
 		if (!worker_running()) { /* the daemon has ended meanwhile */
 			nsock_retry_later(ns);
-		} else if (err == -EADDRINUSE || ruled_out) {
-			/* perhaps our predecessor, about to end; the daemon's rules, which change without us */
+		} else if (err == -EADDRINUSE || err == -EDQUOT || ruled_out) {
+			/* perhaps our predecessor, about to end; the daemon's limits and rules, which change
+			 * without us */
 			nsock_retry_later(ns);
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */
 		}
-		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other :
-				 ruled_out ? SR_rule_kernel : SR_claim_failed);
+		nsock_reason(ns, nsock_reason_of(err, ruled_out ? SR_rule_kernel : SR_claim_failed));
 		ns_log_fallback("%s is served by the kernel: %s",
 				nst_addr_str(&ns->local, text), strerror(-err));
 		return;

@@ -46,6 +46,7 @@ enum sock_mode {
 	X(port_owned_by_other, "another process's stack owns this port") \
 	X(claim_failed, "the steering program did not take the claim") \
 	X(stack_refused, "the stack refused the socket: out of sessions or memory") \
+	X(limit, "a limit of nstackd's (daemon.access, max_sockets) is met: its log says which") \
 	X(multicast_or_broadcast, "multicast and broadcast are served by the kernel") \
 	X(option, "an option in use that the stack does not have") \
 	X(kernel_client, "accepted from the kernel's listener: loopback, another interface") \
@@ -204,6 +205,8 @@ static inline bool user_ok(const void *p, size_t n)
 struct nsock *nsock_new(int family, int proto, uint32_t flags);
 /* Count a reason, and keep it as the socket's. */
 void nsock_reason(struct nsock *ns, enum sock_reason why);
+/* Of an error, if it says so itself. */
+enum sock_reason nsock_reason_of(int err, enum sock_reason other);
 void nsock_set_mode(struct nsock *ns, enum sock_mode mode);
 /* Commands for the stack; they run at once or by whoever holds the worker lock. */
 #define SOCK_CMD_TX 1u

@@ -507,8 +507,7 @@ static int connect_stream(struct nsock *ns, int fd, const struct nst_addr *remot
 	if (err == -EADDRNOTAVAIL)
 		return err; /* the stack has that very flow: the kernel would get none of its packets */
 	if (err)
-		return connect_kernel(ns, fd, addr, len, err == -EADDRINUSE ?
-				      SR_port_owned_by_other : SR_stack_refused);
+		return connect_kernel(ns, fd, addr, len, nsock_reason_of(err, SR_stack_refused));
 	if (nsock_nonblock(ns))
 		return -EINPROGRESS;
 	return connect_wait(ns, -EINPROGRESS);

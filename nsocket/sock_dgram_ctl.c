@@ -135,7 +135,7 @@ static void session_follow(struct nsock *ns)
 	worker_unlock();
 	if (err) {
 		ns->retired = true;
-		nsock_reason(ns, err == -EADDRINUSE ? SR_port_owned_by_other : SR_stack_refused);
+		nsock_reason(ns, nsock_reason_of(err, SR_stack_refused));
 	}
 }
 

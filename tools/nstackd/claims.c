@@ -94,7 +94,7 @@ static int add(struct peer *p, const struct peer_port *port)
 			peer_port_give(p);
 		if (port->steered)
 			ports_release(port->proto, &port->local);
-		return -ENOBUFS;
+		return -EDQUOT;
 	}
 	*pp = *port;
 	pp->next = p->ports;
@@ -148,7 +148,7 @@ static int check(const struct peer *p, const struct att_call *c, int fd, struct 
 	if ((c->arg != IPPROTO_TCP && c->arg != IPPROTO_UDP) || !c->local.family || !c->local.port)
 		return -EINVAL;
 	if (p->nports >= peers_config.max_ports)
-		return -ENOBUFS;
+		return -EDQUOT;
 	if (!port_shown(p, fd, (uint8_t)c->arg, &sh) || !shows(&sh, &c->local))
 		return -EACCES;
 	*out = (struct peer_port){ .proto = (uint8_t)c->arg, .local = c->local, .cookie = sh.cookie,
