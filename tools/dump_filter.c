@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BLOCK_PACKET 6u
@@ -38,6 +39,16 @@ static bool ports_match(const struct dump_filter *f, uint8_t proto, const uint8_
 	return be16(l4) == f->port || be16(l4 + 2) == f->port;
 }
 
+/* Is one of the two addresses that lie behind each other at addrs the wanted one? */
+static bool host_matches(const struct dump_filter *f, uint8_t family, const uint8_t *addrs)
+{
+	size_t n = family == AF_INET ? 4 : 16;
+
+	if (!f->family)
+		return true;
+	return f->family == family && (!memcmp(addrs, f->host, n) || !memcmp(addrs + n, f->host, n));
+}
+
 static bool match4(const struct dump_filter *f, const uint8_t *ip, uint32_t len)
 {
 	uint32_t head;
@@ -45,7 +56,7 @@ static bool match4(const struct dump_filter *f, const uint8_t *ip, uint32_t len)
 	if (len < 20)
 		return false;
 	head = (ip[0] & 15u) * 4;
-	if (head < 20 || len < head)
+	if (head < 20 || len < head || !host_matches(f, AF_INET, ip + 12))
 		return false;
 	return ports_match(f, ip[9], ip + head, be16(ip + 6) & 0x1fff ? 0 : len - head);
 }
@@ -55,7 +66,7 @@ static bool match6(const struct dump_filter *f, const uint8_t *ip, uint32_t len)
 	uint32_t at = 40;
 	uint8_t next;
 
-	if (len < 40)
+	if (len < 40 || !host_matches(f, AF_INET6, ip + 8))
 		return false;
 	next = ip[6];
 	for (int i = 0; i < 8; i++) {
@@ -79,7 +90,7 @@ bool dump_filter_match(const struct dump_filter *f, const uint8_t *frame, uint32
 {
 	uint32_t at = 12;
 
-	if (!f->port && !f->proto)
+	if (!f->port && !f->proto && !f->family)
 		return true;
 	while (len >= at + 6 && (be16(frame + at) == 0x8100 || be16(frame + at) == 0x88a8))
 		at += 4;

@@ -10,6 +10,8 @@ struct dump_filter {
 	uint64_t max_packets; /* 0 = no bound */
 	uint16_t port;        /* host byte order; 0 = all */
 	uint8_t proto;        /* IPPROTO_TCP, IPPROTO_UDP; 0 = all */
+	uint8_t family;       /* of the host: AF_INET, AF_INET6; 0 = all */
+	uint8_t host[16];     /* from or to this address */
 	int in, out;          /* a memfd that somebody writes pcapng blocks into; the result */
 	uint64_t offset;      /* read so far */
 	uint64_t packets;     /* copied */

@@ -10,6 +10,7 @@
 #include "tool.h"
 #include "dump_filter.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -26,7 +27,7 @@ static void on_stop(int sig)
 	stopped = 1;
 }
 
-/* "port 80", "tcp", "udp", a pid; in any order */
+/* "port 80", "host 198.18.0.1", "tcp", "udp", a pid; in any order */
 static int read_words(int n, char **argv, struct dump_filter *f, const char **pid)
 {
 	for (int i = 1; i <= n; i++) {
@@ -38,6 +39,11 @@ static int read_words(int n, char **argv, struct dump_filter *f, const char **pi
 			if (port < 0)
 				return usage_error(&verb_dump, "a port is 1 to 65535");
 			f->port = (uint16_t)port;
+		} else if (!strcmp(argv[i], "host") && i < n) {
+			f->family = inet_pton(AF_INET, argv[++i], f->host) == 1 ? AF_INET :
+				    inet_pton(AF_INET6, argv[i], f->host) == 1 ? AF_INET6 : 0;
+			if (!f->family)
+				return usage_error(&verb_dump, "\"%s\" is not an IP address", argv[i]);
 		} else if (number(argv[i], 1, 1 << 30) > 0 && !*pid) {
 			*pid = argv[i];
 		} else {
@@ -93,10 +99,11 @@ static int capture(int fd, pid_t pid, int out, cJSON *q, const char *path, struc
 
 static int dump_run(int argc, char **argv)
 {
-	const char *file = NULL, *count = NULL, *snap = NULL, *ifname = NULL, *pid_arg = NULL;
+	const char *file = NULL, *count = NULL, *snap = NULL, *ifname = NULL, *pid_arg = NULL, *seconds = NULL;
 	const struct opt opts[] = {
 		OPT_VALUE("--write", 'w', &file), OPT_VALUE("--count", 'c', &count),
-		OPT_VALUE("--snaplen", 's', &snap), OPT_VALUE("--interface", 'i', &ifname), { 0 },
+		OPT_VALUE("--snaplen", 's', &snap), OPT_VALUE("--interface", 'i', &ifname),
+		OPT_VALUE("--time", 't', &seconds), { 0 },
 	};
 	int n = opts_parse(&verb_dump, opts, true, argc, argv), fd, out, ret;
 	struct sigaction sa = { .sa_handler = on_stop };
@@ -112,6 +119,8 @@ static int dump_run(int argc, char **argv)
 		return usage_error(&verb_dump, "a capture is no text for a terminal; -w FILE, or a pipe");
 	if ((count && number(count, 1, 1ll << 40) < 0) || (snap && number(snap, 64, 65535) < 0))
 		return usage_error(&verb_dump, "-c is a number of packets, -s 64 to 65535 bytes");
+	if (seconds && number(seconds, 1, 1 << 30) < 0)
+		return usage_error(&verb_dump, "-t is a number of seconds");
 	q = ctl_request_new("dump_start");
 	ret = read_words(n, argv, &f, &pid_arg);
 	if (!ret)
@@ -135,8 +144,10 @@ static int dump_run(int argc, char **argv)
 	}
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGALRM, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	if ((f.max_packets || f.port || f.proto) && dump_filter_open(&f, out)) {
+	alarm(seconds ? (unsigned)number(seconds, 1, 1 << 30) : 0);
+	if ((f.max_packets || f.port || f.proto || f.family) && dump_filter_open(&f, out)) {
 		cJSON_Delete(q);
 		ret = fail("no memory file: %s", strerror(errno));
 	} else {
@@ -150,7 +161,7 @@ static int dump_run(int argc, char **argv)
 
 const struct verb verb_dump = {
 	"dump", dump_run, "capture a process's packets into a pcapng file",
-	"dump -w FILE [-c PACKETS] [-s BYTES] [-i IFACE] [PID] [tcp|udp] [port PORT]",
+	"dump -w FILE [-c PACKETS] [-s BYTES] [-i IFACE] [-t SECONDS] [PID] [tcp|udp] [port PORT] [host ADDRESS]",
 	"Packets that the user-space stack takes never reach tcpdump; this captures them where the\n"
 	"stack receives and sends. Wireshark and tshark read the file. PID may be left out if only one\n"
 	"process runs under nstack.\n\n"
@@ -158,5 +169,6 @@ const struct verb verb_dump = {
 	"  -c, --count N         stop after N packets\n"
 	"  -s, --snaplen BYTES   keep only the first bytes of a packet\n"
 	"  -i, --interface NAME  of one interface\n"
-	"  tcp, udp, port PORT   only these\n",
+	"  -t, --time SECONDS    stop after so long\n"
+	"  tcp, udp, port PORT, host ADDRESS   only these\n",
 };

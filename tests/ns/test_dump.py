@@ -60,3 +60,15 @@ def test_dump_stops_with_its_tool(net):
         assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
     proof.user_stack(tcp=40)
     wait.until(lambda: "PONG" in tshark(net, path, "-x"), "a readable file")
+
+
+def test_dump_of_a_host_for_a_time(net):
+    """Packets from and to one address only; it ends by itself."""
+    apps.redis(net)
+    paths = [f"{net.workdir}/{name}.pcapng" for name in ("theirs", "others")]
+    for path, host in zip(paths, (net.c4, "198.18.99.9")):
+        d = net.server.spawn([nstack.TOOL, "dump", "-w", path, "-t", "1", "host", host], "dump")
+        d.wait_output("capturing")
+        assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+        assert d.wait(10) == 0, d.stderr()
+    assert [bool(tshark(net, path, "-Y", "tcp")) for path in paths] == [True, False]

@@ -61,6 +61,8 @@ def test_help_lists_the_verbs():
     (["dump"], ["-w"]),
     (["dump", "-w", "f", "port", "0"], ["port"]),
     (["dump", "-w", "f", "-c", "none"], ["-c"]),
+    (["dump", "-w", "f", "host", "198.18.0"], ["IP address"]),
+    (["dump", "-w", "f", "-t", "soon"], ["-t"]),
     (["run"], ["program"]),
     (["run", "--confg", "x", "true"], ["--config"]),
     (["rules", "sett", "x"], ["set FILE"]),

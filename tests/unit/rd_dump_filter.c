@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "check.h"
 
@@ -50,12 +51,26 @@ static void test_match(void)
 	CHECK(!dump_filter_match(&tcp80, f, n), "a later fragment has no ports");
 	n = frame4(f, false, IPPROTO_UDP, 80, 80, 0);
 	CHECK(!dump_filter_match(&tcp80, f, n) && dump_filter_match(&udp, f, n), " ");
+	memcpy(f + 14 + 12, "\xc6\x12\x00\x01\xc6\x12\x00\x02", 8);
+	for (unsigned i = 0; i < 4; i++) {
+		struct dump_filter host = { .family = AF_INET, .host = { 0xc6, 0x12, 0, (uint8_t)i } };
+
+		CHECK(dump_filter_match(&host, f, n) == (i == 1 || i == 2), "%u", i);
+		host.family = AF_INET6;
+		CHECK(!dump_filter_match(&host, f, n), "%u", i);
+	}
 	memset(f, 0, sizeof(f)); /* IPv6: hop-by-hop, then TCP */
 	memcpy(f + 12, "\x86\xdd\x60", 3);
 	f[14 + 6] = IPPROTO_HOPOPTS;
 	f[54] = IPPROTO_TCP;
 	f[54 + 8 + 3] = 80;
 	CHECK(dump_filter_match(&tcp80, f, 80) && !dump_filter_match(&tcp80, f, 60), " ");
+	f[14 + 24 + 15] = 7; /* to ::7 */
+	for (unsigned i = 0; i < 9; i++) {
+		struct dump_filter host = { .family = AF_INET6, .host = { [15] = (uint8_t)i } };
+
+		CHECK(dump_filter_match(&host, f, 80) == (i == 0 || i == 7), "%u", i);
+	}
 	f[55] = 255; /* a header that is longer than the frame */
 	CHECK(!dump_filter_match(&tcp80, f, 80), " ");
 	memset(f, 0x81, sizeof(f));
