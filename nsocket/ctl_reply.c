@@ -182,6 +182,7 @@ static int op_status(struct ctl_request *q)
 	ctl_put_u64(r, "sessions", st.sessions);
 	ctl_put_u64(r, "sessions_used", st.sessions_used);
 	ctl_put_u64(r, "sessions_high", st.sessions_high);
+	ctl_put_u64(r, "sessions_refused", st.sessions_refused);
 	ctl_put_u64(r, "region_bytes", st.region_bytes);
 	ctl_put_u64(r, "helper_ticks", st.helper_ticks);
 	ctl_put_u64(r, "lock_contended", st.lock_contended);

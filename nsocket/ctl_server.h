@@ -35,6 +35,7 @@ struct ctl_status {
 	uint32_t sockets_ours;    /* sockets served by the stack now */
 	uint32_t sockets_kernel;  /* sockets that were left to the kernel, so far */
 	uint32_t sessions, sessions_used, sessions_high; /* region */
+	uint64_t sessions_refused; /* wanted when none was free, or not for that program */
 	uint64_t region_bytes;    /* resident */
 	uint64_t helper_ticks;    /* rounds of the helper thread */
 	uint64_t lock_contended;  /* commands that had to be queued */

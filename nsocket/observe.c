@@ -39,6 +39,7 @@ static void status(void *arg, struct ctl_status *out)
 	out->sessions = rs.sessions;
 	out->sessions_used = rs.used;
 	out->sessions_high = rs.high_water;
+	out->sessions_refused = rs.alloc_failed;
 	out->region_bytes = rs.resident_bytes;
 }
 

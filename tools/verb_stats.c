@@ -75,7 +75,8 @@ static void collect_accounts(cJSON *o, const struct process *p)
 
 static void collect_sessions(cJSON *o, const struct process *p)
 {
-	static const char *const keys[] = { "sessions", "sessions_used", "sessions_high", "region_bytes",
+	static const char *const keys[] = { "sessions", "sessions_used", "sessions_high", "sessions_refused",
+					    "region_bytes",
 					    "sockets_ours", "sockets_kernel", "programs", "programs_max" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)

@@ -276,6 +276,17 @@ static void print_workers(const cJSON *o)
 		printf("  refused: %.0f times a program that wanted to attach\n", num(o, "refused"));
 }
 
+static void print_frames(const cJSON *o)
+{
+	const cJSON *a = cJSON_GetObjectItem(o, "accounts");
+
+	if (num(a, "rx_frames") == 0)
+		return;
+	printf("  frames: of %.0f to receive %.0f are the kernel's, %.0f wait to be taken, %.0f are in hand; of %.0f to "
+	       "send %.0f are free\n", num(a, "rx_frames"), num(a, "rx_frames_kernel"), num(a, "rx_frames_received"),
+	       num(a, "rx_frames_held"), num(a, "tx_frames"), num(a, "tx_frames_free"));
+}
+
 static void print_process(const cJSON *o)
 {
 	const cJSON *p;
@@ -315,6 +326,10 @@ static void print_process(const cJSON *o)
 		       human_bytes(num(st, "tx_bytes") + num(st, "tx_super_bytes"), b));
 		printf("; lost on receive %.0f\n", num(st, "rx_dropped") + num(st, "rx_ring_full"));
 	}
+	print_frames(o);
+	if (num(o, "sessions_refused") > 0)
+		printf("  %.0f sockets were left to the kernel because no session was free (max_sockets, daemon.access)\n",
+		       num(o, "sessions_refused"));
 	if (num(o, "programs_max") > 0)
 		print_programs(o);
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "kernel_reasons")) {

@@ -42,5 +42,22 @@ def test_status(net):
     port = stack["ports"][0]
     assert port["ifname"] == net.sif and port["in_use"] and port["mode"] and port["mode_why"]
     assert nstack.owners(net.server, "tcp", 6379) == {p.pid}
+    assert stack["accounts"]["rx_frames"] > 0 and stack["sessions_refused"] == 0
     text = net.tool("status").stdout
-    assert "tcp/6379" in text and "redis" in text and "generic" in text
+    assert "tcp/6379" in text and "redis" in text and "generic" in text and "  frames: of 4096 to receive" in text
+
+
+@pytest.mark.in_process # nstackd refuses the ports before it comes to that
+def test_more_sockets_than_there_is_room_for(net):
+    """Those beyond the bound are the kernel's; how many were refused is told."""
+    prog = (f"import socket; s = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(20)]\n"
+            f"for i, u in enumerate(s): u.bind(('{net.s4}', 7000 + i)); u.settimeout(0.001)\n"
+            "for u in s:\n  try: u.recv(1)\n  except TimeoutError: pass\n"
+            "print('up', flush=True); s[19].settimeout(None); print(s[19].recv(9), flush=True)")
+    p = net.server.spawn(net.argv([nstack.PYTHON, "-c", prog], {"max_sockets": 16}), "sockets", env=net.env())
+    p.wait_output("up")
+    (stack,) = [x for x in nstack.processes(net.server) if x["running"] and not x.get("daemon")]
+    assert stack["sessions_used"] == 16 and stack["sessions_refused"] >= 4
+    assert f"{stack['sessions_refused']} sockets were left to the kernel" in net.tool("status").stdout
+    net.client.run(["nc", "-u", "-q0", net.s4, "7019"], input="served")
+    p.wait_output("served")
