@@ -203,6 +203,7 @@ static void before_server(void)
 	o_sync();
 	o_sync();
 	fd = O_OK("accept with data and FIN", accept(l, NULL, NULL));
+	o_wait(fd, POLLRDHUP);
 	t_poll("data and FIN: poll", fd);
 	t_state("data and FIN: state", fd);
 	t_recv("data and FIN: recv", fd, 10, 0);

@@ -23,6 +23,7 @@
 #include <bpf/steer_ctl.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <nsocket/to_kernel.h>
 #include <nsocket/worker_internal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -365,7 +366,10 @@ bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s
 
 bool group_leave(struct peer *p, uint32_t id)
 {
-	return p->listens[id] && leave(p->listens[id]);
+	if (!p->listens[id])
+		return false;
+	to_kernel_drain(); /* handshakes whose end lies in the rings are reset with the others */
+	return leave(p->listens[id]);
 }
 
 /* The listener and what waits there are to outlive their program. */
