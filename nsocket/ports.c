@@ -432,7 +432,8 @@ void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
 
 	if (!c || c->users)
 		return; /* went with the last user; or another listener of ours has that very address */
-	worker.ops->flows(worker.st, pin_one, &a);
+	if (proto == IPPROTO_TCP) /* a UDP socket's flows end with its claim: it is closed, or the kernel's */
+		worker.ops->flows(worker.st, pin_one, &a);
 	claims_end(proto, local->port, true);
 }
 
