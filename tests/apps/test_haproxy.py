@@ -45,7 +45,7 @@ class Haproxy:
         apps.open_path(www)
         conf = net.workdir + "/web.conf"
         with open(conf, "w", encoding="utf8") as f:
-            f.write(apps.NGINX.format(dir=net.workdir, port=BACKEND, master="off", user="", opts="")
+            f.write(apps.NGINX.format(dir=net.workdir, port=BACKEND, master="off", workers=1, user="", opts="")
                     .replace("dav_methods PUT;", ""))
         net.serve(["nginx", "-c", conf], "web", tcp=[BACKEND], side=net.client, plain=True)
         self.conf = net.workdir + "/haproxy.cfg"

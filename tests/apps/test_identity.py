@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that somebody else makes another user before they start: su, runuser, setpriv.
 
-Without the capabilities that the stack takes they run on the kernel, which says why; with them, by the stack."""
+Without the capabilities that the stack takes they run on the kernel, which says why; with them, or by nstackd,
+by the stack."""
 import pytest
 
 from lib import apps, nstack
@@ -35,9 +36,12 @@ def user_of(proc):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_without_capabilities(net, family, way):
-    net.serve([*WAYS[way], *REDIS], "redis", tcp=[PORT], owned=False)
+    net.serve([*WAYS[way], *REDIS], "redis", tcp=[PORT], owned=net.mode == "daemon")
+    proof = net.proof()
     uses(net, net.saddr(family))
-    if net.is_nstack:
+    if net.mode == "daemon":
+        proof.user_stack(tcp=20)
+    elif net.is_nstack:
         (me,) = [p for p in nstack.processes(net.server) if p["program"].startswith("redis")]
         assert not me["running"] and me["fallback"], me
         assert [r["name"] for r in me["kernel_reasons"]] == ["stack_not_running"], me
