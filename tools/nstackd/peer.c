@@ -395,8 +395,15 @@ static int attach(struct peer *p, const struct att_call *c)
 	return ok ? 0 : -EPROTO;
 }
 
-/* The calls of one message. 0, or -errno: cut the program off. */
-static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
+static void fd_drop(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The calls of one message, which came with fd (-1: none). 0, or -errno: cut the program off. */
+static int message(struct peer *p, const struct att_call *c, unsigned n, int *fd)
 {
 	struct att_answer a = { 0 };
 
@@ -405,10 +412,11 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int fd)
 		return n == 1 && c->op == ATT_HELLO ? attach(p, c) : -EPROTO;
 	peer_notifications(p);
 	for (unsigned i = 0; i < n && !a.result; i++)
-		a.result = peer_call(p, &c[i], fd, &a);
+		a.result = peer_call(p, &c[i], *fd, &a);
 	p->applied++;
 	if (p->held_bits) /* perhaps by this one */
 		peer_notifications(p);
+	fd_drop(fd); /* before the program goes on: where it closes a listener, the address is free */
 	NST_FAULT_POINT("nstackd.answer");
 	if (c[n - 1].flags & ATT_QUIET)
 		return 0;
@@ -433,9 +441,8 @@ void peer_run(void *what)
 		if (n <= 0 || n % (long)sizeof(calls[0]))
 			err = -EPROTO;
 		else
-			err = message(p, calls, (unsigned)((size_t)n / sizeof(calls[0])), nfds ? fd : -1);
-		if (nfds)
-			close(fd);
+			err = message(p, calls, (unsigned)((size_t)n / sizeof(calls[0])), &fd);
+		fd_drop(&fd);
 	}
 	if (err && p->sock >= 0) {
 		if (n > 0)
