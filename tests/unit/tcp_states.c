@@ -352,6 +352,9 @@ static void test_simultaneous_close(void)
 
 static void test_resets(void)
 {
+	struct fifo f;
+	char buf[8];
+
 	/* linger 0 */
 	start_connected();
 	ops->close(h[0].st, a, 0);
@@ -366,6 +369,18 @@ static void test_resets(void)
 	ops->close(h[1].st, b, -1);
 	ticks(5);
 	CHECK(a->state == SHM_S_CLOSED && a->error == ECONNRESET);
+	teardown();
+	/* the same, and an answer that was written just before: both in one round */
+	start_connected();
+	put(0, a, "unread", 6, 0);
+	ticks(5);
+	f = shm_session_tx(h[1].region, b);
+	fifo_write(&f, "answer", 6);
+	b->push_pos = fifo_head(&f);
+	ops->tx_ready(h[1].st, b, 0);
+	ops->close(h[1].st, b, -1);
+	ticks(5);
+	CHECK(a->state == SHM_S_CLOSED && a->error == ECONNRESET && get(0, a, buf, sizeof(buf)) == 6);
 	teardown();
 	/* data after close */
 	start_connected();
