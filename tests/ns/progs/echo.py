@@ -7,6 +7,7 @@
     echo.py fork ADDR PORT N    listens, forks N workers that accept and answer "PID <pid>\\n" and
                                 then echo; the parent never accepts
 """
+import contextlib
 import os
 import signal
 import socket
@@ -53,8 +54,9 @@ def fork(addr, port, n):
         if os.fork() == 0:
             while True:
                 conn, _ = s.accept()
-                conn.sendall(b"PID %d\n" % os.getpid())
-                echo(conn)
+                with contextlib.suppress(OSError): # a client that is gone is no reason to end
+                    conn.sendall(b"PID %d\n" % os.getpid())
+                    echo(conn)
     s.close()
     signal.pause()
 
