@@ -229,6 +229,31 @@ def test_workers_that_are_wrong(net):
         assert r.returncode == 1 and "daemon.workers" in r.stderr, json.dumps(value)
 
 
+def test_who_says_nothing_keeps_nobody_out(net):
+    """More silent connections than there is room for, and some that talk nonsense."""
+    daemon(net, [])
+    silent = []
+    for i in range(300):
+        with net.server.inside():
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.connect("\0nstackd")
+        silent.append(s)
+        if i % 3 == 0:
+            try:
+                s.send(b"x" * (i * 17 % 5000))
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+    server(net, user("daemon"), 7000)
+    until(lambda: owned(net, 7000), "the program to be served")
+    assert ask(net, 7000) == "HELLO"
+    (d,) = [x for x in nstack.processes(net.server) if x["program"] == "nstackd"]
+    assert 0 < d["waiting"] <= 64
+    for s in silent:
+        s.close()
+    until(lambda: next(x for x in nstack.processes(net.server) if x["program"] == "nstackd")["waiting"] == 0,
+          "all of them to be gone")
+
+
 # --- what it is told while it runs ---------------------------------------------------------------
 
 def config(net, **keys):

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -190,3 +191,49 @@ def test_a_worker_that_cannot_start(net):
     r = net.client.run([nstack.DAEMON, "--config", net.config(daemon={"workers": [0, 1000]})], check=False)
     assert r.returncode == 1 and "core 1000" in r.stderr and "worker 1 did not start" in r.stderr, r
     assert not [p for p in nstack.processes(net.client) if p["program"] == "nstackd"]
+
+
+def test_limits_are_for_all_workers(net):
+    """What a dead worker's programs had is theirs no more."""
+    net.daemons.pop(net.server).stop()
+    net.daemon(net.server, net.config(daemon={"workers": 2, "access": [{"per": "entry", "sockets": 2}]}))
+    until(lambda: workers(net), "the main process")
+    for i in range(3):
+        server(net, 7000 + i, f"server-{i}", owned=i < 2)
+    assert ("tcp", 7002) not in nstack.claims(net.server)
+    assert ask(net, 7002) == "HELLO"
+    os.kill(owner(net, 7000), signal.SIGKILL)
+    until(lambda: sum(w["restarts"] for w in workers(net)) == 1, "it to be started again")
+    have = [("tcp", 7000 + i) for i in range(3)]
+    until(lambda: sum(x in nstack.claims(net.server) for x in have) == 2, "two of three to be served again")
+
+
+def test_rules_are_for_all_workers(net):
+    for i in range(2):
+        server(net, 7000 + i, f"server-{i}")
+    with open(os.path.join(net.workdir, "rules.json"), "w", encoding="ascii") as f:
+        f.write('[{"port": "7000-7001", "action": "kernel"}]')
+    net.tool("rules", "set", f.name)
+    proof = net.proof()
+    assert ask(net, 7000) == ask(net, 7001) == "HELLO"
+    proof.kernel(tcp=6)
+    assert {p["rules"]["count"] for p in nstack.processes(net.server) if "attached" in p} == {1}
+
+
+def test_idle_costs_nothing(net):
+    server(net, 7000)
+    assert ask(net, 7000) == "HELLO"
+    pids = [net.daemons[net.server].pid, *(w["pid"] for w in workers(net))]
+
+    def used():
+        total = 0
+        for pid in pids:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                total += sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
+        return total
+
+    def quiet():
+        before = used()
+        time.sleep(1) # a span to measure over
+        return used() - before <= 1
+    until(quiet, "no use of the processor in a second")
