@@ -242,8 +242,9 @@ static void print_programs(const cJSON *o)
 	printf("  programs: %.0f of %.0f; memory of their sockets %s\n", num(o, "programs"),
 	       num(o, "programs_max"), human_bytes(num(o, "region_bytes"), a));
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "attached")) {
-		printf("    pid %.0f %s, user %.0f: %s%s, %.0f of %.0f sockets, %s, received %s, sent %s",
-		       num(p, "pid"), str(p, "program"), num(p, "uid"), str(p, "state"),
+		printf("    pid %.0f %s, user %.0f%s%s: %s%s, %.0f of %.0f sockets, %s, received %s, sent %s",
+		       num(p, "pid"), str(p, "program"), num(p, "uid"), str(p, "label")[0] ? ", label " : "",
+		       str(p, "label"), str(p, "state"),
 		       flag(p, "asleep") ? " (asleep)" : "", num(p, "sessions_used"), num(p, "sessions"),
 		       human_bytes(num(p, "memory_bytes"), a), human_bytes(num(p, "bytes_in"), in),
 		       human_bytes(num(p, "bytes_out"), out));

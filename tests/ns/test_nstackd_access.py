@@ -152,6 +152,7 @@ def test_sockets(net):
     assert ask(net, 7003) == "HELLO"
     (d,) = [x for x in nstack.processes(net.server) if x["program"] == "nstackd"]
     assert d["sessions_used"] == 3 and {o["label"] for o in programs(net)} == {"small"}
+    assert ", label small: running" in net.tool("status").stdout
     assert "limit" in {r["name"] for q in nstack.processes(net.server) for r in q.get("kernel_reasons", [])}
     p.stop()
     until(lambda: not owned(net, 7002), "its end")

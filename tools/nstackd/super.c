@@ -70,7 +70,7 @@ struct child {
 struct route {
 	enum kind kind;
 	struct route *next;
-	pid_t pid, group;
+	pid_t pid, group, parent; /* when it came */
 	int pidfd;
 	struct child *child;
 };
@@ -116,6 +116,16 @@ static struct route *route_of_group(pid_t group)
 	return r;
 }
 
+/* A child may come before its parent does. */
+static struct route *route_of_child(pid_t pid)
+{
+	struct route *r = routes;
+
+	while (r && r->parent != pid)
+		r = r->next;
+	return r;
+}
+
 /* 0: unknown. */
 static pid_t parent(pid_t pid)
 {
@@ -141,6 +151,8 @@ static struct child *of_family(pid_t pid)
 
 	if (!r && group > 0)
 		r = route_of_group(group);
+	if (!r)
+		r = route_of_child(pid);
 	for (unsigned i = 0; !r && pid > 1 && i < ANCESTORS; i++) {
 		pid = parent(pid);
 		r = route_of(pid);
@@ -171,7 +183,7 @@ static void route_add(pid_t pid, struct child *c)
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return;
-	*r = (struct route){ PROGRAM, routes, pid, getpgid(pid), (int)syscall(SYS_pidfd_open, pid, 0), c };
+	*r = (struct route){ PROGRAM, routes, pid, getpgid(pid), parent(pid), (int)syscall(SYS_pidfd_open, pid, 0), c };
 	ev.data.ptr = r;
 	if (r->pidfd < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, r->pidfd, &ev)) {
 		if (r->pidfd >= 0)
