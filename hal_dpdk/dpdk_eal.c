@@ -29,7 +29,8 @@
 #include <unistd.h>
 
 #define ARGS_MAX 64
-#define FRAME_BYTES 2560u /* a packet buffer with all that belongs to it */
+#define FRAME_BYTES 4096u /* a packet buffer with all that belongs to it: a page, or two, or four */
+#define FRAME_EXTRA 512u  /* in it, what is not packet */
 #define BASE_MB 48u       /* what DPDK and its drivers need besides */
 
 static enum { EAL_NONE, EAL_RUNS, EAL_FAILED, EAL_PARENTS } state;
@@ -132,11 +133,17 @@ static uint64_t huge_free(void)
 	return bytes;
 }
 
-/* Huge pages if there are enough, else ordinary memory, which virtual devices and an IOMMU don't mind. */
+/* Huge pages if there are enough, else ordinary memory, which virtual devices and an IOMMU don't mind; that
+ * is all taken at once. */
 static void arg_memory(struct args *a, const struct hal_dpdk_config *cfg)
 {
-	uint64_t frames = (uint64_t)(cfg->frames ? cfg->frames : 4096) * 2 * (cfg->queues ? cfg->queues : 1);
-	uint64_t mb = BASE_MB + cfg->ndevices * (frames * (FRAME_BYTES + cfg->mtu) >> 20);
+	uint64_t frames = dpdk_frames(cfg, cfg->rx_ring ? cfg->rx_ring : DPDK_RING,
+				      cfg->tx_ring ? cfg->tx_ring : DPDK_RING) * (cfg->queues ? cfg->queues : 1);
+	uint64_t bytes = FRAME_BYTES, mb;
+
+	while (bytes < cfg->mtu + FRAME_EXTRA)
+		bytes *= 2;
+	mb = BASE_MB + cfg->ndevices * (frames * bytes >> 20);
 
 	if (cfg->eal && (strstr(cfg->eal, "huge") || strstr(cfg->eal, "-m ") || strstr(cfg->eal, "in-memory")))
 		return;

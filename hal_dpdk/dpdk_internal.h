@@ -9,6 +9,7 @@
 
 #define DPDK_TX_PENDING 256u /* packets that wait for a flush */
 #define DPDK_WAKE_FDS 64u
+#define DPDK_RING 1024u        /* descriptors, where nobody says otherwise */
 
 enum dpdk_wake {
 	DPDK_WAKE_TIMER, /* nothing tells of packets: looked at now and then */
@@ -45,6 +46,14 @@ struct dpdk_port {
 static inline struct dpdk_port *dpdk_port_of(struct hal_port *p)
 {
 	return (struct dpdk_port *)p;
+}
+
+/* Buffers of a queue: what the rings hold, what waits to be sent, what the stack has in hand. */
+static inline uint32_t dpdk_frames(const struct hal_dpdk_config *cfg, uint32_t rx_ring, uint32_t tx_ring)
+{
+	uint32_t frames = cfg->frames ? cfg->frames : 4096;
+
+	return (frames > rx_ring ? frames : rx_ring) + tx_ring + DPDK_TX_PENDING;
 }
 
 int dpdk_why(char *why, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -13,6 +13,7 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_mbuf_pool_ops.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 #define FRAME_ROOM 2048u /* of a packet, when the MTU asks for no more */
 #define LINK_EXTRA 26u   /* Ethernet header, two tags, FCS */
+#define PAGE 4096u
 
 static const uint64_t rx_wanted = RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
 				  RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_SCATTER;
@@ -180,7 +182,7 @@ static int device_probe(struct dpdk_port *p, const char *device, char *why)
 
 static uint32_t ring_size(uint32_t want, const struct rte_eth_desc_lim *lim)
 {
-	uint32_t n = want ? want : 1024;
+	uint32_t n = want ? want : DPDK_RING;
 
 	if (lim->nb_max && n > lim->nb_max)
 		n = lim->nb_max;
@@ -212,22 +214,53 @@ static int configure(struct dpdk_port *p, const struct rte_eth_dev_info *info, b
 	return rte_eth_dev_configure(p->id, (uint16_t)p->hal.nqueues, (uint16_t)p->hal.nqueues, &conf);
 }
 
-/* Buffers for both directions: what the rings hold, what waits to be sent, what the stack has in hand. */
+/* Bytes of a buffer's data, headroom included. A buffer never crosses a page, so with ordinary pages each
+ * takes one anyway; and net_af_xdp takes them to lie side by side without gaps. So let them fill pages. */
+static uint16_t data_room(uint32_t room)
+{
+	uint32_t want = RTE_PKTMBUF_HEADROOM + room, page = PAGE;
+	uint32_t all = rte_mempool_calc_obj_size(sizeof(struct rte_mbuf) + want, RTE_MEMPOOL_F_NO_SPREAD, NULL);
+
+	while (page < all)
+		page *= 2;
+	return (uint16_t)(want + (page - all));
+}
+
+/* As rte_pktmbuf_pool_create(), without the gaps that spread buffers over memory channels. */
+static struct rte_mempool *pool_new(const char *name, uint32_t n, uint16_t data)
+{
+	struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = data };
+	struct rte_mempool *mp = rte_mempool_create_empty(name, n, sizeof(struct rte_mbuf) + data, 0, sizeof(priv),
+							  SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_SPREAD);
+	int r;
+
+	if (!mp)
+		return NULL;
+	r = rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL);
+	rte_pktmbuf_pool_init(mp, &priv);
+	if (!r)
+		r = rte_mempool_populate_default(mp);
+	if (r < 0) {
+		rte_mempool_free(mp);
+		rte_errno = -r;
+		return NULL;
+	}
+	rte_mempool_obj_iter(mp, rte_pktmbuf_init, NULL);
+	return mp;
+}
+
 static int pool_make(struct dpdk_port *p, uint32_t rx_ring, uint32_t tx_ring, uint16_t mtu, char *why)
 {
-	uint32_t room = mtu + LINK_EXTRA > FRAME_ROOM ? mtu + LINK_EXTRA : FRAME_ROOM;
-	uint32_t frames = p->cfg.frames ? p->cfg.frames : 4096;
+	uint16_t data = data_room(mtu + LINK_EXTRA > FRAME_ROOM ? mtu + LINK_EXTRA : FRAME_ROOM);
+	uint32_t n = p->hal.nqueues * dpdk_frames(&p->cfg, rx_ring, tx_ring);
 	char name[RTE_MEMPOOL_NAMESIZE];
 
-	if (frames < rx_ring)
-		frames = rx_ring;
 	snprintf(name, sizeof(name), "nstack%u", p->id);
-	p->pool = rte_pktmbuf_pool_create(name, p->hal.nqueues * (frames + tx_ring + DPDK_TX_PENDING), 0, 0,
-					  (uint16_t)(RTE_PKTMBUF_HEADROOM + room), SOCKET_ID_ANY);
+	p->pool = pool_new(name, n, data);
 	if (!p->pool)
-		return dpdk_why(why, -rte_errno, "no memory for %u packet buffers of %u bytes: %s",
-				p->hal.nqueues * frames, room, rte_strerror(rte_errno));
-	p->hal.max_frame = (uint16_t)room;
+		return dpdk_why(why, -rte_errno, "no memory for %u packet buffers of %u bytes: %s", n, data,
+				rte_strerror(rte_errno));
+	p->hal.max_frame = data - RTE_PKTMBUF_HEADROOM;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "nsocket/engine_dpdk.h"
 
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <hal_dpdk/hal_dpdk.h>
 #include <hal_wrap/hal_tap.h>
@@ -17,6 +18,7 @@
 #include <rd/config.h>
 #include <stdio.h>
 #include <string.h>
+#include <xdp/libxdp.h>
 
 /* --- opening ----------------------------------------------------------------------------------- */
 
@@ -38,7 +40,14 @@ static int device_open(struct hal_port **out, const struct ns_config *c, uint32_
 		.disown_fd = tc->disown_fd,
 	};
 
-	return hal_dpdk_open(out, &dc, why);
+	/* net_af_xdp's libraries talk to stderr, which is the program's */
+	libbpf_print_fn_t bpf_words = libbpf_set_print(NULL);
+	libxdp_print_fn_t xdp_words = libxdp_set_print(NULL);
+	int err = hal_dpdk_open(out, &dc, why);
+
+	libbpf_set_print(bpf_words);
+	libxdp_set_print(xdp_words);
+	return err;
 }
 
 int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t device,

@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not os.path.exists(os.path.join(BUILD, "libnstack_dpdk.so")), reason="built without DPDK"),
 ]
 AF_PACKET = "net_af_packet0,iface=vb"
+AF_XDP = "net_af_xdp0,iface=vb,busy_budget=0"
 
 
 class DpdkPeer(Peer):
@@ -67,11 +68,13 @@ def net():
     n.close()
 
 
-def test_echo_af_packet(net):
+@pytest.mark.parametrize("device", [AF_PACKET, AF_XDP])
+def test_echo_by_interface(net, device):
     for _ in range(2):  # a closed port leaves the device as it was
-        p = net.dpdk(AF_PACKET)
-        assert p.first["event"] == "ready" and "net_af_packet0" in p.first["mode"], p.first
-        assert p.first["caps"] & (CAP_MULTIBUF | CAP_PARTIAL | CAP_TX_CSUM) == CAP_MULTIBUF | CAP_PARTIAL
+        p = net.dpdk(device)
+        assert p.first["event"] == "ready" and device.split(",")[0] in p.first["mode"], p.first
+        want = CAP_PARTIAL | (CAP_MULTIBUF if device == AF_PACKET else 0)
+        assert p.first["caps"] & (CAP_MULTIBUF | CAP_PARTIAL | CAP_TX_CSUM) == want
         for size in (1, 100, 1472):
             echo(net.socket(), 7000, 50, size)
         st = p.stats()
@@ -106,9 +109,10 @@ def test_super_frame_tap(net):
     assert p.ask(f"super {mac} {A} 7001 {B} 4000 1000")["result"] == -errno.EOPNOTSUPP, "trains are not cut"
 
 
-def test_many_more_packets_than_buffers(net):
-    """They come back, of both directions: 20000 packets through 1024."""
-    p, s = net.dpdk(AF_PACKET, rx_frames=1024), net.socket()
+@pytest.mark.parametrize("device", [AF_PACKET, AF_XDP])
+def test_many_more_packets_than_buffers(net, device):
+    """They come back, of both directions, wherever in memory they are: 20000 packets through 4096."""
+    p, s = net.dpdk(device), net.socket()
     for _ in range(200):
         for _ in range(100):
             s.sendto(b"x" * 64, (B, 7000))

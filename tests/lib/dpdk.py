@@ -17,6 +17,7 @@ TAP = "dp0"
 
 class DpdkNet(Net):
     """The server's namespace as above; models: in_process, daemon."""
+    device = "net_af_packet0,iface={}"
 
     def __init__(self, workdir, model, **kw):
         super().__init__(workdir, model, **kw)
@@ -37,7 +38,7 @@ class DpdkNet(Net):
 
     def keys(self, **more):
         """What the configuration says of the device."""
-        return {"hal": "dpdk", "interfaces": [TAP], "dpdk": {"devices": [f"net_af_packet0,iface={self.sif}"]}, **more}
+        return {"hal": "dpdk", "interfaces": [TAP], "dpdk": {"devices": [self.device.format(self.sif)]}, **more}
 
     def argv(self, cmd, config=None, side=None):
         """The client's programs have AF_XDP."""
@@ -49,3 +50,8 @@ class DpdkNet(Net):
         if ns is self.server and not config:
             config = self.config(**self.keys())
         return super().daemon(ns, config)
+
+
+class AfXdpNet(DpdkNet):
+    """DPDK's own use of AF_XDP: its program takes all packets of the interface."""
+    device = "net_af_xdp0,iface={},busy_budget=0"

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from lib import apps, nstack, proc, wait
-from lib.dpdk import PLUGIN, TAP, DpdkNet
+from lib.dpdk import PLUGIN, TAP, AfXdpNet, DpdkNet
 
 pytestmark = [
     pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack"),
@@ -21,7 +21,8 @@ pytestmark = [
 def net(request, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    n = DpdkNet(str(tmp_path), request.param)
+    kind = AfXdpNet if request.param.endswith(".af_xdp") else DpdkNet
+    n = kind(str(tmp_path), request.param.split(".")[0])
     try:
         yield n
     finally:
@@ -39,6 +40,7 @@ def ask(net, addr, port, text="hello"):
     return net.client.run(["nc", "-N", "-w5", addr, str(port)], input=text, check=False).stdout
 
 
+@pytest.mark.parametrize("net", ["in_process", "daemon", "in_process.af_xdp", "daemon.af_xdp"], indirect=True)
 def test_redis(net):
     apps.redis(net)
     proof = net.proof()
@@ -74,8 +76,11 @@ def test_udp(net, family):
     proof.user_stack(udp=50)
 
 
+@pytest.mark.parametrize("net", ["in_process", "daemon", "daemon.af_xdp"], indirect=True)
 def test_what_is_the_kernels(net):
-    """Ping, servers and clients that have nothing to do with nstack, on the same address: by the TAP."""
+    """Ping, servers and clients that have nothing to do with nstack, on the same address: by the TAP. Also
+    packets whose checksum the sender left to a device that there is not."""
+    net.client.run(["ethtool", "-K", net.cif, "tx", "on", "tso", "off", "gso", "off"])
     apps.redis(net)
     kernel_echo(net)
     for addr in (net.s4, net.s6):
