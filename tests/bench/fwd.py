@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Forwarding over veth by hal_xdp and by a minimal libxdp loop, alternately; medians and ratio.
+With --dpdk also by hal_dpdk on DPDK's AF_XDP driver, and by testpmd on it, with the same source.
 
     source, cpu1 --> va ==== veth ==== vb --> fwd_hal or fwd_raw, cpu0 --> back to va
 
 Generic mode: the source is an AF_XDP sender, which may be the limit (then packets a kick are
 few, and the ratio says little). Native mode (default): XDP live frames, several times what
 anybody can forward. The source's MAC is nobody's, so va's kernel drops the frames that come back. Usage:
-    fwd.py [--build DIR] [--rounds N] [--seconds S] [--size BYTES] [--mode MODE] [--json]
+    fwd.py [--build DIR] [--rounds N] [--seconds S] [--size BYTES] [--mode MODE] [--dpdk]
+           [--json]
 """
 import argparse
 import json
@@ -15,23 +17,60 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 
 def sh(cmd):
     return subprocess.run(cmd, shell=True, check=True, capture_output=True, text=True).stdout
 
 
+#: DPDK's AF_XDP driver, one queue, no busy polling (which veth has not)
+DEVICE = "net_af_xdp0,iface=vb,busy_budget=0"
+TESTPMD = ["dpdk-testpmd", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry",
+           f"--file-prefix=nstack-fwd-{os.getpid()}", "--lcores", "0@1,1@0", "--vdev", DEVICE, "--",
+           "--forward-mode=macswap", "--total-num-mbufs=8192", "--no-mlockall"]
+
+
+def sent(b):
+    """Packets that vb has sent."""
+    return json.loads(sh(f"ip -n {b} -j -s link show vb"))[0]["stats64"]["tx"]["packets"]
+
+
+def testpmd(args, b):
+    p = subprocess.Popen(["ip", "netns", "exec", b, *TESTPMD], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    try:
+        start = sent(b)
+        while sent(b) < start + 1000 and p.poll() is None:
+            time.sleep(0.05)
+        start, began = sent(b), time.monotonic()
+        time.sleep(args.seconds)
+        packets = sent(b) - start
+        return {"pps": packets / (time.monotonic() - began), "packets": packets, "kicks": 0}
+    finally:
+        p.kill()
+        p.communicate()
+
+
+def forward(args, b, program):
+    sh(f"ip -n {b} link set vb xdp off; ip -n {b} link set vb xdpgeneric off")  # the last one's
+    if program == "testpmd":
+        return testpmd(args, b)
+    device, mode = (DEVICE, "dpdk") if program == "fwd_dpdk" else ("vb", args.mode)
+    program = "fwd_hal" if program == "fwd_dpdk" else program
+    return json.loads(sh(f"ip netns exec {b} taskset -c 0 {args.build}/tests/bench/{program} {device} {args.seconds} "
+                         f"{mode}"))
+
+
 def one(args, a, b, bmac, program):
     src = subprocess.Popen(
         ["ip", "netns", "exec", a, "taskset", "-c", "1", f"{args.build}/tests/bench/fwd_hal",
          "gen" if args.mode == "generic" else "live",
-         "va", bmac, str(args.seconds + 1), str(args.size)], stdout=subprocess.PIPE, text=True)
+         "va", bmac, str(args.seconds + (3 if args.dpdk else 1)), str(args.size)], stdout=subprocess.PIPE, text=True)
     try:
-        out = sh(f"ip netns exec {b} taskset -c 0 {args.build}/tests/bench/{program} vb {args.seconds} "
-                 f"{args.mode}")
+        result = forward(args, b, program)
     finally:
         gen = src.communicate(timeout=args.seconds + 10)[0]
-    result = json.loads(out)
     result["source_pps"] = json.loads(gen)["pps"]
     return result
 
@@ -44,10 +83,13 @@ def main():
     ap.add_argument("--seconds", type=float, default=2)
     ap.add_argument("--size", type=int, default=64)
     ap.add_argument("--mode", choices=("native", "generic"), default="native")
+    ap.add_argument("--dpdk", action="store_true")
     ap.add_argument("--json", action="store_true")
     args = ap.parse_args()
     a, b = f"nsfwd-{os.getpid()}-a", f"nsfwd-{os.getpid()}-b"
     runs = {"fwd_raw": [], "fwd_hal": []}
+    if args.dpdk:
+        runs.update(fwd_dpdk=[], testpmd=[])
     try:
         sh(f"ip netns add {a}; ip netns add {b}; ip -n {a} link add va type veth peer name vb netns {b};"
            f"ip -n {a} link set va up; ip -n {b} link set vb up")
@@ -73,6 +115,9 @@ def main():
         print(f"{p}: median {med[p] / 1e6:.3f} Mpps [{min(pps) / 1e6:.3f}..{max(pps) / 1e6:.3f}] "
               f"n={len(pps)}, {v[-1]['packets'] / max(v[-1]['kicks'], 1):.1f} packets a kick, "
               f"source {v[-1]['source_pps'] / 1e6:.2f} Mpps")
+    if args.dpdk:
+        print(f"hal_dpdk/hal_xdp: {med['fwd_dpdk'] / med['fwd_hal']:.3f}, "
+              f"hal_dpdk/testpmd: {med['fwd_dpdk'] / med['testpmd']:.3f}")
     print(f"hal/raw: {out['ratio']:.3f} (median of pairs {out['paired_ratio']:.3f})")
 
 

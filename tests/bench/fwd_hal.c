@@ -2,6 +2,7 @@
 /* tests/bench/fwd_hal.c - forward every frame back, MACs swapped: through hal.h over hal_xdp
  *
  *   fwd_hal IFNAME SECONDS [native]   one core, spinning; prints packets per second
+ *   fwd_hal DEVICE SECONDS dpdk       the same through hal_dpdk
  *   fwd_hal gen IFNAME DMAC SECONDS SIZE   sends frames as fast as it can
  *   fwd_hal live IFNAME DMAC SECONDS SIZE  the same by XDP live frames, to a native peer
  *   fwd_hal super IFNAME DMAC SECONDS SIZE super-frames (UDP, 1472 bytes each) instead
@@ -12,6 +13,7 @@
 #include "tests/bench/fwd_xsk.h"
 
 #include <arpa/inet.h>
+#include <hal_dpdk/hal_dpdk.h>
 #include <hal_xdp/hal_xdp.h>
 
 static struct redirect red;
@@ -157,6 +159,22 @@ static int run_super(struct hal_port *p, const char *dmac, double seconds, uint3
 	return 0;
 }
 
+static int forward_dpdk(const char *device, double seconds)
+{
+	struct hal_dpdk_config cfg = { .devices = &device, .ndevices = 1 };
+	char why[HAL_DPDK_WHY];
+	struct hal_port *p;
+	int e;
+
+	if (hal_dpdk_open(&p, &cfg, why)) {
+		fprintf(stderr, "fwd_hal: %s\n", why);
+		return 1;
+	}
+	e = run_forward(p, seconds);
+	hal_close(p);
+	return e;
+}
+
 int main(int argc, char **argv)
 {
 	bool gen = argc > 5 && !strcmp(argv[1], "gen"), sup = argc > 5 && !strcmp(argv[1], "super");
@@ -168,6 +186,8 @@ int main(int argc, char **argv)
 
 	if (argc > 5 && !strcmp(argv[1], "live") && atoi(argv[5]) >= 60 && atoi(argv[5]) <= 1514)
 		return run_live(argv[2], argv[3], atof(argv[4]), atoi(argv[5]));
+	if (argc > 3 && !strcmp(argv[3], "dpdk"))
+		return forward_dpdk(argv[1], atof(argv[2]));
 	if (argc < 3 || (gen && (size < 60 || size > 2000)) || (sup && (size < 100 || size > 65000)))
 		return 2;
 	cfg.ifname = argv[gen || sup ? 2 : 1];
