@@ -76,7 +76,7 @@ $(O)/libnstack.a: $(LIB_OBJS)
 $(O)/libnsocket.so: $(NSOCKET_OBJS) $(O)/libnstack.a nsocket/libnsocket.map
 	@echo "  LINK    $@"
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--version-script=nsocket/libnsocket.map -Wl,-z,defs,-z,now \
-		-Wl,--wrap=syscall \
+		-Wl,--wrap=syscall -Wl,-u,nsfw_recycle_reg_fun \
 		-o $@ $(NSOCKET_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl
 
 $(O)/nstack: $(TOOL_OBJS) $(O)/libnstack.a

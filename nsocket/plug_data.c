@@ -154,7 +154,6 @@ ssize_t plug_sendmsg(struct nsock *ns, const struct msghdr *msg, int flags)
 		return err;
 	if (!msg->msg_name || stream)
 		head.msg_namelen = 0;
-	t.flags &= ~MSG_NOSIGNAL; /* the signal is ours to send */
 	r = send_pieces(ns, &t, dont);
 	if (r == -EPIPE && stream && !(flags & MSG_NOSIGNAL))
 		raise(SIGPIPE);
@@ -288,7 +287,18 @@ ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags)
 	return r;
 }
 
-/* --- from a file ---------------------------------------------------------------------------------------- */
+/* --- from a pipe, from a file ---------------------------------------------------------------------------------------- */
+
+static long try_room(struct plug_sock *p, void *arg)
+{
+	/* what leaves the pipe has to fit: a stack that is ready takes so little as a whole */
+	return plug_poll(p->ns) & (STACK_EV_OUT | STACK_EV_ERR | STACK_EV_HUP) ? PIPE_BUF : -EAGAIN;
+}
+
+ssize_t plug_room(struct nsock *ns)
+{
+	return plug_wait_call(ns, STACK_EV_OUT | PLUG_KEEP, false, try_room, NULL);
+}
 
 ssize_t plug_sendfile(struct nsock *ns, int in, off64_t *off, size_t n)
 {

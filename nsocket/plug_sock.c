@@ -407,9 +407,10 @@ static long connect_outcome(struct plug_sock *p, void *arg)
 	if (!(ev & (STACK_EV_OUT | EV_END)))
 		return -EAGAIN;
 	err = pending_error(p);
-	if (err != -ENOPROTOOPT)
+	if (err && err != -ENOPROTOOPT)
 		return err;
-	err = (int)try_connect(p, arg); /* it has to ask like this */
+	/* who can't be asked says it when it is called again; others know then that the program knows */
+	err = (int)try_connect(p, arg);
 	return err == -EISCONN ? 0 : err == -EALREADY || err == -EINPROGRESS ? -EAGAIN : err;
 }
 
@@ -442,8 +443,7 @@ int plug_shutdown(struct nsock *ns, int how)
 	struct plug_sock *p = ns->plug;
 	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfshutdown, -EOPNOTSUPP, p->s, how);
 
-	if (r >= 0) /* who blocks in another thread looks again */
-		plug_event(p, STACK_EV_IN | STACK_EV_OUT);
+	plug_event(p, STACK_EV_IN | STACK_EV_OUT); /* who blocks in another thread looks again, whatever it said */
 	return r;
 }
 

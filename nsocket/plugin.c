@@ -15,6 +15,7 @@
 #include "nsocket/plugin.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <nsocket/init.h>
 #include <rd/config.h>
 #include <rd/log.h>
@@ -107,9 +108,24 @@ __attribute__((format(printf, 2, 3))) static bool unusable(const struct plug_mod
 	return false;
 }
 
+/* nstack's own plug-ins are beside the library; others where the loader looks. */
+static void *open_by_name(const char *name)
+{
+	char path[PATH_MAX];
+	const char *slash;
+	Dl_info us;
+
+	if (!strchr(name, '/') && dladdr(open_by_name, &us) && (slash = strrchr(us.dli_fname, '/'))) {
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - us.dli_fname), us.dli_fname, name);
+		if (access(path, F_OK) == 0)
+			return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	}
+	return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+}
+
 static bool open_library(struct plug_module *m, nstack_stack_register_fn *reg)
 {
-	m->handle = m->conf->library ? dlopen(m->conf->library, RTLD_NOW | RTLD_LOCAL) : RTLD_DEFAULT;
+	m->handle = m->conf->library ? open_by_name(m->conf->library) : RTLD_DEFAULT;
 	if (m->conf->library && !m->handle)
 		return unusable(m, "%s", dlerror());
 	*reg = (nstack_stack_register_fn)dlsym(m->handle, m->conf->function);

@@ -147,6 +147,8 @@ int plug_event(void *pdata, int events);
 
 ssize_t plug_sendmsg(struct nsock *ns, const struct msghdr *msg, int flags);
 ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags);
+/* Wait until the stack takes something; so much may be tried, or -errno. */
+ssize_t plug_room(struct nsock *ns);
 ssize_t plug_sendfile(struct nsock *ns, int in, off64_t *off, size_t n);
 
 /* --- plug_run.c -------------------------------------------------------------------------------- */

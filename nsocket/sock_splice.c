@@ -12,6 +12,7 @@
 
 #include <limits.h>
 #include <nsocket/cleanup.h>
+#include <nsocket/plugin.h>
 #include <nsocket/sig.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -54,6 +55,30 @@ static ssize_t pipe_put(int fd, const char *buf, size_t n)
 	return libc_errno(syscall(SYS_write, fd, buf, n < PIPE_BUF ? n : PIPE_BUF));
 }
 
+/* The socket's side, whoever serves it. */
+static ssize_t room_wait(struct nsock *ns)
+{
+	return nsock_mode(ns) == SK_PLUGIN ? plug_room(ns) : sock_stream_room(ns);
+}
+
+static ssize_t put(struct nsock *ns, char *buf, size_t n)
+{
+	struct iovec iov = { buf, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	return nsock_mode(ns) == SK_PLUGIN ? plug_sendmsg(ns, &msg, 0) : sock_stream_send(ns, &iov, 1, 0);
+}
+
+static ssize_t take(struct nsock *ns, char *buf, size_t n, bool peek)
+{
+	struct iovec iov = { buf, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nsock_mode(ns) == SK_PLUGIN)
+		return plug_recvmsg(ns, &msg, peek ? MSG_PEEK : 0);
+	return sock_stream_recv(ns, &iov, 1, peek ? MSG_PEEK : MSG_TRUNC);
+}
+
 static ssize_t from_pipe(struct nsock *ns, int in, int out, char *buf, size_t n, unsigned flags)
 {
 	int events = pipe_wait(ns, in, POLLIN, flags & SPLICE_F_NONBLOCK), there = 0;
@@ -63,7 +88,7 @@ static ssize_t from_pipe(struct nsock *ns, int in, int out, char *buf, size_t n,
 		return events;
 	if (libc.ioctl(in, FIONREAD, (long)&there) == 0 && !there)
 		return 0; /* and nobody writes to it any more */
-	room = sock_stream_room(ns);
+	room = room_wait(ns);
 	if (room < 0)
 		return room;
 	if (!room)
@@ -71,7 +96,7 @@ static ssize_t from_pipe(struct nsock *ns, int in, int out, char *buf, size_t n,
 	if (n > (size_t)room)
 		n = (size_t)room;
 	r = libc_errno(syscall(SYS_read, in, buf, n));
-	return r > 0 ? sock_stream_send(ns, &(struct iovec){ buf, (size_t)r }, 1, 0) : r;
+	return r > 0 ? put(ns, buf, (size_t)r) : r;
 }
 
 static ssize_t to_pipe(struct nsock *ns, int out, char *buf, size_t n, unsigned flags)
@@ -86,10 +111,10 @@ static ssize_t to_pipe(struct nsock *ns, int out, char *buf, size_t n, unsigned 
 		raise(SIGPIPE);
 		return -EPIPE;
 	}
-	r = sock_stream_recv(ns, &(struct iovec){ buf, n }, 1, MSG_PEEK);
+	r = take(ns, buf, n, true);
 	w = r > 0 ? pipe_put(out, buf, (size_t)r) : r;
 	if (w > 0)
-		sock_stream_recv(ns, &(struct iovec){ buf, (size_t)w }, 1, MSG_TRUNC);
+		take(ns, buf, (size_t)w, false);
 	return w;
 }
 

@@ -848,38 +848,30 @@ static long splice_ours(struct nsock *ns, int in, const off64_t *off_in, int out
 	return sock_splice(ns, in, out, n, flags, to_sock);
 }
 
+/* A connection that the kernel does not have? */
+static bool is_stream(const struct nsock *ns)
+{
+	uint8_t mode = nsock_mode(ns);
+
+	return mode == SK_STREAM || (mode == SK_PLUGIN && ns->proto == IPPROTO_TCP);
+}
+
 /* The descriptor's socket if it is a stream of ours. */
 static struct nsock *get_stream(int fd)
 {
 	struct nsock *ns = get_waiting(fd);
 
-	if (!ns || nsock_mode(ns) == SK_STREAM)
+	if (!ns || is_stream(ns))
 		return ns;
 	nfile_put(&ns->f);
 	return NULL;
 }
 
-static bool is_plugins(int fd)
-{
-	struct nsock *ns = get(fd);
-	bool yes = ns && nsock_mode(ns) == SK_PLUGIN;
-
-	if (ns)
-		nfile_put(&ns->f);
-	return yes;
-}
-
 NS_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
 			 unsigned flags)
 {
-	struct nsock *from, *to;
+	struct nsock *from = get_stream(in), *to = from ? NULL : get_stream(out);
 
-	if (plug_any() && (is_plugins(in) || is_plugins(out))) {
-		errno = EINVAL; /* who gets this copies */
-		return -1;
-	}
-	from = get_stream(in);
-	to = from ? NULL : get_stream(out);
 	if (from)
 		return OURS(from, splice_ours(from, in, off_in, out, off_out, n, flags, false));
 	if (to)
@@ -892,7 +884,7 @@ static long sendfile_from(struct nsock *ns, int out, int in, off64_t *off, size_
 {
 	struct stat st;
 
-	if (nsock_mode(ns) != SK_STREAM)
+	if (!is_stream(ns))
 		return libc_errno(libc.sendfile64(out, in, off, n));
 	if (off)
 		return -ESPIPE;

@@ -9,9 +9,7 @@
 #ifndef NSTACK_DMM_APP_H
 #define NSTACK_DMM_APP_H
 
-#ifndef NSTACK_API
-#define NSTACK_API __attribute__((visibility("default")))
-#endif
+#include <nstack/api.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -9,7 +9,7 @@
  * Descriptors: a stack numbers its sockets as it likes (s, proFD below). They are its own matter; the
  * program never sees them: its descriptor is a kernel socket's, as always under nstack.
  *
- * Results: as POSIX has them, -1 and errno. A member that is NULL:
+ * Results: as POSIX has them, -1 and errno. Where EPIPE is to raise SIGPIPE, nstack does that. A member that is NULL:
  *	socket, close      the stack can't be used (socket) or forgets by itself (close)
  *	read, write, recv, send, readv, writev, recvfrom, sendto, accept4
  *	                   done by another one of the family, where one can do it

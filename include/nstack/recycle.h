@@ -12,6 +12,9 @@
  *                      called for that pid, or after 60 seconds;
  *   NSFW_RCC_FAILED    it could not: counted, and the next object's turn comes all the same.
  *
+ * Who watches programs calls the functions: nstackd. In a program that has a stack in its own process they are
+ * registered, too, and never called: what it had ends with it.
+ *
  * Threads: registering and nsfw_recycle_obj_end() are safe in any thread, also inside of a function that was
  * called. The functions are called by the thread that watches programs, one at a time (in nstackd: under
  * the worker's lock).
@@ -19,7 +22,12 @@
 #ifndef NSTACK_RECYCLE_H
 #define NSTACK_RECYCLE_H
 
+#include <nstack/api.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Kinds of objects. A stack takes numbers of its own between the named ranges. */
 typedef enum _nsfw_recycle_item_type {
@@ -49,11 +57,15 @@ enum {
 typedef nsfw_rcc_stat (*nsfw_recycle_fun)(uint32_t exit_pid, void *pdata, uint16_t rec_type);
 
 /* One function for each kind. 1; 0: no such kind, no function, or the kind has one. */
-uint8_t nsfw_recycle_reg_fun(uint16_t rec_type, nsfw_recycle_fun fun);
+NSTACK_API uint8_t nsfw_recycle_reg_fun(uint16_t rec_type, nsfw_recycle_fun fun);
 /* pdata stays the caller's and is not looked at. 1; 0: no such kind or priority, or there are 128 of that
  * priority. An object whose kind has no function is passed over. */
-uint8_t nsfw_recycle_reg_obj(uint8_t priority, uint16_t rec_type, void *pdata);
+NSTACK_API uint8_t nsfw_recycle_reg_obj(uint8_t priority, uint16_t rec_type, void *pdata);
 /* What a function suspended for that program is done. 1; 0: nothing waits for it. */
-uint8_t nsfw_recycle_obj_end(uint32_t pid);
+NSTACK_API uint8_t nsfw_recycle_obj_end(uint32_t pid);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -54,6 +54,23 @@ static int kernel_accept(int s, struct sockaddr *addr, socklen_t *len)
 	return raise_number(accept4(s, addr, len, SOCK_CLOEXEC));
 }
 
+/* SIGPIPE is nstack's to raise. */
+static ssize_t kernel_send(int s, const void *buf, size_t n, int flags)
+{
+	return send(s, buf, n, flags | MSG_NOSIGNAL);
+}
+
+static ssize_t kernel_sendto(int s, const void *buf, size_t n, int flags, const struct sockaddr *addr,
+			     socklen_t len)
+{
+	return sendto(s, buf, n, flags | MSG_NOSIGNAL, addr, len);
+}
+
+static ssize_t kernel_sendmsg(int s, const struct msghdr *msg, int flags)
+{
+	return sendmsg(s, msg, flags | MSG_NOSIGNAL);
+}
+
 static int kernel_ioctl(int s, unsigned long req, unsigned long arg)
 {
 	return ioctl(s, req, arg);
@@ -163,14 +180,12 @@ int kernel_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops)
 	op->pfsetsockopt = setsockopt;
 	op->pfconnect = connect;
 	op->pfrecv = recv;
-	op->pfsend = send;
+	op->pfsend = kernel_send;
 	op->pfread = read;
-	op->pfwrite = write;
-	op->pfwritev = writev;
 	op->pfreadv = readv;
-	op->pfsendto = sendto;
+	op->pfsendto = kernel_sendto;
 	op->pfrecvfrom = recvfrom;
-	op->pfsendmsg = sendmsg;
+	op->pfsendmsg = kernel_sendmsg;
 	op->pfrecvmsg = recvmsg;
 	op->pfclose = close;
 	ext->module_init = start;

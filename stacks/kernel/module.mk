@@ -1,5 +1,5 @@
 # The kernel's sockets as a plug-in, part of nothing else.
-PROGRAMS += $(O)/libnstack_kernel.so
+PLUGINS += $(O)/libnstack_kernel.so
 $(O)/libnstack_kernel.so: $(O)/stacks/kernel/kernel_stack.o
 	@echo "  LINK    $@"
 	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^

@@ -1,7 +1,7 @@
 # lwIP as a plug-in, where its library is; part of nothing else.
 LWIP_INCLUDE ?= /usr/include/lwip
 ifneq ($(wildcard $(LWIP_INCLUDE)/lwipopts.h),)
-PROGRAMS += $(O)/libnstack_lwip.so
+PLUGINS += $(O)/libnstack_lwip.so
 $(O)/libnstack_lwip.so: $(O)/stacks/lwip/lwip_stack.o
 	@echo "  LINK    $@"
 	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^ -llwip

@@ -26,7 +26,7 @@ def beside(addr, n):
 def config(net, *rules):
     lwip4, lwip6 = beside(net.s4, 77), beside(net.s6, 77)
     own = [{"local": a, "action": "lwip"} for a in (lwip4, lwip6)]
-    return {"stacks": [{"name": "lwip", "library": PLUGIN}], "rules": [*own, *rules]}, lwip4, lwip6
+    return {"stacks": [{"name": "lwip", "library": "libnstack_lwip.so"}], "rules": [*own, *rules]}, lwip4, lwip6
 
 
 def serve(net, *rules):

@@ -171,7 +171,7 @@ def test_hooks_at_their_moments(tmp_path):
         [{"name": "loop", "library": LOOP}, {"name": "probe", "library": probe, "ep_free_ref": True}],
         rules_for("probe"))).stderr
     h = hooks(log)
-    assert h["socket"][:2] == ["register 1 1", "module_init"], log
+    assert h["socket"][:3] == ["register 1 1", "module_init", "recycle 1 1 0"], log
     epfd = next(m for m in h if m.startswith("add ")).split()[1]
     add = h[f"add {epfd}"]
     assert add[0].startswith(f"ep_ctl {epfd} 5000 0 ") and add[1] == "free early 0 null 0 item 0 event 0", log

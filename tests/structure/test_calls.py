@@ -39,7 +39,7 @@ def aliases():
 
 def named():
     """What programs and plug-in stacks call by name."""
-    text = "".join(p.read_text() for p in sorted((TOP / "include/nstack").glob("dmm_*.h")))
+    text = "".join(p.read_text() for p in sorted((TOP / "include/nstack").glob("*.h")))
     return set(re.findall(r"^NSTACK_API [\w *]+?(\w+)\(", text, re.M))
 
 

@@ -9,9 +9,18 @@
 
 static int forked; /* the sockets are copies, which is good enough for who only closes them */
 
+static nsfw_rcc_stat recycle(uint32_t pid, void *pdata, uint16_t type)
+{
+	(void)pid, (void)pdata, (void)type;
+	return NSFW_RCC_CONTINUE;
+}
+
 static int init(void)
 {
 	say("module_init\n");
+	say("recycle %d %d %d\n", nsfw_recycle_reg_fun(NSFW_REC_NSOCKET_END + 1, recycle),
+	    nsfw_recycle_reg_obj(NSFW_REC_PRIO_NORMAL, NSFW_REC_NSOCKET_END + 1, socks),
+	    nsfw_recycle_obj_end(1));
 	return 0;
 }
 

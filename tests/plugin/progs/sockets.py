@@ -56,6 +56,12 @@ def streams(family, addr):
             got += c.recv(65536)
         sent.join()
     assert got == data[5:100000]
+    r, w = os.pipe()
+    os.write(w, b"by a pipe")
+    assert os.splice(r, s.fileno(), 100) == 9 and os.splice(c.fileno(), w, 100) == 9
+    assert os.read(r, 100) == b"by a pipe"
+    os.close(r)
+    os.close(w)
     s.close()
     assert c.recv(1) == b""
     c.close()
