@@ -115,24 +115,43 @@ static struct shm_session *take(struct shm_session *ls)
 	return NULL;
 }
 
-/* It goes on in the part of m's program. NULL: there is no room, or it is nothing that could. */
-static struct shm_session *bring(struct shm_session *s, const struct member *m)
+/* A session in the part of m's program for what waits at ls; NULL: there is no room. */
+static struct shm_session *room_for(const struct member *m, const struct shm_session *ls)
 {
-	struct shm_session *to = s;
+	return shm_session_alloc_in(worker.region, m->p->part, ls->family == AF_INET ? AF_INET : AF_INET6,
+				    IPPROTO_TCP);
+}
 
-	if (shm_session_part(worker.region, s) != m->p->part) {
-		to = shm_session_alloc_in(worker.region, m->p->part, s->family == AF_INET ? AF_INET : AF_INET6,
-					  IPPROTO_TCP);
-		if (to && worker.ops->move(worker.st, s, to)) {
-			shm_session_free(worker.region, to);
-			to = NULL;
-		}
-		if (!to)
-			worker.ops->close(worker.st, s, 0);
+/* The next one that can, moves to that session. False: none waits, and the session is as it was. */
+static bool bring(struct shm_session *ls, struct shm_session *to)
+{
+	struct shm_session *s;
+
+	for (uint32_t n = peers_config.sessions; n && (s = take(ls)); n--) {
+		if (!worker.ops->move(worker.st, s, to))
+			return true;
+		worker.ops->close(worker.st, s, 0); /* it is nothing that could be accepted */
 	}
-	if (to)
-		to->parent = m->id;
-	return to;
+	return false;
+}
+
+/* The next one for m. -EAGAIN: none waits; -ENOBUFS: its program has no room, others may. */
+static int next_for(const struct member *m, struct shm_session *ls, struct shm_session **out)
+{
+	if (shm_session_part(worker.region, ls) == m->p->part) {
+		*out = take(ls);
+	} else {
+		*out = room_for(m, ls);
+		if (!*out)
+			return -ENOBUFS;
+		if (!bring(ls, *out)) {
+			shm_session_free(worker.region, *out);
+			*out = NULL;
+		}
+	}
+	if (*out)
+		(*out)->parent = m->id;
+	return *out ? 0 : -EAGAIN;
 }
 
 /* m becomes the host. 0, or -EINVAL: it can't. The former listener is the caller's to close. */
@@ -147,10 +166,7 @@ static int promote(struct group *g, struct member *m)
 		return err;
 	g->ls = to;
 	g->host = m;
-	for (uint32_t n = peers_config.sessions; n && (s = take(from)); n--) {
-		s = bring(s, m);
-		if (!s)
-			continue;
+	for (uint32_t n = peers_config.sessions; n && !next_for(m, from, &s); n--) {
 		id = shm_session_id(worker.region, s);
 		fifo_write(&rx, &id, sizeof(id));
 	}
@@ -162,17 +178,16 @@ static int promote(struct group *g, struct member *m)
 int group_accept(struct peer *p, uint32_t id, struct att_answer *a)
 {
 	struct member *m = p->listens[id];
-	struct shm_session *s, *to = NULL;
+	struct shm_session *s;
+	int err;
 
 	if (!m)
 		return -EINVAL;
-	for (uint32_t n = peers_config.sessions; n && !to && (s = take(m->g->ls)); n--)
-		to = bring(s, m);
+	err = next_for(m, m->g->ls, &s);
 	show(m->g);
-	if (!to)
-		return -EAGAIN;
-	a->session = shm_session_id(worker.region, to);
-	return 0;
+	if (!err)
+		a->session = shm_session_id(worker.region, s);
+	return err;
 }
 
 /* --- members ------------------------------------------------------------------------------------ */
