@@ -358,6 +358,9 @@ void fd_hide_close(int fd)
 void watch_add(struct nfile *f, struct watch *w)
 {
 	lock_take(&f->watch_lock);
+	/* relaxed: a hint */
+	__atomic_store_n(&f->watched, f->watched | (w->exclusive ? NF_WATCHED_ONE : NF_WATCHED_ALL),
+			 __ATOMIC_RELAXED);
 	if (w->exclusive)
 		cds_list_add_tail_rcu(&w->node, &f->watches);
 	else

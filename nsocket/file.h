@@ -28,6 +28,7 @@ struct nfile {
 	uint32_t flags;         /* atomic: O_NONBLOCK mirrored (status flags belong to the description) */
 	struct cds_list_head watches; /* RCU list of struct watch; writers hold watch_lock */
 	pthread_mutex_t watch_lock;
+	uint8_t watched;        /* atomic: enum nfile_watched, of all watches that ever were; watch_lock */
 	struct rcu_head rcu;
 	void (*release)(struct nfile *); /* last reference dropped: clean up, nfile_free_rcu() */
 	int fds;                /* atomic: table entries that refer to it */
@@ -42,6 +43,8 @@ struct watch {
 	/* Returns whether it woke a thread. */
 	bool (*notify)(struct watch *w, struct nfile *f, uint32_t events);
 };
+
+enum nfile_watched { NF_WATCHED_ALL = 1, NF_WATCHED_ONE = 2 };
 
 /* exclusive ones are told one after the other until one says that it woke somebody. */
 void watch_add(struct nfile *f, struct watch *w);

@@ -468,6 +468,8 @@ uint32_t nsock_poll(struct nfile *f)
 	case SK_NEW:
 		return __atomic_load_n(&ns->err, __ATOMIC_RELAXED) ? STACK_EV_ERR : 0;
 	case SK_LISTEN:
+		if (s && s->watched != f->watched) /* before we sleep: who is to be woken. relaxed: hints */
+			__atomic_store_n(&s->watched, f->watched, __ATOMIC_RELAXED);
 		return sock_accept_waits(ns) || yield_any(ns) ? STACK_EV_IN : ns->plug ? plug_poll(ns) : 0;
 	case SK_STREAM:
 		return s ? poll_stream(ns, s) : 0;

@@ -141,6 +141,7 @@ struct nsock {
 	pthread_mutex_t wait_lock;
 	struct sock_wait *waits; /* wait_lock */
 	uint32_t nwaits;         /* atomic */
+	uint32_t takers;         /* atomic: of them, in accept(); one that was cancelled stays counted */
 	uint64_t rcvtimeo, sndtimeo; /* ns, 0 = none */
 	uint32_t turn;           /* atomic: which half is asked first */
 	uint32_t rcvlowat;
@@ -269,6 +270,8 @@ int sock_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t l
 int sock_bound(struct nsock *ns, int fd);
 int sock_listen(struct nsock *ns, int fd, int backlog);
 int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t len);
+_Static_assert(NF_WATCHED_ALL == SHM_WATCHED_ALL && NF_WATCHED_ONE == SHM_WATCHED_ONE, "the same bits");
+
 /* Does the stack have a connection for accept()? */
 static inline bool sock_accept_waits(struct nsock *ns)
 {

@@ -830,6 +830,16 @@ static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen
 	return r;
 }
 
+/* The daemon wakes one who waits like this. Relaxed: a hint, the session may just be given back. */
+static void accept_waiters(struct nsock *ns, int more)
+{
+	uint32_t n = __atomic_add_fetch(&ns->takers, (uint32_t)more, __ATOMIC_RELAXED);
+	struct shm_session *s = nsock_session(ns);
+
+	if (s)
+		__atomic_store_n(&s->takers, (uint16_t)n, __ATOMIC_RELAXED);
+}
+
 int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	uint64_t deadline = UINT64_MAX;
@@ -874,7 +884,9 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		r = accept_kernel(ns, fd, addr, len, flags);
 		if (r != -EAGAIN || nsock_nonblock(ns))
 			return r;
+		accept_waiters(ns, 1);
 		r = nsock_wait(ns, accept_fd(ns, fd), POLLIN, deadline, accept_ready, true);
+		accept_waiters(ns, -1);
 		if (r <= 0)
 			return r ? r : -EAGAIN;
 	}

@@ -45,6 +45,10 @@ enum shm_session_state {
 #define SHM_AF_RX_SHUT 0x01u  /* shutdown(SHUT_RD) */
 #define SHM_AF_TX_SHUT 0x02u  /* shutdown(SHUT_WR): nothing will follow what is in tx */
 
+/* watched */
+#define SHM_WATCHED_ALL 1u  /* whoever does wants to know of everything */
+#define SHM_WATCHED_ONE 2u  /* with EPOLLEXCLUSIVE: it is enough if one of them knows */
+
 struct shm_session {
 	/* Set before the session becomes visible, then constant until it is freed. */
 	uint32_t id;        /* index in its part of the region */
@@ -89,6 +93,8 @@ struct shm_session {
 	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
 	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
+	uint16_t takers;      /* listener: threads that wait in accept() */
+	uint8_t watched;      /* listener: SHM_WATCHED_*: who looks at it by poll() or epoll, ever */
 	int32_t linger_s;     /* for close() of a session whose stack is in another process */
 	uint64_t said;        /* the same: how many messages come before the next notification (shm/attach.h) */
 

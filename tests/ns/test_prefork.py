@@ -206,6 +206,20 @@ def test_members_are_killed_under_load(net, how):
     until(lambda: nstack.processes(net.server)[0]["accounts"]["sessions"] == 0, "every session to be given back")
 
 
+@pytest.mark.parametrize("how", ["accept", "exclusive"])
+def test_a_member_is_stopped(net, how):
+    """It may be the one that is woken; the others are, then."""
+    srv = Server(net, 2, how)
+    stopped, goes_on = sorted(srv.workers)
+    os.kill(stopped, signal.SIGSTOP)
+    for _ in range(10):
+        with srv.connect() as c:
+            assert who(c) == goes_on
+    os.kill(stopped, signal.SIGCONT)
+    with srv.connect() as a, srv.connect() as b:
+        assert {who(a), who(b)} == srv.workers
+
+
 def test_listeners_of_one_port(net):
     """SO_REUSEPORT: each worker has a socket and a queue of its own, and its share of the connections."""
     srv, opens = Server(net, 3, "reuseport"), kernel_opens(net)

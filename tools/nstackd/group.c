@@ -30,6 +30,7 @@
 
 #define ORPHAN_NS 5000000000ull
 #define DRAIN_ROUNDS 64
+#define LOOK_NS 1000000 /* what was not taken by then is said to everybody */
 
 struct group {
 	struct group *next;
@@ -38,6 +39,8 @@ struct group {
 	struct shm_session *ls;  /* the stack's listener */
 	struct member *host;     /* whose session it is; NULL: no member's any more */
 	struct member *members;
+	struct member *turn;     /* who was woken last, for one connection */
+	uint64_t look_ns;        /* when all are told, if somebody was not; UINT64_MAX: nobody */
 	uint64_t orphaned_ns;    /* without members: since when */
 };
 
@@ -49,6 +52,7 @@ struct member {
 };
 
 static struct group *groups;
+static bool look_news; /* some look_ns was set that groups_look() does not know */
 static bool ending; /* the daemon is about to end: nobody will come for an orphan */
 
 static struct shm_session *session_of(const struct member *m)
@@ -76,16 +80,90 @@ static void show(struct group *g)
 	}
 }
 
+/* --- waking -------------------------------------------------------------------------------------- */
+
+static void tell_all(struct group *g)
+{
+	g->look_ns = UINT64_MAX;
+	for (struct member *m = g->members; m; m = m->next)
+		peer_tell(m->p, m->id, STACK_EV_IN);
+}
+
+/* Need it not be woken for every connection, as long as somebody is? Then it sleeps in accept(), with
+ * EPOLLEXCLUSIVE, or over something else. */
+static bool may_sleep(const struct member *m)
+{
+	/* relaxed: hints of the program's */
+	return notify_sleeps(&m->p->out) &&
+	       !(__atomic_load_n(&session_of(m)->watched, __ATOMIC_RELAXED) & SHM_WATCHED_ALL);
+}
+
+static bool would_take(const struct member *m)
+{
+	const struct shm_session *s = session_of(m);
+
+	return may_sleep(m) && (__atomic_load_n(&s->takers, __ATOMIC_RELAXED) ||
+				__atomic_load_n(&s->watched, __ATOMIC_RELAXED) & SHM_WATCHED_ONE);
+}
+
+/* One sleeper for each that waits, in turn. */
+static void wake_takers(struct group *g, uint32_t n)
+{
+	struct member *first = g->turn && g->turn->next ? g->turn->next : g->members, *m = first;
+
+	do {
+		if (would_take(m)) {
+			peer_tell(m->p, m->id, STACK_EV_IN);
+			g->turn = m;
+			n--;
+		}
+		m = m->next ? m->next : g->members;
+	} while (n && m != first);
+}
+
 void group_event(struct peer *p, uint32_t id, uint32_t events)
 {
 	struct group *g = p->listens[id]->g;
 
-	if (!g->members->next)
+	if (!g->members->next) {
+		peer_tell(p, id, events);
 		return;
+	}
 	show(g);
+	nst_full_barrier(); /* pairs sock.wait: shown, then looked who sleeps */
+	if (waiting(g))
+		wake_takers(g, waiting(g));
 	for (struct member *m = g->members; m; m = m->next)
-		if (m != g->host)
+		if (!may_sleep(m))
 			peer_tell(m->p, m->id, events);
+	if (g->look_ns == UINT64_MAX) {
+		g->look_ns = worker_now() + LOOK_NS;
+		look_news = true;
+	}
+}
+
+bool groups_news(void)
+{
+	return look_news;
+}
+
+uint64_t groups_look(uint64_t now)
+{
+	static uint64_t next = UINT64_MAX;
+
+	if (now < next && !look_news)
+		return next;
+	look_news = false;
+	next = UINT64_MAX;
+	for (struct group *g = groups; g; g = g->next) {
+		if (now >= g->look_ns) {
+			g->look_ns = UINT64_MAX;
+			if (waiting(g))
+				tell_all(g);
+		}
+		next = g->look_ns < next ? g->look_ns : next;
+	}
+	return next;
 }
 
 /* --- what waits --------------------------------------------------------------------------------- */
@@ -233,6 +311,8 @@ static void unlink_member(struct member *m)
 	m->p->listens[m->id] = NULL;
 	if (m->g->host == m)
 		m->g->host = NULL;
+	if (m->g->turn == m)
+		m->g->turn = NULL;
 	free(m);
 }
 
@@ -246,7 +326,8 @@ static int begin(struct peer *p, uint32_t id, struct shm_session *s, const struc
 		free(g);
 		return err;
 	}
-	*g = (struct group){ .next = groups, .cookie = sh->cookie, .local = sh->local, .ls = s };
+	*g = (struct group){ .next = groups, .cookie = sh->cookie, .local = sh->local, .ls = s,
+			     .look_ns = UINT64_MAX };
 	groups = g;
 	g->host = join(g, p, id);
 	if (g->host)
@@ -361,6 +442,8 @@ static bool leave(struct member *m)
 		;
 	if (g->members && (m || !host)) {
 		show(g);
+		if (waiting(g)) /* perhaps it was this one's turn */
+			tell_all(g);
 		return false;
 	}
 	while (g->members) /* none of them can: they lied about their sessions */

@@ -182,7 +182,7 @@ static void descriptors(void)
 
 static bool peers_any_cb(void *arg)
 {
-	return peers_any();
+	return peers_any() || groups_news();
 }
 
 /* One worker: it came by the door. */
@@ -282,18 +282,20 @@ static uint64_t sign_of_life(uint64_t now)
 /* Waits until that time at most, and serves. True: somebody wants us to end. */
 static bool turn(uint64_t until)
 {
-	static uint64_t reap_at = UINT64_MAX, beat_at, swept;
+	static uint64_t reap_at = UINT64_MAX, look_at = UINT64_MAX, beat_at, swept;
 	static uint32_t busy;
 	struct pollfd kfd = { .fd = peers_config.epfd, .events = POLLIN };
 	bool end = false;
 	uint64_t now;
 
 	until = until < reap_at ? until : reap_at;
+	until = until < look_at ? until : look_at;
 	worker_wait(waiter_self(), &kfd, 1, until < beat_at ? until : beat_at, NULL, peers_any_cb, NULL);
+	now = worker_now();
 	worker_lock();
 	peers_notifications();
+	look_at = groups_look(now);
 	worker_unlock();
-	now = worker_now();
 	if (kfd.revents || ++busy >= BUSY_ROUNDS) {
 		busy = 0;
 		end = serve();

@@ -84,9 +84,10 @@ void peers_event(struct stack_env *env, struct shm_session *s, uint32_t events)
 
 	if (!p || p->ended)
 		return;
-	peer_tell(p, id, events);
 	if (p->listens[id])
 		group_event(p, id, events);
+	else
+		peer_tell(p, id, events);
 }
 
 void peers_ring(void)

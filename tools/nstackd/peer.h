@@ -219,6 +219,10 @@ void groups_leave(struct peer *p, bool *keep);
 /* What the stack says of a session, if that is a listener whose group has another host: as it is for its
  * program. */
 void group_describe(struct stack_sock_info *i);
+/* Tell those who were not told at first of what still waits; when to look again. And whether it has to be
+ * called, because that may be earlier than it said. */
+uint64_t groups_look(uint64_t now);
+bool groups_news(void);
 /* The stack has news of a listener of p. */
 void group_event(struct peer *p, uint32_t id, uint32_t events);
 /* The daemon is about to end. */
