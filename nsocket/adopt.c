@@ -5,11 +5,12 @@
  * socket, and this process finds it under a number. Such a kernel socket becomes an nsock, with
  * itself as the shadow: from there on it is like one that the process made, and at its first use
  * the stack starts and the port is claimed. Everything else is the kernel's and stays so: what has
- * a peer, and what may yet get one, for whoever connects it does so for every process that has it.
+ * a peer, and what may yet get one, for whoever connects it does so for every process that has it. But a
+ * connection that the image before exec had in nstackd is taken over.
  *
  * Descriptors of one open file (0, 1 and 2 of a service of inetd) share one nsock, as after dup().
  *
- * Threads: adopt_inherited() in the constructor, adopt_message() any.
+ * Threads: adopt_inherited() and adopt_connections() in the constructor, adopt_message() any.
  */
 #define _GNU_SOURCE
 #include "nsocket/adopt.h"
@@ -20,8 +21,12 @@
 #include <nsocket/init.h>
 #include <nsocket/sock.h>
 #include <nsocket/yield.h>
+#include <rd/config.h>
+#include <stacks/remote/remote.h>
 #include <stdlib.h>
 #include <string.h>
+
+static bool placeholders; /* a TCP socket that is nothing was inherited: perhaps nstackd has its connection */
 
 static int opt_int(int fd, int level, int name)
 {
@@ -118,6 +123,36 @@ static struct nsock *make(int fd, int domain, int proto, const struct tcp_info *
 	return ns;
 }
 
+/* The connection that the image before exec left with nstackd for this one; NULL: that is none. */
+static struct nsock *take(int fd, int domain)
+{
+	int fl = libc.fcntl(fd, F_GETFL, 0);
+	struct shm_session *s = NULL;
+	struct nsock *ns;
+
+	if (rd_config()->model == NS_MODEL_IN_PROCESS || !remote_look() || !worker_start() ||
+	    worker.ops != &remote_stack_ops)
+		return NULL;
+	ns = nsock_new(domain, IPPROTO_TCP, fl > 0 ? (uint32_t)fl & O_NONBLOCK : 0);
+	if (!ns)
+		return NULL;
+	worker_lock();
+	if (worker.st && !remote_take(worker.st, fd, &s))
+		nsock_session_attach_locked(ns, s);
+	worker_unlock();
+	if (!s) {
+		nfile_put(&ns->f);
+		return NULL;
+	}
+	ns->bound = true;
+	ns->local = s->local;
+	ns->connecting = shm_session_state(s) == SHM_S_CONNECTING;
+	ns->shut = (s->app_flags & SHM_AF_RX_SHUT ? 1 : 0) | (s->app_flags & SHM_AF_TX_SHUT ? 2 : 0);
+	ns->mode = SK_STREAM;
+	take_options(ns, fd);
+	return ns;
+}
+
 /* A listener, or a UDP socket with an address and without a peer. */
 static bool serves(int fd, int proto, struct tcp_info *ti)
 {
@@ -160,8 +195,10 @@ static void adopt(int fd)
 	    !(type == SOCK_DGRAM && proto == IPPROTO_UDP))
 		return;
 	why = nsock_kernel_only_why();
-	if (why == SR_NR_ && !serves(fd, proto, &ti))
+	if (why == SR_NR_ && !serves(fd, proto, &ti)) {
+		placeholders |= proto == IPPROTO_TCP && ti.tcpi_state == TCP_CLOSE;
 		why = SR_inherited;
+	}
 	if (why == SR_NR_ && has_filter(fd))
 		why = SR_option;
 	if (why != SR_NR_) {
@@ -200,6 +237,40 @@ void adopt_inherited(void)
 			yield_adopt(fd);
 	}
 	closedir(dir);
+}
+
+static void adopt_placeholder(int fd)
+{
+	int domain = opt_int(fd, SOL_SOCKET, SO_DOMAIN);
+	struct tcp_info ti;
+	struct nsock *ns;
+
+	if ((domain != AF_INET && domain != AF_INET6) || opt_int(fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP ||
+	    serves(fd, IPPROTO_TCP, &ti) || ti.tcpi_state != TCP_CLOSE)
+		return;
+	ns = nsock_by_cookie(sock_cookie(fd), false); /* by another number */
+	if (!ns)
+		ns = take(fd, domain);
+	if (!ns)
+		return;
+	if (fd_install(fd, &ns->f))
+		sock_reason(SR_fd_too_large);
+	nfile_put(&ns->f);
+}
+
+void adopt_connections(void)
+{
+	DIR *dir = placeholders && nsock_kernel_only_why() == SR_NR_ ? opendir("/proc/self/fd") : NULL;
+	struct dirent *e;
+	int fd;
+
+	while (dir && (e = readdir(dir))) {
+		fd = atoi(e->d_name);
+		if (e->d_name[0] != '.' && !fd_is_ours(fd) && !fd_is_protected(fd))
+			adopt_placeholder(fd);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 void adopt_message(const struct msghdr *msg)

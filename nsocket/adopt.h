@@ -7,6 +7,8 @@
 
 /* At start-up: what exec left open. */
 void adopt_inherited(void);
+/* After that, when the stack may be started: connections that nstackd keeps for this image. */
+void adopt_connections(void);
 /* The descriptors in a message that libc received. */
 void adopt_message(const struct msghdr *msg);
 

@@ -6,6 +6,7 @@
  *
  *  - The process that has the stack becomes another program: all its connections move. Those that are
  *    close-on-exec, too: the kernel then ends them as it does at every exec, and if exec fails they go on.
+ *    Under nstackd they stay in the stack if the next program is under nsocket, too: it takes them over.
  *  - What waits for accept() on a listener that goes along does, too, if the next program is under
  *    nsocket (yield.c); else it is reset.
  *  - A forked child becomes another program, or a process starts one (posix_spawn, system, popen): what
@@ -22,6 +23,7 @@
 #include "nsocket/handover.h"
 
 #include <limits.h>
+#include <nsocket/attach.h>
 #include <nsocket/init.h>
 #include <nsocket/share.h>
 #include <nsocket/yield.h>
@@ -46,6 +48,14 @@ static bool inherited(int fd)
 static bool of_stack(struct nsock *ns, int fd)
 {
 	return nsock_mode(ns) == SK_STREAM || (nsock_session(ns) && inherited(fd));
+}
+
+/* The same where the next image is under nsocket and nstackd keeps what that one inherits. */
+static bool not_kept(struct nsock *ns, int fd)
+{
+	if (nsock_mode(ns) != SK_STREAM || !attach_daemon())
+		return of_stack(ns, fd);
+	return inherited(fd) && (fd <= STDERR_FILENO || nsock_park(ns, fd));
 }
 
 static bool inherited_stream(struct nsock *ns, int fd)
@@ -126,16 +136,19 @@ static void listener_stays(struct nsock *ns, int fd)
 /* This process is about to become another program. */
 static void image_ends(const char *file, char *const envp[])
 {
+	bool ours;
+
 	if (!init_ready())
 		return;
-	if (program_ours(file, envp))
+	ours = program_ours(file, envp);
+	if (ours)
 		listeners_each(yield_exec_prepare);
 	if (!worker_running()) {
 		heir_comes();
 		return;
 	}
 	share_leave_all();
-	if (nsock_handover_each(of_stack, SR_exec))
+	if (nsock_handover_each(ours ? not_kept : of_stack, SR_exec))
 		init_close_streams(close_on_exec); /* what exec would do; the others are lost */
 	init_settle();
 }

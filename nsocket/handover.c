@@ -261,6 +261,23 @@ int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
 	return err;
 }
 
+int nsock_park(struct nsock *ns, int fd)
+{
+	int err = -EOPNOTSUPP;
+
+	lock_take(&ns->lock);
+	worker_lock();
+	if (worker.ops == &remote_stack_ops && ns->s && !ns->remote && nsock_mode(ns) == SK_STREAM)
+		err = remote_park(worker.st, ns->s, fd);
+	worker_unlock();
+	if (!err) {
+		sock_opt_settle_locked(ns, fd);
+		socket_replay(ns, fd);
+	}
+	lock_give(&ns->lock);
+	return err;
+}
+
 int nsock_handover_each(bool (*which)(struct nsock *ns, int fd), enum sock_reason why)
 {
 	struct nfile *f;

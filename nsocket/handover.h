@@ -16,6 +16,9 @@
  * -ENOTCONN (the connection has ended), -ECONNRESET (lost with another process).
  * Not under any lock of the library. */
 int nsock_handover(struct nsock *ns, int fd, enum sock_reason why);
+/* nstackd keeps the connection for the next image of this process, which finds it by fd (adopt.c), with what
+ * was set on it. 0 or -errno: hand it over. */
+int nsock_park(struct nsock *ns, int fd);
 /* Every socket of this process that `which` (NULL: all) selects. Returns how many could not. */
 int nsock_handover_each(bool (*which)(struct nsock *ns, int fd), enum sock_reason why);
 

@@ -312,4 +312,6 @@ __attribute__((constructor(103))) static void init_constructor(void)
 	if (ready)
 		adopt_inherited();
 	inside--;
+	if (ready)
+		adopt_connections();
 }

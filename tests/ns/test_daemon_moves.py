@@ -39,12 +39,12 @@ class Driven:
     """driven.py under nstackd, and its children."""
 
     def __init__(self, net, addr):
-        self.net, self.count, self.fifos = net, {"parent": 0}, {}
+        self.net, self.count, self.fifos = net, {"parent": 0, "image": 0}, {}
         self.p = net.serve([*apps.prog("driven.py"), addr, PORT], "driven", stdin="pipe", owned=False, tcp=[PORT])
 
     def tell(self, who, text):
         """Returns what wait() waits for."""
-        to = self.p.popen.stdin if who == "parent" else self.fifos[who]
+        to = self.fifos.get(who, self.p.popen.stdin)
         to.write(text.encode() + b"\n")
         to.flush()
         self.count[who] += 1
@@ -220,4 +220,32 @@ def test_nobody_is_left(server, net, family, unread):
             conn.recv(10)
     else:
         assert conn.recv(10) == b""
+    all_given_back(net)
+
+
+# --- a program that becomes another one -----------------------------------------------------------
+
+
+def test_exec(server, net, family):
+    """The next image has the connections by the stack, with what was unread and what was set on them;
+    those that are close-on-exec end."""
+    conn, closed = client(server, net, family), client(server, net, family)
+    conn.sendall(b"unread")
+    server("conns[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77)")
+    server("conns[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\5\\0\\0\\0')")
+    server("kept.append(conns.pop())")
+    proof = net.proof()
+    server.tell("parent", "execute()")
+    server.p.wait_output("next image")
+    assert server("read(0, 6)", "image") == b"unread"
+    for text in (b"and", b"what", b"follows"):
+        conn.sendall(text)
+        server(f"echo(0, {len(text)})", "image")
+        assert conn.recv(10) == text
+    proof.user_stack(tcp=4)
+    assert server("conns[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)", "image") == 77
+    assert server("conns[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)", "image")[4] == 5
+    assert closed.recv(10) == b""
+    server("conns[0].close()", "image")
+    assert conn.recv(10) == b""
     all_given_back(net)

@@ -4,15 +4,14 @@
 
     driven.py ADDR PORT     WHO is "parent"; expressions come on stdin. A child of fork(PATH) takes its
                             own from the FIFO at PATH, whose last part is WHO
+    driven.py FD...         the next image, after execute(); WHO is "image"
 """
 import os
 import signal
 import socket
 import sys
 
-srv = socket.create_server((sys.argv[1], int(sys.argv[2])),
-                           family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-conns = []
+conns, kept = [], []
 
 
 def accept(n=1):
@@ -49,6 +48,12 @@ def run(who, lines):
         os.write(1, f"{who} {n}: {result!r}\n".encode())
 
 
+def execute():
+    for conn in conns:
+        conn.set_inheritable(True)
+    os.execv(sys.executable, [sys.executable, __file__, *(str(conn.fileno()) for conn in conns)])
+
+
 def fork(path):
     pid = os.fork()
     if pid:
@@ -60,5 +65,12 @@ def fork(path):
 
 
 if __name__ == "__main__":
+    if sys.argv[1].isdecimal():
+        conns = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
+        print("next image", flush=True)
+        run("image", iter(sys.stdin.readline, ""))
+        sys.exit()
+    srv = socket.create_server((sys.argv[1], int(sys.argv[2])),
+                               family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
     print("up", flush=True)
     run("parent", iter(sys.stdin.readline, ""))
