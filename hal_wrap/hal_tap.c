@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_NS 20000u        /* between looks at the TAP while there is no pause */
+#define LOOK_NS 10000u        /* between looks at the TAP while there is no pause */
 #define LINK_NS 1000000000u   /* between looks at the link */
 #define BURST 32u
 #define PACKET_FRAMES 32u     /* of a packet for the kernel; one with more is lost */
@@ -44,7 +44,7 @@ struct tap_port {
 	struct hal_port *lower;
 	struct hal_tap_config cfg;
 	struct hal_tap_steer steer;
-	struct hal_tap_stats st;
+	uint64_t to_kernel_lost, from_kernel_lost; /* packets */
 	int fd;                /* the TAP */
 	int epfd[QUEUES_MAX];  /* -1 = none */
 	struct hal_frame spare; /* for what is read next; handle 0 and data NULL = none */
@@ -118,7 +118,7 @@ static void to_kernel(struct tap_port *t, const struct hal_frame *f, uint32_t n)
 	struct virtio_net_hdr h = { 0 };
 
 	if (n > PACKET_FRAMES) {
-		t->st.to_kernel_lost++;
+		t->to_kernel_lost++;
 		return;
 	}
 	if (t->hal.caps & HAL_CAP_RX_CSUM_PARTIAL)
@@ -127,9 +127,7 @@ static void to_kernel(struct tap_port *t, const struct hal_frame *f, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		iov[1 + i] = (struct iovec){ f[i].data, f[i].len };
 	if (writev(t->fd, iov, (int)(1 + n)) < 0)
-		t->st.to_kernel_lost++;
-	else
-		t->st.to_kernel++;
+		t->to_kernel_lost++;
 }
 
 /* --- from the kernel ----------------------------------------------------------------------- */
@@ -150,12 +148,10 @@ static bool from_kernel_one(struct tap_port *t)
 		return false;
 	t->spare.len = (uint32_t)n - sizeof(h);
 	t->spare.flags = 0;
-	if (hal_tx_burst(t->lower, 0, &t->spare, 1) == 1) {
-		t->st.from_kernel++;
+	if (hal_tx_burst(t->lower, 0, &t->spare, 1) == 1)
 		t->spare.data = NULL;
-	} else {
-		t->st.from_kernel_lost++; /* the buffer is used again */
-	}
+	else
+		t->from_kernel_lost++; /* the buffer is used again */
 	return true;
 }
 
@@ -226,8 +222,6 @@ static uint32_t sort(struct tap_port *t, uint32_t q, struct hal_frame *f, uint32
 		}
 		if (v == HAL_TAP_KERNEL)
 			to_kernel(t, f + i, end - i);
-		else
-			t->st.dropped++;
 		hal_rx_release(t->lower, q, f + i, end - i);
 	}
 	return kept;
@@ -284,7 +278,13 @@ static int tx_super(struct hal_port *p, uint32_t q, const struct hal_super *s)
 }
 static int stats(struct hal_port *p, uint32_t q, struct hal_queue_stats *out)
 {
-	return hal_stats(self(p)->lower, q, out);
+	int r = hal_stats(self(p)->lower, q, out);
+
+	if (q == 0) {
+		out->rx_dropped += self(p)->to_kernel_lost;
+		out->tx_errors += self(p)->from_kernel_lost;
+	}
+	return r;
 }
 
 static int arm(struct hal_port *p, uint32_t q)
@@ -470,11 +470,6 @@ struct hal_port *hal_tap_lower(struct hal_port *tap)
 void hal_tap_steer(struct hal_port *tap, const struct hal_tap_steer *s)
 {
 	self(tap)->steer = *s;
-}
-
-void hal_tap_stats(struct hal_port *tap, struct hal_tap_stats *out)
-{
-	*out = self(tap)->st;
 }
 
 void hal_tap_forget_after_fork(struct hal_port *tap)

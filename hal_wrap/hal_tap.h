@@ -6,6 +6,9 @@
  * there. Each received packet is asked about; what is not the stack's is written to the TAP, and what
  * the kernel sends by the TAP is sent by the device. The port has the TAP's name and index.
  *
+ * In the port's statistics, packets that the TAP did not take are rx_dropped of queue 0, and those that the
+ * device did not take from the TAP tx_errors.
+ *
  * One process has a TAP at a time. A TAP that was there before (`ip tuntap add`) stays, with its
  * addresses, when the port is closed; one that wasn't goes.
  */
@@ -43,14 +46,6 @@ struct hal_tap_steer {
 	void *arg;
 };
 void hal_tap_steer(struct hal_port *tap, const struct hal_tap_steer *s);
-
-struct hal_tap_stats {
-	uint64_t to_kernel, from_kernel; /* packets */
-	uint64_t to_kernel_lost;   /* the TAP took no more, or is down */
-	uint64_t from_kernel_lost; /* the device took no more */
-	uint64_t dropped;          /* by rule */
-};
-void hal_tap_stats(struct hal_port *tap, struct hal_tap_stats *out);
 
 /* In the child after fork(): forgets the TAP and the device. The port then is a dead stub. */
 void hal_tap_forget_after_fork(struct hal_port *tap);
