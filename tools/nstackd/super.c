@@ -471,13 +471,25 @@ static int sleep_ms(uint64_t due)
 	return due == UINT64_MAX ? -1 : due <= now ? 0 : (int)((due - now) / 1000000 + 1);
 }
 
-/* True: end. */
+static bool is_program(const void *what)
+{
+	return what != &on_door && what != &on_signal && what != &on_ctl && *(const enum kind *)what == PROGRAM;
+}
+
+/* True: end. Programs that have ended come first, workers that have last: routes go with both, of which ev may
+ * tell. */
 static bool serve(uint64_t due)
 {
 	struct epoll_event ev[32];
 	int n = epoll_wait(ep, ev, 32, sleep_ms(due));
 	bool end = false, children = false;
 
+	for (int i = 0; i < n; i++) {
+		if (!is_program(ev[i].data.ptr))
+			continue;
+		route_end(ev[i].data.ptr);
+		ev[i].data.ptr = NULL;
+	}
 	for (int i = 0; i < n; i++) {
 		void *what = ev[i].data.ptr;
 
@@ -487,12 +499,10 @@ static bool serve(uint64_t due)
 			end = on_signals(&children);
 		else if (what == &on_ctl)
 			ctl_server_run(ctl);
-		else if (*(enum kind *)what == CHANNEL)
+		else if (what)
 			on_channel(what);
-		else
-			route_end(what);
 	}
-	if (children) /* last: routes go with it, of which ev may tell */
+	if (children)
 		reap_children();
 	return end;
 }
