@@ -115,8 +115,8 @@ static void deafen(struct nsock *ns)
 	static const struct nst_addr none;
 
 	worker.ops->disconnect(worker.st, ns->s);
-	worker.ops->bind(worker.st, ns->s, &none);
 	unclaim(ns);
+	worker.ops->bind(worker.st, ns->s, &none); /* a daemon has answered this when it has done all of it */
 }
 
 static void session_follow(struct nsock *ns)
