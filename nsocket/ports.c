@@ -249,7 +249,7 @@ static void unpin_port(uint8_t proto, uint16_t port)
 
 	while ((p = *pp)) {
 		if (attached())
-			remote_release(worker.st, proto, &p->local);
+			remote_unpin(worker.st, proto, &p->local);
 		for (uint32_t i = 0; i < worker.nports; i++)
 			if (worker.port[i].steer)
 				steer_unpin(worker.port[i].steer, proto, &p->local, &p->remote);

@@ -451,6 +451,17 @@ int remote_claim(struct stack *st, uint8_t proto, const struct nst_addr *local, 
 
 void remote_release(struct stack *st, uint8_t proto, const struct nst_addr *local)
 {
+	struct remote *r = remote_of(st);
+	struct att_call *c = call_new(r, ATT_RELEASE, NULL);
+	struct att_answer a;
+
+	c->arg = proto;
+	c->local = *local;
+	message(r, -1, &a);
+}
+
+void remote_unpin(struct stack *st, uint8_t proto, const struct nst_addr *local)
+{
 	struct att_call *c = call_later(remote_of(st), ATT_RELEASE, NULL);
 
 	c->arg = proto;

@@ -37,9 +37,12 @@ pid_t remote_pid(struct stack *st);
  * socket that is bound to local. -EADDRINUSE: that process has it, and what it called itself. */
 int remote_claim(struct stack *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, bool fresh,
 		 int shadow, pid_t *owner, uint64_t *image);
+/* When it returns, new packets of the port are the kernel's. */
 void remote_release(struct stack *st, uint8_t proto, const struct nst_addr *local);
 int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 	       const struct nst_addr *remote, int shadow);
+/* Some time after it. */
+void remote_unpin(struct stack *st, uint8_t proto, const struct nst_addr *local);
 /* What the daemon has of s becomes the kernel's: the shadow takes over a connection, or datagrams that were
  * received. The session is to be closed then. 0 or -errno with nothing changed, as to_kernel_tcp(). */
 int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
