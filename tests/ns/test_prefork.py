@@ -206,6 +206,23 @@ def test_members_are_killed_under_load(net, how):
     until(lambda: nstack.processes(net.server)[0]["accounts"]["sessions"] == 0, "every session to be given back")
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_members_exec(net, workers):
+    """What waits, waits for the new image, too."""
+    srv, opens = Server(net, workers, "accept"), kernel_opens(net)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(srv.connect()) for _ in range(workers)]
+        for c in held:
+            who(c)
+        waiting = [stack.enter_context(srv.connect()) for _ in range(4)]
+        for c in held:
+            c.sendall(b"exec")
+        for c in waiting:
+            assert who(c) in srv.workers
+            c.close()
+    assert kernel_opens(net) == opens
+
+
 @pytest.mark.parametrize("how", ["accept", "exclusive"])
 def test_a_member_is_stopped(net, how):
     """It may be the one that is woken; the others are, then."""

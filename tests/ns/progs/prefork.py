@@ -3,7 +3,8 @@
 """prefork.py ADDR PORT WORKERS accept|epoll|exclusive|reuseport [BACKLOG]: a server of several processes.
 
 The parent makes the listener and never looks at it; each worker takes one connection at a time: it tells
-its pid, and is busy until the client ends the connection. For each line that the parent reads, it waits for
+its pid, and is busy until the client ends the connection. One that is told "exec" becomes a new image of
+itself. For each line that the parent reads, it waits for
 the end of a worker and starts another one. With reuseport each worker has a listener of its own.
 """
 import os
@@ -42,8 +43,10 @@ def work(s):
         c.setblocking(True)
         try:
             c.sendall(b"%d\n" % os.getpid())
-            while c.recv(65536):
-                pass
+            while data := c.recv(65536):
+                if data == b"exec":
+                    os.set_inheritable(s.fileno(), True)
+                    os.execv(sys.executable, [sys.executable, *sys.argv[:5], str(BACKLOG), str(s.fileno())])
         except ConnectionError:
             pass
         c.close()
@@ -54,6 +57,8 @@ def fork(s):
         work(s or listener())
 
 
+if len(sys.argv) > 6:
+    work(socket.socket(fileno=int(sys.argv[6])))
 shared = None if HOW == "reuseport" else listener()
 for _ in range(WORKERS):
     fork(shared)
