@@ -126,12 +126,15 @@ static uint32_t programs(void *arg, struct ctl_program *out, uint32_t n, uint64_
 
 static bool owner(void *arg, uint32_t session, struct ctl_owner *out)
 {
-	for (const struct peer *p = peers_first(); p; p = p->next)
-		if (p->attached && session / peers_config.sessions == p->part) {
-			*out = (struct ctl_owner){ .pid = p->pid, .uid = p->uid, .name = p->name };
-			return true;
-		}
-	return false;
+	uint32_t part = session / peers_config.sessions;
+	const struct peer *p = peer_of_part(part);
+
+	if (!p) /* perhaps one that has ended: those are in the list only */
+		for (p = peers_first(); p && !(p->attached && p->part == part);)
+			p = p->next;
+	if (p)
+		*out = (struct ctl_owner){ .pid = p->pid, .uid = p->uid, .name = p->name };
+	return p;
 }
 
 static uint32_t sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor)
