@@ -709,6 +709,7 @@ void rd_config_fixed_changes(const struct ns_config *a, const struct ns_config *
 
 static const struct ns_config *current = &defaults; /* atomic: rd_config_change() exchanges it once */
 static struct ns_config *soft; /* what it is from then on */
+static const struct ns_config *initial; /* what it was: readers may have it for ever */
 static char first_err[RD_ERR];
 static int first_ret = 1; /* 1: not yet initialised */
 
@@ -836,7 +837,8 @@ static int soft_init(void)
 	soft = malloc(sizeof(*soft));
 	if (!soft)
 		return -ENOMEM;
-	*soft = *current;
+	initial = current;
+	*soft = *initial;
 	/* release: pairs config.current */
 	__atomic_store_n(&current, soft, __ATOMIC_RELEASE);
 	return 0;
