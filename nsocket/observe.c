@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include "nsocket/observe.h"
 
+#include <cjson/cJSON.h>
 #include <nsocket/attach.h>
+#include <nsocket/plugin.h>
 #include <nsocket/sock.h>
 #include <string.h>
 
@@ -93,8 +95,27 @@ static int config_change(void *arg, const char *text, char err[RD_ERR])
 	return ret;
 }
 
+/* Plug-in stacks, those that could not be loaded, too. */
+static void more_status(void *arg, cJSON *out)
+{
+	cJSON *list = cJSON_AddArrayToObject(out, "stacks"), *o;
+	struct plug_module *m;
+
+	for (uint32_t i = 0; (m = plug_at(i)); i++) {
+		o = cJSON_CreateObject();
+		cJSON_AddItemToArray(list, o);
+		cJSON_AddStringToObject(o, "name", m->conf->name);
+		cJSON_AddNumberToObject(o, "id", m->conf->id);
+		cJSON_AddNumberToObject(o, "deploy", m->conf->deploy);
+		cJSON_AddBoolToObject(o, "usable", __atomic_load_n(&m->usable, __ATOMIC_RELAXED));
+		cJSON_AddNumberToObject(o, "sockets", __atomic_load_n(&m->sockets, __ATOMIC_RELAXED));
+		cJSON_AddNumberToObject(o, "refused", __atomic_load_n(&m->refused, __ATOMIC_RELAXED));
+	}
+}
+
 const struct ctl_ops observe_ops = {
 	.status = status,
+	.more_status = more_status,
 	.ports = observe_ports,
 	.queue_stats = observe_queue_stats,
 	.sockets = sockets,

@@ -333,6 +333,10 @@ static void print_process(const cJSON *o)
 		       num(o, "sessions_refused"));
 	if (num(o, "programs_max") > 0)
 		print_programs(o);
+	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "stacks"))
+		printf("  plug-in stack %s: %s, %.0f sockets\n", str(p, "name"),
+		       flag(p, "usable") ? "in use" : "not usable (see the log)",
+		       num(p, "sockets"));
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "kernel_reasons")) {
 		printf("  left to the kernel: %.0f x %s%s%s\n", num(p, "count"), str(p, "name"),
 		       str(p, "help")[0] ? ": " : "", str(p, "help"));

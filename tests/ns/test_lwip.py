@@ -77,6 +77,9 @@ def test_one_server_on_three_stacks(net):
         ping(net, lwip4)
         ping(net, lwip6)
         net.client.run(["ping", "-c1", "-W2", lwip4])
+    (stack,) = [s for p in nstack.processes(net.server) for s in p.get("stacks", [])]
+    assert stack["name"] == "lwip" and stack["usable"] and stack["sockets"] >= 2, stack
+    assert "plug-in stack lwip: in use" in net.tool("status").stdout
     # data in bulk, and many at once
     apps.redis_benchmark(net.client, lwip4, 4000, clients=20)
     big = "x" * 300000
