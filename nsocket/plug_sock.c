@@ -612,8 +612,11 @@ uint32_t plug_poll(struct nsock *ns)
 {
 	uint32_t ready = 0;
 
-	if (nsock_mode(ns) == SK_PLUGIN)
-		return look(ns->plug, EV_ALL);
+	if (nsock_mode(ns) == SK_PLUGIN) {
+		ready = look(ns->plug, EV_ALL);
+		/* as datagram sockets of Linux say it */
+		return ns->proto == IPPROTO_UDP && (ready & STACK_EV_OUT) ? ready | EPOLLWRBAND : ready;
+	}
 	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p;
 	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE))
 		if (__atomic_load_n(&p->s, __ATOMIC_RELAXED) >= 0)

@@ -112,7 +112,8 @@ typedef struct __nstack_proc_cb {
 typedef struct __nstack_event_cb {
 	void *handle; /* of dlopen(); RTLD_DEFAULT if the stack is linked in */
 	int type;     /* the stack's number in this process */
-	/* Events (EPOLLIN...) have come up on the socket whose pdata that is. Any thread; must not be called
+	/* Events (EPOLLIN...) have come up on the socket whose pdata that is: those that are new, for each is
+	 * an edge to edge-triggered sets. Any thread; must not be called
 	 * inside of ep_getevt. 0, or -1: no such pdata. */
 	int (*event_cb)(void *pdata, int events);
 } nstack_event_cb;

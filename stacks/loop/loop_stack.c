@@ -22,6 +22,7 @@
 #define RING 65536u
 #define QUEUE 128
 #define PORT_FIRST 49152
+#define ALL (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP)
 
 struct addr {
 	uint8_t ip[16];
@@ -153,21 +154,22 @@ struct report {
 	unsigned events[2];
 };
 
-static void note(struct report *r, const struct sock *k)
+/* events: what may have come up. */
+static void note(struct report *r, const struct sock *k, unsigned events)
 {
 	int i = r->pdata[0] != NULL;
 
 	if (!k || !k->pdata)
 		return;
 	r->pdata[i] = k->pdata;
-	r->events[i] = ready(k);
+	r->events[i] = ready(k) & events;
 }
 
 static void give(const struct report *r)
 {
 	pthread_mutex_unlock(&lock);
 	for (int i = 0; i < 2; i++)
-		if (r->pdata[i])
+		if (r->pdata[i] && r->events[i])
 			nstack.event_cb(r->pdata[i], (int)r->events[i]);
 }
 
@@ -274,7 +276,7 @@ static int loop_connect(int s, const struct sockaddr *sa, socklen_t len)
 		else if (!k->stream)
 			k->connected = true;
 		else
-			note(&r, l);
+			note(&r, l, EPOLLIN);
 	}
 	give(&r);
 	return err ? fail(err) : 0;
@@ -304,7 +306,7 @@ static void end(struct sock *k, struct report *r)
 		p->no_rx = p->no_tx = true;
 		p->refused = k->head != k->tail;
 		p->peer = NULL;
-		note(r, p);
+		note(r, p, ALL);
 	}
 	free(k->ring);
 	k->ring = NULL;
@@ -338,9 +340,9 @@ static int loop_shutdown(int s, int how)
 		k->no_tx = true;
 		if (k->peer)
 			k->peer->no_rx = true;
-		note(&r, k->peer);
+		note(&r, k->peer, ALL & ~(unsigned)EPOLLOUT);
 	}
-	note(&r, k);
+	note(&r, k, ALL);
 	give(&r);
 	return 0;
 }
@@ -389,7 +391,7 @@ static ssize_t send_dgram(struct sock *k, const void *buf, size_t n, const struc
 	if (d && RING - (d->head - d->tail) >= sizeof(h) + n) {
 		ring_put(d, &h, sizeof(h));
 		ring_put(d, buf, n);
-		note(r, d);
+		note(r, d, EPOLLIN);
 	}
 	return (ssize_t)n;
 }
@@ -403,7 +405,7 @@ static ssize_t send_stream(struct sock *k, const void *buf, size_t n, struct rep
 	if (n && !room)
 		return fail(EAGAIN);
 	ring_put(k->peer, buf, n < room ? n : room);
-	note(r, k->peer);
+	note(r, k->peer, EPOLLIN);
 	return (ssize_t)(n < room ? n : room);
 }
 
@@ -466,12 +468,14 @@ static ssize_t loop_recvfrom(int s, void *buf, size_t n, int flags, struct socka
 	struct report r = { .events = { 0 } };
 	struct addr from;
 	ssize_t got;
+	bool full;
 
 	pthread_mutex_lock(&lock);
 	if (k->stream) {
+		full = k->head - k->tail == RING;
 		got = recv_stream(k, buf, n, flags);
-		if (got > 0)
-			note(&r, k->peer); /* it has room again */
+		if (got > 0 && full)
+			note(&r, k->peer, EPOLLOUT); /* it has room again */
 	} else {
 		got = recv_dgram(k, buf, n, flags, &from);
 		if (got >= 0)

@@ -120,7 +120,7 @@ def waiting():
     d.close()
 
 
-def events():
+def events(edges):
     ls = socket.create_server((V4, 0))
     ep = select.epoll()
     ep.register(ls, select.EPOLLIN)
@@ -140,6 +140,11 @@ def events():
     ep.poll(0.02)
     assert ep.poll(0.02) == []  # an edge is told once
     assert s.recv(9) == b"x"
+    if edges:  # data that comes is no edge of room
+        ep.modify(s, select.EPOLLOUT | select.EPOLLET)
+        assert ep.poll(2) == [(s.fileno(), select.EPOLLOUT)]
+        c.send(b"more")
+        assert ep.poll(0.05) == [] and s.recv(9) == b"more"
     ep.modify(s, select.EPOLLIN | select.EPOLLOUT | select.EPOLLONESHOT)
     assert ep.poll(2) == [(s.fileno(), select.EPOLLOUT)]
     assert ep.poll(0.02) == []
@@ -231,7 +236,7 @@ if __name__ == "__main__":
         streams(family, addr)
         datagrams(family, addr)
     waiting()
-    events()
+    events(sys.argv[1] == "no")
     forked(sys.argv[1] == "follows")
     beside()
     print("all well")
