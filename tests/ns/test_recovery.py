@@ -140,7 +140,7 @@ def test_daemon_dies_at_each_step(net, mill):
         faults.arm(d.pid, nstack.DAEMON, point)
         passing = serve(net, mill, f"passing-{point}") # for what a program does that comes or goes
         go(passing)
-        until(lambda: rounds(passing) or not d.running(), "the program to be served")
+        until(lambda: not d.running() or nstack.accounts(net.server)["programs"] >= 2, "both to be attached")
         passing.stop()
         assert d.wait(20) == faults.DIED, point
         p.must_run()
