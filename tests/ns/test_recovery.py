@@ -63,7 +63,7 @@ BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--boundi
 #: points of the library that a program of nstackd's does not come by: the stack's and the driver's side
 NOT_REMOTE = {"region.part.file", "region.session.alloc", "region.session.free"}
 #: what has to be as it was before
-BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "descriptors", "recycle_waiting")
+BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "parked", "descriptors", "recycle_waiting")
 TX_BATCH = 64
 
 

@@ -31,7 +31,7 @@ from lib.net import Net  # noqa: E402
 ANSWER_S = 25     # how long after a disturbance a program may be without an answer
 LEAK_KB = 2048    # how much the daemon's memory may differ after the same again
 BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
-BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "recycle_waiting")
+BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "parked", "recycle_waiting")
 PROGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ns", "progs")
 
 
