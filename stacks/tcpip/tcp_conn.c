@@ -327,6 +327,8 @@ void tcp_conn_abort(struct tcpip *t, struct tcp_conn *c, int err)
 	case TCP_S_CLOSE_WAIT:
 	case TCP_S_CLOSING:
 	case TCP_S_LAST_ACK:
+		if (c->todo & TCP_DO_OUTPUT) /* what was written just before comes first */
+			tcp_output(t, c);
 		tcp_send_rst(t, c);
 		break;
 	default:

@@ -244,8 +244,6 @@ static void close_live(struct tcpip *t, struct tcp_conn *c, int linger_s)
 	bool said = (c->state == TCP_S_CLOSING || c->state == TCP_S_LAST_ACK) && !tcp_unsent(c);
 
 	if (fifo_used(&c->rx) || (linger_s == 0 && !said)) { /* RFC 2525 2.17: unread data is a reset */
-		if (c->todo & TCP_DO_OUTPUT) /* what was written just before comes first */
-			tcp_output(t, c);
 		tcp_conn_abort(t, c, ECONNRESET);
 		return;
 	}

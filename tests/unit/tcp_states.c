@@ -382,6 +382,18 @@ static void test_resets(void)
 	ticks(5);
 	CHECK(a->state == SHM_S_CLOSED && a->error == ECONNRESET && get(0, a, buf, sizeof(buf)) == 6);
 	teardown();
+	/* and where the peer's data comes in the round of close() */
+	start_connected();
+	f = shm_session_tx(h[1].region, b);
+	fifo_write(&f, "answer", 6);
+	b->push_pos = fifo_head(&f);
+	ops->tx_ready(h[1].st, b, 0);
+	tcpip_stack_ops.close(h[1].st, b, -1);
+	put(0, a, "late", 4, 0);
+	ticks(5);
+	CHECK(counter(1, "tcp_after_close") == 1);
+	CHECK(a->state == SHM_S_CLOSED && get(0, a, buf, sizeof(buf)) == 6);
+	teardown();
 	/* data after close */
 	start_connected();
 	ops->close(h[0].st, a, -1);
