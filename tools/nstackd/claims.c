@@ -239,7 +239,7 @@ static void drop(struct peer *p, struct peer_port **at)
 	peer_port_give(p);
 	if (pp->steered) {
 		if (pp->proto == IPPROTO_TCP && !pp->client)
-			groups_pause(p, &pp->local);
+			groups_pause(&pp->local);
 		ports_release(pp->proto, &pp->local);
 		NST_FAULT_POINT("nstackd.release");
 		ports_listener_gone(pp->proto, &pp->local);

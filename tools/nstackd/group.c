@@ -412,22 +412,23 @@ void group_describe(struct stack_sock_info *i)
 
 /* --- leaving ------------------------------------------------------------------------------------ */
 
-static bool is_alone(const struct group *g, const struct peer *p)
+/* Does a member have the port? One that gave it back is a member until it closes its session. */
+static bool has_port(const struct group *g)
 {
 	const struct member *m = g->members;
 
-	while (m && m->p == p)
+	while (m && !port_held(m->p, IPPROTO_TCP, &g->local))
 		m = m->next;
-	return !m;
+	return m;
 }
 
 /* A handshake that began now would end in the kernel, which would reset it. */
-void groups_pause(const struct peer *p, const struct nst_addr *local)
+void groups_pause(const struct nst_addr *local)
 {
 	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
 		;
 	for (struct group *g = groups; g; g = g->next)
-		if (g->local.port == local->port && nst_addr_same_ip(&g->local, local) && is_alone(g, p))
+		if (g->local.port == local->port && nst_addr_same_ip(&g->local, local) && !has_port(g))
 			worker.ops->listen_pause(worker.st, g->ls);
 }
 

@@ -210,8 +210,9 @@ int group_accept(struct peer *p, uint32_t id, struct att_answer *a);
 struct shm_session *group_session(const struct peer *p, uint32_t id, struct shm_session *s);
 /* The session of a listener is about to be closed. True: it is not to be, another program may come. */
 bool group_leave(struct peer *p, uint32_t id);
-/* p gives up its claim there: no connection begins any more at listeners that it alone has. */
-void groups_pause(const struct peer *p, const struct nst_addr *local);
+/* A claim of that address is about to be given up: no connection begins any more at listeners the members of
+ * which have no other. */
+void groups_pause(const struct nst_addr *local);
 /* It was so: the program has closed it and has no say in it any more. */
 bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s);
 /* The program has ended; keep[id]: sessions that go on without it. */
