@@ -258,9 +258,10 @@ def test_random_calls_harm_nobody(net):
     server(net, 7000)
     rnd = random.Random(11)
     s, fds, _ = attach(net)
-    mine = socket.socket()
+    with net.server.inside():
+        mine = socket.socket()
     for i in range(3000):
-        message = call(rnd.randrange(0, 18), QUIET if i % 50 else 0, rnd.choice([0, 1, 2, 3, rnd.getrandbits(32)]),
+        message = call(rnd.randrange(0, 22), QUIET if i % 50 else 0, rnd.choice([0, 1, 2, 3, rnd.getrandbits(32)]),
                        rnd.choice([0, 2, 6, 10, 17, rnd.randrange(-99, 99)]),
                        rnd.choice([0, 6, 17, rnd.randrange(-99, 99)]), rnd.choice([0, 4, 64, rnd.getrandbits(32)]),
                        address(net.s4, rnd.choice([0, 7000, 7001])), address(net.c4, rnd.choice([0, 9, 7000])),
@@ -276,6 +277,7 @@ def test_random_calls_harm_nobody(net):
     for fd in fds:
         os.close(fd)
     until(lambda: sessions(net) == 1, "only the listener to be left")
+    until(lambda: not nstack.accounts(net.server)["parked"], "what is parked to be given back")
 
 
 def test_a_port_of_another_is_refused(net):

@@ -18,6 +18,7 @@
  * among which the stack chooses by flow.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 
 #include <bpf/steer_ctl.h>
@@ -206,6 +207,7 @@ static bool bring(struct shm_session *ls, struct shm_session *to)
 	struct shm_session *s;
 
 	for (uint32_t n = peers_config.sessions; n && (s = take(ls)); n--) {
+		park_drop(peer_of(s), s); /* only a liar has parked it */
 		if (!worker.ops->move(worker.st, s, to))
 			return true;
 		worker.ops->close(worker.st, s, 0); /* it is nothing that could be accepted */

@@ -174,9 +174,17 @@ int park_take(struct peer *p, int fd, struct att_answer *a)
 
 void parks_keep(struct peer *p, bool *keep)
 {
-	for (struct park *k = p->parks; k; k = k->next) {
-		k->until = worker_now() + TAKE_NS;
-		keep[shm_session_id(worker.region, k->s)] = true;
+	for (struct park **at = &p->parks; *at;) {
+		struct shm_session *s = (*at)->s;
+
+		/* one that waited for accept() may have gone to another program, if this one lied */
+		if (shm_session_get(worker.region, shm_session_index(worker.region, s)) != s) {
+			park_free(unlink_at(p, at));
+			continue;
+		}
+		(*at)->until = worker_now() + TAKE_NS;
+		keep[shm_session_id(worker.region, s)] = true;
+		at = &(*at)->next;
 	}
 }
 
