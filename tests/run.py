@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as xml
 
@@ -26,8 +27,11 @@ STAGES = ["build", "unit", "pytest", "asan", "tsan", "fuzz"]
 # programs of tests/unit whose threads or processes share memory
 TSAN = re.compile(r"shm|ring|fifo|notify|file|ev|worker|wait|log|rules|rcu|ctl|shared")
 UNIT_TIMEOUT = 180
-RERUN_MAX = 5
-SECOND_HALF = {"tests/apps", "tests/oracle"}
+RERUN_MAX = 5  # failures of the whole run
+PYTESTS = 3  # files at once, on two processors: most of the time a test waits
+LONGEST = ["tests/oracle/test_oracle.py", "tests/ns/test_bulk.py", "tests/apps/test_nginx_stock.py", "tests/ns/test_iperf.py",
+           "tests/apps/test_cpython.py", "tests/hal/test_hal_xdp.py"]  # they start first
+NO_TESTS = 5  # pytest's exit status: every one of the file is deselected
 START = time.monotonic()
 
 
@@ -80,11 +84,13 @@ def sh(argv, timeout=None, env=None, quiet=False):
 class Runner:
     def __init__(self, args):
         self.make, self.out, self.args = args.make.split(), args.out, args
-        self.running = {}  # pytest processes
+        self.running = set()  # pytest processes
+        self.reruns = RERUN_MAX
+        self.printing = threading.Lock()
 
     def stop(self):
         """Whatever ends the run, ends them."""
-        for p in self.running.values():
+        for p in list(self.running):
             if p.poll() is None:
                 p.terminate()
                 p.wait()
@@ -118,9 +124,10 @@ class Runner:
         """Run it; (exit status, [(node id, ok, skipped)]). output: a file, else ours."""
         fd, report = tempfile.mkstemp(suffix=".xml")
         os.close(fd)
-        p = self.running[label] = subprocess.Popen([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+        p = subprocess.Popen([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                               "-o", "faulthandler_timeout=400", "-o", "junit_family=xunit2",
                               f"--junitxml={report}", *argv], cwd=ROOT, env={**os.environ, **env}, stdout=output)
+        self.running.add(p)
         try:
             rc = p.wait(self.args.pytest_timeout)
         except subprocess.TimeoutExpired:
@@ -144,7 +151,8 @@ class Runner:
         again = [node for node, ok, _ in cases if not ok]
         good = set()
         # Real servers on a shared machine: a few failures are looked at twice, and said.
-        if 0 < len(again) <= RERUN_MAX:
+        if 0 < len(again) <= self.reruns:
+            self.reruns -= len(again)
             say(f"{label}: again: {' '.join(again)}")
             good = {node for node, ok, skipped in self.pytest_once(label, again, full, output)[1]
                     if ok and not skipped}
@@ -152,7 +160,7 @@ class Runner:
                 say(f"UNSTABLE {label} {node}: failed, then passed")
         for node, ok, skipped in cases:
             total.add(f"{label} {node}", ok or node in good, skipped)
-        if rc not in (0, 1) or not cases:
+        if rc not in (0, 1, NO_TESTS) or (not cases and rc != NO_TESTS):
             say(f"FAIL {label}: pytest ended with {rc}, {len(cases)} tests")
             total.add(label, False)
 
@@ -172,23 +180,27 @@ class Runner:
         if self.args.pytest:
             self.pytest("pytest", self.args.pytest, self.out)
             return
-        # Two halves side by side: most of the time a test waits
-        folders = sorted({os.path.relpath(os.path.dirname(f), ROOT)
-                          for f in glob.glob(ROOT + "/tests/*/test_*.py")})
-        second = [f for f in folders if f in SECOND_HALF]
-        with (concurrent.futures.ThreadPoolExecutor(1) as pool,
-              tempfile.TemporaryFile("w+", errors="replace") as text):
-            other = pool.submit(self.pytest, "pytest (second half)", second, self.out, None, text)
+        files = sorted(os.path.relpath(f, ROOT) for f in glob.glob(ROOT + "/tests/*/test_*.py"))
+        with concurrent.futures.ThreadPoolExecutor(PYTESTS) as pool:
+            runs = [pool.submit(self.pytest_file, f) for f in sorted(files, key=lambda f: f not in LONGEST)]
             try:
-                self.pytest("pytest", [f for f in folders if f not in second], self.out)
-                while not other.done():
-                    say("the second half goes on")
-                    concurrent.futures.wait([other], 30)
-                other.result()
-            finally:
+                for run in concurrent.futures.as_completed(runs):
+                    run.result()
+            except BaseException:
+                self.reruns = 0
+                pool.shutdown(wait=False, cancel_futures=True)
                 self.stop()
+                raise
+
+    def pytest_file(self, path):
+        start = time.monotonic()
+        both = {"NSTACK_TEST_MODES": os.environ.get("NSTACK_TEST_MODES", "shared")}
+        with tempfile.TemporaryFile("w+", errors="replace") as text:
+            self.pytest("pytest", [path], self.out, both, text)
             text.seek(0)
-            print(text.read(), end="", flush=True)
+            with self.printing:
+                say(f"{path}: {time.monotonic() - start:.0f} s")
+                print(text.read(), end="", flush=True)
 
     def stage_asan(self):
         out = self.out + "-address"

@@ -61,6 +61,7 @@ static void both_server(void)
 	o_sync();
 	recv_from("over IPv4", "over IPv4 from", fd);
 	O("answer to the mapped address", to(fd, O_MAPPED, O_CLIENT, 0, "mapped"));
+	o_sync();
 	O("answer to the IPv4 address", to(fd, AF_INET, O_CLIENT, 0, "plain"));
 	o_sync();
 	recv_from("over IPv6", "over IPv6 from", fd);
@@ -103,6 +104,7 @@ static void both_client(void)
 	o_sync();
 	to(four, AF_INET, O_SERVER, 0, "four");
 	recv_from("answer 1", "from 1", four);
+	o_sync();
 	recv_from("answer 2", "from 2", four);
 	o_sync();
 	to(six, AF_INET6, O_SERVER, 0, "six");
