@@ -254,6 +254,9 @@ int nsock_handover(struct nsock *ns, int fd, enum sock_reason why)
 	case SK_STREAM:
 		err = connection_handover(ns, fd, why);
 		break;
+	case SK_PLUGIN:
+		err = -EOPNOTSUPP; /* its stack can't give it away */
+		break;
 	case SK_LOST:
 		err = -ECONNRESET;
 		break;

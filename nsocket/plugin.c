@@ -253,12 +253,14 @@ static void each_socket(each_fn *fn, pid_t parent)
 	struct nfile *f;
 
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
-		f = fd_is_protected(fd) ? NULL : nfile_table[fd];
-		if (!f || f->kind != NF_SOCK || !nsock_of(f)->plug || nfile_fd(f) != fd)
+		f = fd_is_protected(fd) ? NULL : fd_get(fd); /* other threads may close it meanwhile */
+		if (!f)
 			continue;
-		for (struct plug_sock *p = nsock_of(f)->plug; p; p = p->next)
-			if (p->s >= 0)
-				fn(p, fd, parent);
+		if (f->kind == NF_SOCK && nsock_of(f)->plug && nfile_fd(f) == fd)
+			for (struct plug_sock *p = nsock_of(f)->plug; p; p = p->next)
+				if (p->s >= 0)
+					fn(p, fd, parent);
+		nfile_put(f);
 	}
 }
 
