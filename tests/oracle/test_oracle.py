@@ -82,6 +82,8 @@ def records():
 
 def test_no_row_is_stale(records):
     """Each row of differences.toml was needed."""
+    if nstack.SHARED:
+        pytest.skip("a row may be needed by what the other model played")
     stale = [r["title"] for r in oracle.differences() if r.get("where") and r["title"] not in needed]
     assert not stale
 
