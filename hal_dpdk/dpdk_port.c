@@ -10,6 +10,7 @@
 #include <hal_dpdk/dpdk_plugin.h>
 
 #include <errno.h>
+#include <nstack/hal_gone.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -103,54 +104,19 @@ static const struct hal_ops ops = {
 
 /* --- a port that the process no longer has (after fork) ------------------------------------- */
 
-static void dead_close(struct hal_port *hp)
+static void gone_close(struct hal_port *hp)
 {
 	free(dpdk_port_of(hp)->queue);
 	free(hp);
 }
-static uint32_t dead_burst(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return 0;
-}
-static void dead_release(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-}
-static void dead_flush(struct hal_port *hp, uint32_t q)
-{
-}
-static int dead_super(struct hal_port *hp, uint32_t q, const struct hal_super *s)
-{
-	return -EOPNOTSUPP;
-}
-static int dead_arm(struct hal_port *hp, uint32_t q)
-{
-	return -1;
-}
-static int dead_stats(struct hal_port *hp, uint32_t q, struct hal_queue_stats *out)
-{
-	memset(out, 0, sizeof(*out));
-	return -EBADF;
-}
 
-static const struct hal_ops dead_ops = {
-	.name = "dpdk (the parent's)",
-	.close = dead_close,
-	.rx_burst = dead_burst,
-	.rx_release = dead_release,
-	.tx_alloc = dead_burst,
-	.tx_free = dead_release,
-	.tx_burst = dead_burst,
-	.tx_flush = dead_flush,
-	.tx_super = dead_super,
-	.arm = dead_arm,
-	.stats = dead_stats,
-};
+static const struct hal_ops gone_ops = HAL_GONE("dpdk (the parent's)", gone_close);
 
 /* DPDK's descriptors and shared memory stay open in the child: who closed them there would close what
  * the driver finds by number in the parent's memory. */
 static void port_forget(struct hal_port *hp)
 {
-	hp->ops = &dead_ops;
+	hp->ops = &gone_ops;
 	dpdk_eal_forget();
 }
 

@@ -9,6 +9,7 @@
 #include <hal_xdp/xdp_internal.h>
 
 #include <errno.h>
+#include <nstack/hal_gone.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +130,7 @@ static const struct hal_ops ops = {
 
 /* --- a port that the process no longer has (after fork) ------------------------------------ */
 
-static void dead_close(struct hal_port *hp)
+static void gone_close(struct hal_port *hp)
 {
 	struct xdp_port *p = xdp_port_of(hp);
 	uint32_t i;
@@ -139,52 +140,17 @@ static void dead_close(struct hal_port *hp)
 	free(p->queue);
 	free(p);
 }
-static uint32_t dead_burst(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return 0;
-}
-static void dead_release(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-}
-static void dead_flush(struct hal_port *hp, uint32_t q)
-{
-}
-static int dead_super(struct hal_port *hp, uint32_t q, const struct hal_super *s)
-{
-	return -EOPNOTSUPP;
-}
-static int dead_arm(struct hal_port *hp, uint32_t q)
-{
-	return -1;
-}
-static int dead_stats(struct hal_port *hp, uint32_t q, struct hal_queue_stats *out)
-{
-	memset(out, 0, sizeof(*out));
-	return -EBADF;
-}
 
-static const struct hal_ops dead_ops = {
-	.name = "xdp (closed by fork)",
-	.close = dead_close,
-	.rx_burst = dead_burst,
-	.rx_release = dead_release,
-	.tx_alloc = dead_burst,
-	.tx_free = dead_release,
-	.tx_burst = dead_burst,
-	.tx_flush = dead_flush,
-	.tx_super = dead_super,
-	.arm = dead_arm,
-	.stats = dead_stats,
-};
+static const struct hal_ops gone_ops = HAL_GONE("xdp (closed by fork)", gone_close);
 
 void hal_xdp_forget_after_fork(struct hal_port *port)
 {
 	struct xdp_port *p = xdp_port_of(port);
 	uint32_t i;
 
-	if (port->ops == &dead_ops)
+	if (port->ops == &gone_ops)
 		return;
-	port->ops = &dead_ops;
+	port->ops = &gone_ops;
 	/* Mappings weren't inherited (MADV_DONTFORK): nothing to unmap. */
 	for (i = 0; i < p->hal.nqueues; i++) {
 		struct xdp_queue *q = &p->queue[i];
