@@ -21,6 +21,9 @@ if SHARED:
     MODES = ["in_process", "daemon"]
 SAN = os.environ.get("NSTACK_TEST_SAN")
 
+#: another user, no capability, no way to get one
+BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
+        "--inh-caps=-all"]
 
 def sanitizer_env(workdir):
     """For a library built with -fsanitize=address: its runtime is preloaded too. The program

@@ -9,47 +9,23 @@ import struct
 
 import pytest
 
-from lib import nstack
-from lib.net import Net
+from lib import apps, nstack
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
-
-SERVER = """
-import socket
-s = socket.create_server(("{addr}", {port}), family=socket.AF_INET6 if ":" in "{addr}" else socket.AF_INET)
-print("up", flush=True)
-while True:
-    c, _ = s.accept()
-    try:
-        while d := c.recv(65536):
-            c.sendall(d.upper())
-    except OSError as e:
-        print(e, flush=True)
-    c.close()
-"""
-#: another user, no capability, no way to get one
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
-        "--bounding-set=-all", "--inh-caps=-all"]
+UPPER = apps.prog("upper.py")
 
 
 @pytest.fixture
-def net(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    n = Net(str(tmp_path), "daemon")
-    try:
-        yield n
-    finally:
-        n.close()
+def mode():
+    return "daemon"
 
 
 def server(net, port, name="server", bare=True, addr=None):
     """A program under nstackd, up and owning its port."""
     net.daemon(net.server)
-    code = SERVER.format(addr=addr or net.s4, port=port)
-    argv = nstack.run_argv([nstack.PYTHON, "-c", code])
-    p = net.server.spawn((BARE if bare else []) + argv, name, env=net.env())
+    argv = nstack.run_argv([*UPPER, addr or net.s4, port])
+    p = net.server.spawn((nstack.BARE if bare else []) + argv, name, env=net.env())
     p.wait_output("up")
     until(lambda: ("tcp", port) in nstack.claims(net.server), f"port {port} to be claimed")
     return p
@@ -81,7 +57,7 @@ def test_a_client_without_privilege(net):
     net.server.spawn(["socat", "TCP-LISTEN:7001,fork,reuseaddr", "PIPE"], "echo")
     until(lambda: net.server.listening(7001), "the server")
     proof = net.proof(net.client)
-    out = net.client.run(BARE + nstack.run_argv(["nc", "-N", "-w5", net.s4, "7001"]), input="over there").stdout
+    out = net.client.run(nstack.BARE + nstack.run_argv(["nc", "-N", "-w5", net.s4, "7001"]), input="over there").stdout
     assert out == "over there"
     proof.user_stack(tcp=3)
 
@@ -101,8 +77,7 @@ def test_second_daemon_is_refused(net):
 
 def test_a_daemon_of_another_namespace_is_not_found(net):
     net.daemon(net.server)
-    net.client.spawn(BARE + nstack.run_argv([nstack.PYTHON, "-c", SERVER.format(addr=net.c4, port=7000)]),
-                     "server").wait_output("up")
+    net.client.spawn(nstack.BARE + nstack.run_argv([*UPPER, net.c4, 7000]), "server").wait_output("up")
     assert not [p for p in nstack.processes(net.server) if p["program"].startswith("python")]
     assert net.server.run(["nc", "-N", "-w5", net.c4, "7000"], input="hello").stdout == "HELLO"  # by the kernel
 
@@ -110,7 +85,7 @@ def test_a_daemon_of_another_namespace_is_not_found(net):
 def test_who_may_attach(net):
     net.daemons[net.server] = net.server.spawn([nstack.DAEMON, "--user", "daemon"], "nstackd", env=net.env())
     until(lambda: nstack.daemon_ready(net.server), "nstackd")
-    p = net.server.spawn(BARE + nstack.run_argv([nstack.PYTHON, "-c", SERVER.format(addr=net.s4, port=7000)]), "server")
+    p = net.server.spawn(nstack.BARE + nstack.run_argv([*UPPER, net.s4, 7000]), "server")
     p.wait_output("up")
     assert ask(net, 7000) == "HELLO" # by the kernel
     assert not nstack.claims(net.server)
@@ -118,8 +93,7 @@ def test_who_may_attach(net):
 
 def test_a_port_has_one_program(net):
     server(net, 7000)
-    code = SERVER.format(addr=net.s4, port=7000)
-    second = net.server.spawn(BARE + nstack.run_argv([nstack.PYTHON, "-c", code]), "second")
+    second = net.server.spawn(nstack.BARE + nstack.run_argv([*UPPER, net.s4, 7000]), "second")
     until(lambda: not second.running(), "its end")
     assert "Address already in use" in second.stderr()
     assert ask(net, 7000) == "HELLO"

@@ -8,7 +8,6 @@ import socket
 import pytest
 
 from lib import nstack
-from lib.net import Net
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
@@ -45,14 +44,8 @@ def user(uid, gid=None, groups=""):
 
 
 @pytest.fixture
-def net(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    n = Net(str(tmp_path), "daemon")
-    try:
-        yield n
-    finally:
-        n.close()
+def mode():
+    return "daemon"
 
 
 def daemon(net, access, **keys):

@@ -9,40 +9,19 @@ import time
 
 import pytest
 
-from lib import nstack
-from lib.net import Net
+from lib import apps, nstack
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
+UPPER = apps.prog("upper.py")
 
-SERVER = """
-import socket
-s = socket.create_server(("{addr}", 7000))
-print("up", flush=True)
-while True:
-    c, _ = s.accept()
-    try:
-        while d := c.recv(65536):
-            c.sendall(d.upper())
-    except OSError as e:
-        print(e, flush=True)
-    c.close()
-"""
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
-        "--inh-caps=-all"]
 UNIT = os.path.join(nstack.ROOT, "tools/nstackd/nstackd.service.in")
 RUNNING_CAPS = (1 << 12) | (1 << 13) | (1 << 39) # NET_ADMIN, NET_RAW, BPF
 
 
 @pytest.fixture
-def net(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    n = Net(str(tmp_path), "daemon")
-    try:
-        yield n
-    finally:
-        n.close()
+def mode():
+    return "daemon"
 
 
 @pytest.fixture
@@ -61,7 +40,7 @@ def daemon(net, told, prefix=(), **env):
 
 def server(net, ns=None, addr=None, claimed=True):
     ns = ns or net.server
-    p = ns.spawn(BARE + nstack.run_argv([nstack.PYTHON, "-c", SERVER.format(addr=addr or net.s4)]), "server",
+    p = ns.spawn(nstack.BARE + nstack.run_argv([*UPPER, addr or net.s4, 7000]), "server",
                  env=net.env())
     p.wait_output("up")
     if claimed:
@@ -239,6 +218,6 @@ def test_side_by_side(net):
         proof, theirs = net.proof(ns), net.proof(other)
         addr = net.s4 if ns is net.server else net.c4
         argv = nstack.run_argv(["nc", "-N", "-w5", addr, "7000"])
-        assert other.run(BARE + argv, input="hello", env=net.env()).stdout == "HELLO"
+        assert other.run(nstack.BARE + argv, input="hello", env=net.env()).stdout == "HELLO"
         proof.user_stack(tcp=3)
         theirs.user_stack(tcp=3)

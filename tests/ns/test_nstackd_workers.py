@@ -7,32 +7,11 @@ import time
 
 import pytest
 
-from lib import nstack
-from lib.net import Net
+from lib import apps, nstack
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
-
-#: upper case; SO_REUSEPORT where it says so; a child, in a session of its own, with a port of its own
-SERVER = """
-import os, socket, sys
-def serve(port):
-    s = socket.create_server(("{addr}", port), reuse_port={reuse})
-    print("up", port, flush=True)
-    while True:
-        c, _ = s.accept()
-        try:
-            while d := c.recv(65536):
-                c.sendall(d.upper())
-        except OSError as e:
-            print(e, flush=True)
-        c.close()
-if {child}:
-    if os.fork() == 0:
-        os.setsid()
-        serve({child})
-serve({port})
-"""
+UPPER = apps.prog("upper.py")
 
 
 def start(net, ns, how):
@@ -42,20 +21,19 @@ def start(net, ns, how):
 
 
 @pytest.fixture
-def net(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    n = Net(str(tmp_path), "daemon")
-    start(n, n.server, 2)
-    try:
-        yield n
-    finally:
-        n.close()
+def mode():
+    return "daemon"
+
+
+@pytest.fixture
+def net(net):
+    start(net, net.server, 2)
+    return net
 
 
 def server(net, port, name="server", child=0, reuse=False, owned=True):
-    code = SERVER.format(addr=net.s4, port=port, child=child, reuse=reuse)
-    p = net.server.spawn(nstack.run_argv([nstack.PYTHON, "-c", code]), name, env=net.env())
+    argv = [*UPPER, net.s4, port, *(["--reuse"] if reuse else []), *(["--child", child] if child else [])]
+    p = net.server.spawn(nstack.run_argv(argv), name, env=net.env())
     p.wait_output(f"up {port}")
     for x in filter(None, (port, child)) if owned else ():
         until(lambda x=x: ("tcp", x) in nstack.claims(net.server), f"port {x} to be claimed")

@@ -11,28 +11,23 @@ import threading
 import pytest
 
 from lib import apps, nstack
-from lib.net import Net
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
 
 PORT = 7000
 PREFORK = os.path.join(os.path.dirname(__file__), "progs", "prefork.py")
-#: another user, no capability, no way to get one
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
-        "--bounding-set=-all", "--inh-caps=-all"]
 
 
 @pytest.fixture
-def net(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    n = Net(str(tmp_path), "daemon")
-    try:
-        n.daemon(n.server)
-        yield n
-    finally:
-        n.close()
+def mode():
+    return "daemon"
+
+
+@pytest.fixture
+def net(net):
+    net.daemon(net.server)
+    return net
 
 
 def listening(net):
@@ -48,7 +43,7 @@ class Server:
     def __init__(self, net, workers, how, addr=None, backlog=100):
         self.net, self.addr = net, addr or net.s4
         argv = [nstack.PYTHON, PREFORK, self.addr, str(PORT), str(workers), how, str(backlog)]
-        self.proc = net.server.spawn(BARE + nstack.run_argv(argv), "prefork", env=net.env(), stdin="pipe")
+        self.proc = net.server.spawn(nstack.BARE + nstack.run_argv(argv), "prefork", env=net.env(), stdin="pipe")
         self.workers = self.started(workers)
 
     def started(self, n):
@@ -294,7 +289,7 @@ def site():
 
 
 def daemon_of(net, name, argv):
-    p = net.server.spawn(BARE + nstack.run_argv(argv), name, env=net.env())
+    p = net.server.spawn(nstack.BARE + nstack.run_argv(argv), name, env=net.env())
     until(lambda: p.must_run() or listening(net), f"{name} to serve")
     return p
 

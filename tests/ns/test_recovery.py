@@ -59,7 +59,6 @@ def test_a_child_that_holds_the_channel(net):
 # --- killed at every step -----------------------------------------------------------------------
 
 #: an unprivileged program, so that all that happens goes through the daemon
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
 #: points of the library that a program of nstackd's does not come by: the stack's and the driver's side
 NOT_REMOTE = {"region.part.file", "region.session.alloc", "region.session.free"}
 #: what has to be as it was before
@@ -80,7 +79,7 @@ def mill():
 def serve(net, mill, name, bare=True):
     """A mill that waits to be told to go; its library can be armed."""
     argv = nstack.run_argv([mill, "serve", net.s4, net.c4])
-    p = net.server.spawn((BARE if bare else []) + argv, name, env=net.env(), stdin="pipe")
+    p = net.server.spawn((nstack.BARE if bare else []) + argv, name, env=net.env(), stdin="pipe")
     p.wait_output("up")
     return p
 
@@ -226,7 +225,7 @@ def test_every_way_of_waiting_sees_the_end(net):
     net.client.spawn([nstack.PYTHON, "-c", "import socket, time\n"
                       f"s = socket.create_server(('{net.c4}', 7000))\nprint('up', flush=True)\n"
                       "a = []\nwhile True: a.append(s.accept())"], "silent").wait_output("up")
-    p = net.server.spawn(BARE + nstack.run_argv([nstack.PYTHON, WAITERS, net.s4, net.c4, "7000"]), "waiters",
+    p = net.server.spawn(nstack.BARE + nstack.run_argv([nstack.PYTHON, WAITERS, net.s4, net.c4, "7000"]), "waiters",
                          env=net.env())
     p.wait_output("^ready")
     until(lambda: {("tcp", 7000), ("udp", 7000)} <= nstack.claims(net.server), "the ports to be claimed")
@@ -259,7 +258,7 @@ def test_daemon_ends_under_load(net, sig):
     """Again and again: the same redis serves on, by the kernel and by the next daemon in turn."""
     env = net.env()
     net.daemon(net.server)
-    p = net.server.spawn(BARE + nstack.run_argv(["redis-server", "--bind", net.s4, "--protected-mode", "no",
+    p = net.server.spawn(nstack.BARE + nstack.run_argv(["redis-server", "--bind", net.s4, "--protected-mode", "no",
                                                  "--save", "", "--dir", "/tmp"]), "redis", env=env)
     net.wait_served(p, tcp=[6379])
     assert apps.redis_cli(net.client, net.s4, "set", "k", "v") == "OK"

@@ -30,7 +30,6 @@ from lib.net import Net  # noqa: E402
 
 ANSWER_S = 25     # how long after a disturbance a program may be without an answer
 LEAK_KB = 2048    # how much the daemon's memory may differ after the same again
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
 BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "parked", "recycle_waiting")
 PROGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ns", "progs")
 
@@ -64,7 +63,7 @@ class App:
 
     def start(self):
         argv = nstack.run_argv(self.argv())
-        self.proc = self.net.server.spawn(BARE + argv, self.name, env=self.net.env())
+        self.proc = self.net.server.spawn(nstack.BARE + argv, self.name, env=self.net.env())
 
     def kill(self):
         self.proc.kill9()
@@ -198,7 +197,7 @@ class Mill(App):
 
     def start(self):
         argv = nstack.run_argv([self.path, "serve", self.net.s4, self.net.c4])
-        self.proc = self.net.server.spawn(BARE + argv, self.name, env=self.net.env(), stdin="pipe")
+        self.proc = self.net.server.spawn(nstack.BARE + argv, self.name, env=self.net.env(), stdin="pipe")
         self.proc.wait_output("up")
         self.proc.popen.stdin.write(b"go\n")
         self.proc.popen.stdin.flush()
