@@ -25,6 +25,7 @@ SAN = os.environ.get("NSTACK_TEST_SAN")
 BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
         "--inh-caps=-all"]
 
+
 def sanitizer_env(workdir):
     """For a library built with -fsanitize=address: its runtime is preloaded too. The program
     itself is not instrumented, so leaks at its exit are not looked for."""

@@ -15,8 +15,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def child_setup(nofile=None):
-    """Runs in the child before exec: dies with us; its file limit, as far as allowed."""
+    """Runs in the child before exec: dies with us; its file limit, as far as allowed; no signal ignored that
+    a shell ignores for what it starts in the background."""
     def setup():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if nofile:
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

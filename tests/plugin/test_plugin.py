@@ -21,7 +21,7 @@ NETS = ["198.18.77.0/24", "2001:db8:77::/48"]
 NAMESPACE = ["unshare", "-n", "sh", "-c", 'ip link set lo up; ip addr add 198.18.77.1/24 dev lo; '
              'ip addr add 2001:db8:77::1/48 dev lo nodad; exec "$@"', "sh"]
 
-pytestmark = pytest.mark.skipif(nstack.MODES != ["in_process"] or bool(nstack.SAN),
+pytestmark = pytest.mark.skipif("in_process" not in nstack.MODES or bool(nstack.SAN),
                                 reason="once is enough; the stacks are not instrumented")
 
 
