@@ -393,7 +393,7 @@ static int attach(struct peer *p, const struct att_call *c)
 	if (ok)
 		ns_log(NS_INF, NS_M_CTL, "%s (%d, user %u) is attached", p->name, (int)p->pid,
 		       (unsigned)p->uid);
-	return ok ? 0 : -EPROTO;
+	return ok ? 0 : a.result ? a.result : -EPIPE;
 }
 
 static void fd_drop(int *fd)
@@ -446,7 +446,7 @@ void peer_run(void *what)
 		fd_drop(&fd);
 	}
 	if (err && p->sock >= 0) {
-		if (n > 0)
+		if (n > 0 && err == -EPROTO) /* else it has ended before its answer, or was refused with a reason */
 			ns_log(NS_WAR, NS_M_OPER, "process %d does not keep to the protocol: cut off",
 			       (int)p->pid);
 		peer_end(p);
