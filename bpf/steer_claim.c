@@ -12,7 +12,9 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* --- claims -------------------------------------------------------------------------------- */
@@ -169,10 +171,14 @@ int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, b
 			return err;
 	}
 	err = steer_claim_new(st, proto, local, v6_takes_v4, owner);
-	/* and those that began while the first look was under way */
-	if (!err && proto == IPPROTO_TCP)
-		(void)steer_kernel_flows(ntohs(local->port), pin_to_kernel, &p);
-	return err;
+	if (err || proto != IPPROTO_TCP)
+		return err;
+	/* and those that began while the first look was under way; where there is traffic, what the program let
+	 * pass before the claim may still be on its way in the kernel: it has arrived after a grace period */
+	if (p.pinned)
+		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	(void)steer_kernel_flows(ntohs(local->port), pin_to_kernel, &p);
+	return 0;
 }
 
 int steer_port_exempt(struct steer *st, uint8_t proto, uint16_t port_be, bool on)

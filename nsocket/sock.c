@@ -580,14 +580,14 @@ void nsock_start(struct nsock *ns)
 	    yield_ask(ns, ports_owner()->image))
 		err = activate(ns);
 	if (err) {
-		bool ruled_out = err == -EPERM && attach_used();
+		bool attached = attach_used(), ruled_out = attached && err == -EPERM;
 
 		ns->rejected = true;
 		if (!worker_running()) { /* the daemon has ended meanwhile */
 			nsock_retry_later(ns);
-		} else if (err == -EADDRINUSE || err == -EDQUOT || ruled_out) {
+		} else if (err == -EADDRINUSE || attached) {
 			/* perhaps our predecessor, about to end; the daemon's limits and rules, which change
-			 * without us */
+			 * without us, and the daemon itself, which may be another one already */
 			nsock_retry_later(ns);
 			if (ns->retry_ns > RETRY_MIN_NS)
 				return; /* said and counted once */

@@ -583,16 +583,31 @@ int sock_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_
 
 /* --- accept ----------------------------------------------------------------------------------------- */
 
+/* Is there, or will there be, something to accept that the kernel does not have? */
+static bool may_come(struct nsock *ns)
+{
+	return nsock_session(ns) || yield_any(ns) || __atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED);
+}
+
 /* Must accept() look at both halves? Also while the stack may yet get the port. */
 static bool accept_both(struct nsock *ns)
 {
+	bool both;
+
 	if (ns->plug && nsock_mode(ns) == SK_LISTEN)
 		return true;
 	if (seccomp_idle() && !sock_accept_waits(ns))
 		return false;
-	return nsock_mode(ns) == SK_LISTEN &&
-	       (nsock_session(ns) || yield_any(ns) ||
-		__atomic_load_n(&ns->retry_ns, __ATOMIC_RELAXED));
+	if (nsock_mode(ns) != SK_LISTEN)
+		return false;
+	if (may_come(ns))
+		return true;
+	/* whoever takes the session away, or tries to have one again, does it under this lock; without it a
+	 * thread could see neither, and wait for the kernel alone from then on */
+	lock_take(&ns->lock);
+	both = may_come(ns);
+	lock_give(&ns->lock);
+	return both;
 }
 
 static bool accept_ready(void *p)

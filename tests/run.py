@@ -226,12 +226,12 @@ class Runner:
         workers = max(1, os.cpu_count() or 1)
         with (concurrent.futures.ThreadPoolExecutor(workers) as pool,
               concurrent.futures.ThreadPoolExecutor(1) as other):
-            soak = other.submit(self.soak, 5 * seconds)
+            soak = other.submit(self.soak, 2.5 * seconds)
             list(pool.map(lambda n: self.fuzz(n, seconds), names))
             soak.result()
 
     def soak(self, seconds):
-        """Five minutes beside the usual fuzzers; SOAK_SECONDS says otherwise."""
+        """As long as the fuzzers take, with its start and its end; SOAK_SECONDS says otherwise."""
         if os.geteuid() != 0:
             return
         seconds = float(os.environ.get("SOAK_SECONDS", seconds))

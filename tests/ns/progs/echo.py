@@ -54,6 +54,7 @@ def fork(addr, port, n):
         if os.fork() == 0:
             while True:
                 conn, _ = s.accept()
+                conn.settimeout(10) # who serves one after the other can't wait for one for ever
                 with contextlib.suppress(OSError): # a client that is gone is no reason to end
                     conn.sendall(b"PID %d\n" % os.getpid())
                     echo(conn)
