@@ -473,6 +473,15 @@ bool group_leave(struct peer *p, uint32_t id)
 	return leave(p->listens[id]);
 }
 
+/* What the stack closes with its listener; the program may have written anything there, a UDP socket, say, which
+ * nobody would close then. */
+static bool connected(struct shm_session *s)
+{
+	struct stack_tcp_image img;
+
+	return s && !worker.ops->image(worker.st, s, &img);
+}
+
 /* The listener and what waits there are to outlive their program. */
 static void keep_orphan(struct group *g, bool *keep)
 {
@@ -481,7 +490,7 @@ static void keep_orphan(struct group *g, bool *keep)
 
 	keep[shm_session_id(worker.region, g->ls)] = true;
 	for (; fifo_peek(&rx, at, &id, sizeof(id)) == sizeof(id); at += sizeof(id))
-		if (id < peers_config.sessions)
+		if (id < peers_config.sessions && connected(shm_session_sibling(worker.region, g->ls, id)))
 			keep[id] = true;
 }
 
