@@ -173,7 +173,7 @@ class Prefork(App):
     name, ports = "prefork", (9000,)
 
     def argv(self):
-        return [nstack.PYTHON, os.path.join(PROGS, "echo.py"), "fork", self.net.s4, "9000", "3"]
+        return [nstack.PYTHON, os.path.join(PROGS, "echo.py"), "fork", self.net.s4, "9000", "3", "10"]
 
     def answers(self):
         return "PID" in self.net.client.run(["nc", "-N", "-w3", self.net.s4, "9000"], input="", check=False).stdout

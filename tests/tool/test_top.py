@@ -9,26 +9,15 @@ import threading
 
 import pytest
 
-from lib import nstack
+from lib import apps, nstack
 from lib.screen import Screen
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="nothing of ours to test")
 
-SERVER = """
-import socket
-s = socket.create_server(("{addr}", 7000))
-print("up", flush=True)
-while True:
-    c, _ = s.accept()
-    while d := c.recv(65536):
-        c.sendall(d)
-    c.close()
-"""
-
 
 @pytest.fixture
 def server(net):
-    return net.serve([nstack.PYTHON, "-c", SERVER.format(addr=net.s4)], "server", tcp=[7000])
+    return net.serve([*apps.prog("echo.py"), "tcp", net.s4, 7000], "server", tcp=[7000])
 
 
 @contextlib.contextmanager

@@ -4,13 +4,16 @@
 
     echo.py tcp ADDR PORT       echoes each connection (threads)
     echo.py udp ADDR PORT       echoes datagrams
-    echo.py fork ADDR PORT N    listens, forks N workers that accept and answer "PID <pid>\\n" and
-                                then echo; the parent never accepts
+    echo.py fork ADDR PORT N [SECONDS]
+                                listens, forks N workers that accept and answer "PID <pid>\\n" and
+                                then echo; the parent never accepts. A client that is silent for
+                                SECONDS is left
 """
 import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 
@@ -48,13 +51,14 @@ def udp(addr, port):
         s.sendto(data, peer)
 
 
-def fork(addr, port, n):
+def fork(addr, port, n, patience):
     s = listener(addr, port)
     for _ in range(n):
         if os.fork() == 0:
             while True:
                 conn, _ = s.accept()
-                conn.settimeout(10) # who serves one after the other can't wait for one for ever
+                if patience:
+                    conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", patience, 0))
                 with contextlib.suppress(OSError): # a client that is gone is no reason to end
                     conn.sendall(b"PID %d\n" % os.getpid())
                     echo(conn)
@@ -64,6 +68,6 @@ def fork(addr, port, n):
 
 what, addr, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if what == "fork":
-    fork(addr, port, int(sys.argv[4]))
+    fork(addr, port, int(sys.argv[4]), int(sys.argv[5]) if len(sys.argv) > 5 else 0)
 else:
     {"tcp": tcp, "udp": udp}[what](addr, port)
