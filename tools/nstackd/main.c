@@ -14,6 +14,7 @@
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
+#include "tools/nstackd/signals.h"
 #include "tools/nstackd/super.h"
 
 #include <errno.h>
@@ -120,18 +121,6 @@ static void watch(int fd, void *what)
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = what };
 
 	epoll_ctl(peers_config.epfd, EPOLL_CTL_ADD, fd, &ev);
-}
-
-static int signals_open(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 void peers_spin(int32_t us)
@@ -396,7 +385,7 @@ static int start(void)
 	if (rd_init(&c, err))
 		return die("%s", err);
 	peers_config.epfd = epoll_create1(EPOLL_CLOEXEC);
-	sigfd = signals_open();
+	sigfd = signals_open(false);
 	if (peers_config.epfd < 0 || sigfd < 0)
 		return die("no descriptors: %s", strerror(errno));
 	if (peers_recycle_init() || engine(&c))

@@ -23,6 +23,7 @@
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
+#include "tools/nstackd/signals.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -533,19 +534,6 @@ static void watch(int fd, void *what)
 	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
 }
 
-static int signals_open(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 /* They close their programs' connections; who takes too long is killed. */
 static void stop(void)
 {
@@ -595,7 +583,7 @@ int super_run(const struct ns_daemon_config *c)
 	uint64_t watch_at = notify_watchdog_ns() ? 0 : UINT64_MAX, now;
 
 	ep = epoll_create1(EPOLL_CLOEXEC);
-	sigfd = signals_open();
+	sigfd = signals_open(true);
 	if (ep < 0 || sigfd < 0) {
 		fprintf(stderr, "nstackd: no descriptors: %s\n", strerror(errno));
 		return 1;
