@@ -154,6 +154,9 @@ class Runner:
         if 0 < len(again) <= self.reruns:
             self.reruns -= len(again)
             say(f"{label}: again: {' '.join(again)}")
+            # by name, so both models are collected: alone, a test's variants are shared out in another way
+            if full.get("NSTACK_TEST_MODES") == "shared":
+                full["NSTACK_TEST_MODES"] = "in_process,daemon"
             good = {node for node, ok, skipped in self.pytest_once(label, again, full, output)[1]
                     if ok and not skipped}
             for node in sorted(good):
