@@ -17,17 +17,22 @@ static inline int probe_open(int port_index)
 	return fd;
 }
 
-/* Both sides call it; acted: this side's packets are to arrive. */
-static inline void probe_settle(int probe, bool acted)
+/* Both sides call it; mine: this side's packets are to arrive, the other one may not be heard. */
+static inline void probe_arrive(int probe, bool mine)
 {
 	char c = 0;
 
-	for (int turn = 0; turn < 2; turn++) {
-		if (acted == !turn)
-			send(probe, &c, 1, 0);
-		else if (!o_wait(probe, POLLIN) || recv(probe, &c, 1, 0) != 1)
-			o_fail("the probe does not arrive");
-	}
+	if (mine)
+		send(probe, &c, 1, 0);
+	else if (!o_wait(probe, POLLIN) || recv(probe, &c, 1, 0) != 1)
+		o_fail("the probe does not arrive");
+}
+
+/* Both sides call it; acted: this side's packets are to arrive. */
+static inline void probe_settle(int probe, bool acted)
+{
+	for (int turn = 0; turn < 2; turn++)
+		probe_arrive(probe, acted == !turn);
 }
 
 #endif

@@ -270,8 +270,11 @@ static void held_reach(void)
 {
 	FOR_EACH_HELD {
 		held_use(state, last);
-		if (!o_is_server() && shutdown(conn.fd, SHUT_WR))
+		if (o_is_server())
+			continue;
+		if (shutdown(conn.fd, SHUT_WR))
 			o_fail("shutdown");
+		t_wait_state(conn.fd, state == LAST_ACK ? TCP_LAST_ACK : TCP_FIN_WAIT1);
 	}
 	o_sync();
 	for (int last = 0; last < NLAST && o_is_server(); last++)
@@ -348,6 +351,7 @@ static void held_all(void)
 			held_peer(last);
 		held[state][last].fd = conn.fd;
 	}
+	probe_arrive(conn.probe, !client);
 	o_sync();
 	FOR_EACH_HELD {
 		held_use(state, last);
