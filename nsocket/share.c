@@ -325,10 +325,8 @@ static void slot_run(struct link *l, uint32_t i)
 
 	if (!bits || !sh)
 		return;
-	if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE | SOCK_CMD_TX_OOB))
-		worker.ops->tx_ready(worker.st, sh->s,
-				     (bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE) |
-				     (bits & SOCK_CMD_TX_OOB ? STACK_TX_OOB : 0));
+	if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE))
+		worker.ops->tx_ready(worker.st, sh->s, bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE);
 	if (bits & SOCK_CMD_RX_FREED)
 		worker.ops->rx_freed(worker.st, sh->s);
 	if (bits & SOCK_CMD_SHUT_RD)

@@ -80,10 +80,8 @@ static void cmd_run(struct worker_cmd *c, uint32_t bits)
 	struct shm_session *s = ns->s;
 
 	if (s && worker.st && !ns->remote) {
-		if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE | SOCK_CMD_TX_OOB))
-			worker.ops->tx_ready(worker.st, s,
-				(bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE) |
-				(bits & SOCK_CMD_TX_OOB ? STACK_TX_OOB : 0));
+		if (bits & (SOCK_CMD_TX | SOCK_CMD_TX_MORE))
+			worker.ops->tx_ready(worker.st, s, bits & SOCK_CMD_TX ? 0 : STACK_TX_MORE);
 		if (bits & SOCK_CMD_RX_FREED)
 			worker.ops->rx_freed(worker.st, s);
 		if (bits & SOCK_CMD_SHUT_RD)

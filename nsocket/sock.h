@@ -216,8 +216,7 @@ void nsock_set_mode(struct nsock *ns, enum sock_mode mode);
 #define SOCK_CMD_SHUT_RD 8u
 #define SOCK_CMD_SHUT_WR 16u
 #define SOCK_CMD_CLOSE 32u
-#define SOCK_CMD_TX_OOB 64u
-#define SOCK_CMD_HANDOVER 128u /* a child's only: share.c */
+#define SOCK_CMD_HANDOVER 64u /* a child's only: share.c */
 void nsock_post(struct nsock *ns, uint32_t bits);
 /* Under the worker lock: allocate, open, replay options. 0 or -errno (nothing left behind). */
 int nsock_session_open_locked(struct nsock *ns, struct shm_session **out);

@@ -282,16 +282,18 @@ static ssize_t tx_fail(struct shm_session *s, int flags)
 	return -EPIPE;
 }
 
-/* Store what fits of the iov from byte `skip` on. Under tx_lock. */
+/* Store what fits of the iov from byte `skip` on, at most `limit` bytes. Under tx_lock. */
 static size_t tx_copy(struct nsock *ns, struct shm_session *s, const struct iovec *iov, size_t n,
-		      size_t skip)
+		      size_t skip, size_t limit)
 {
 	size_t done = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t len = iov[i].iov_len, from = skip < len ? skip : len;
-		uint32_t space = tx_space(ns, s);
+		size_t space = tx_space(ns, s);
 
+		if (space > limit - done)
+			space = limit - done;
 		skip -= from;
 		len -= from;
 		if (!len)
@@ -306,6 +308,20 @@ static size_t tx_copy(struct nsock *ns, struct shm_session *s, const struct iove
 			break;
 	}
 	return done;
+}
+
+/* Of the n bytes that come next, the last one that there is room for is urgent; how many that are. Said
+ * before they are published, since the stack may send them at once, and a mark that comes after its byte
+ * has been sent is lost. */
+static size_t urgent_mark(struct nsock *ns, struct shm_session *s, size_t n)
+{
+	size_t space = tx_space(ns, s);
+
+	if (n > space)
+		n = space;
+	if (n) /* relaxed: published with the bytes (fifo.publish) */
+		__atomic_store_n(&s->urg_sent, fifo_head(&ns->tx) + n, __ATOMIC_RELAXED);
+	return n;
 }
 
 ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
@@ -338,16 +354,14 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 				side_leave(ns, SHARE_TX);
 				return -EFAULT;
 			}
-			put = tx_copy(ns, s, iov, n, done);
-			if (put && (flags & MSG_OOB))
-				s->urg_sent = fifo_head(&ns->tx);
+			put = tx_copy(ns, s, iov, n, done,
+				      flags & MSG_OOB ? urgent_mark(ns, s, total - done) : SIZE_MAX);
 			if (!more || done + put < total)
 				s->push_pos = fifo_head(&ns->tx);
 			side_leave(ns, SHARE_TX);
 			done += put;
 			if (put)
-				nsock_post(ns, flags & MSG_OOB ? SOCK_CMD_TX | SOCK_CMD_TX_OOB :
-					   more && done == total ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
+				nsock_post(ns, more && done == total ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
 			if (done == total)
 				return (ssize_t)done;
 			/* full: say so, then look again (sock.space) */

@@ -117,7 +117,6 @@ struct att_answer {
 #define ATT_DO_SHUT_RD 8u
 #define ATT_DO_SHUT_WR 16u
 #define ATT_DO_CLOSE 32u /* with the session's linger_s; the id is not the program's any more */
-#define ATT_DO_TX_OOB 64u
 
 /* Notifications to the program: the stack's events, STACK_EV_*, and */
 #define ATT_EV_LEAVE 0x10000u  /* the daemon is about to end: let the kernel have all connections */

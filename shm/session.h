@@ -91,7 +91,8 @@ struct shm_session {
 	uint32_t urg_inline;  /* SO_OOBINLINE */
 	uint32_t rx_errors_taken; /* UDP: of rx_errors, how many the reader is done with */
 	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
-	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB */
+	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB; written before the byte
+				 is published (fifo.publish) */
 	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
 	uint16_t takers;      /* listener: threads that wait in accept() */
 	uint8_t watched;      /* listener: SHM_WATCHED_*: who looks at it by poll() or epoll, ever */

@@ -224,7 +224,6 @@ struct stack_ops {
 
 /* tx_ready flags */
 #define STACK_TX_MORE 1u /* MSG_MORE: hold back a partial segment */
-#define STACK_TX_OOB 2u  /* the last byte written is urgent */
 
 extern const struct stack_ops tcpip_stack_ops;
 

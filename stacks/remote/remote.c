@@ -295,8 +295,7 @@ static int op_disconnect(struct stack *st, struct shm_session *s)
 
 static void op_tx_ready(struct stack *st, struct shm_session *s, uint32_t flags)
 {
-	put(remote_of(st), s, (flags & STACK_TX_MORE ? ATT_DO_TX_MORE : ATT_DO_TX) |
-			      (flags & STACK_TX_OOB ? ATT_DO_TX_OOB : 0));
+	put(remote_of(st), s, flags & STACK_TX_MORE ? ATT_DO_TX_MORE : ATT_DO_TX);
 }
 
 static void op_rx_freed(struct stack *st, struct shm_session *s)

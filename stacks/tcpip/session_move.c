@@ -150,9 +150,11 @@ int tcp_session_move(struct tcpip *t, struct shm_session *from, struct shm_sessi
 	tx_used = fifo_used(&c->tx);
 	if (c->state != TCP_S_CLOSE && tcp_inflight_data(c) > tx_used)
 		return -EPROTO; /* the program has taken back what was sent: nobody could send it again */
+	tcp_urgent_look(c);
 	settings_copy(from, to);
 	urgent_copy(from, to, fifo_tail(&c->rx), fifo_tail(&c->tx), rx_used);
 	stream_copy(c, &rx, rx_used, &tx, tx_used);
+	c->urg_told = to->urg_sent;
 	conn_move(t, c, to);
 	owner_set(t, from, to, IPPROTO_TCP, c);
 	return 0;

@@ -200,6 +200,7 @@ struct tcp_conn {
 	uint32_t fin_seq;           /* with FIN_SENT */
 	uint32_t sml;               /* end of the last small segment */
 	uint32_t urg_out;           /* sequence number behind the urgent byte */
+	uint64_t urg_told;          /* the session's urg_sent when it was looked at last */
 	uint16_t mss, peer_mss;     /* payload bytes of a full segment; peer's option */
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t dupacks;
@@ -517,6 +518,19 @@ void tcp_reply_ack(struct tcpip *t, const struct tcp_seg *g, uint32_t seq, uint3
 int tcp_send_again(struct tcpip *t, struct tcp_conn *c, uint32_t seq, uint32_t len);
 /* Sent but not yet acknowledged bytes without SYN and FIN; written but not sent ones. */
 uint32_t tcp_inflight_data(const struct tcp_conn *c);
+/* Has the program sent an urgent byte? After tcp_unsent() or so has looked at what there is to send. */
+static inline void tcp_urgent_look(struct tcp_conn *c)
+{
+	/* relaxed: ordered by the fifo's head (fifo.publish) */
+	uint64_t sent = __atomic_load_n(&c->s->urg_sent, __ATOMIC_RELAXED);
+
+	if (sent == c->urg_told)
+		return;
+	c->urg_told = sent;
+	c->urg_out = c->una + (uint32_t)(sent - fifo_tail(&c->tx));
+	c->flags |= TCP_F_URG_OUT;
+}
+
 static inline uint32_t tcp_unsent(const struct tcp_conn *c)
 {
 	uint32_t used = fifo_used(&c->tx), sent = tcp_inflight_data(c);

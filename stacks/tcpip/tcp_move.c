@@ -62,6 +62,7 @@ int tcp_image(struct tcpip *t, struct shm_session *s, struct stack_tcp_image *ou
 	out->sack = c->flags & TCP_F_SACK;
 	out->ts = c->flags & TCP_F_TS;
 	out->ts_val = tcp_ts_now(t) + c->ts_off;
+	tcp_urgent_look(c);
 	image_send(c, out);
 	image_receive(c, out);
 	return 0;

@@ -336,7 +336,7 @@ static bool small_ok(struct tcp_conn *c, uint32_t n, uint32_t unsent)
 {
 	if (n < unsent) /* cut short by a window: only if it is a good part of it (RFC 9293 3.8.6.2.1) */
 		return c->max_wnd && n >= c->max_wnd / 2;
-	if (c->flags & TCP_F_FIN_WANTED)
+	if (c->flags & (TCP_F_FIN_WANTED | TCP_F_URG_OUT))
 		return true;
 	if (c->o.cork)
 		return c->flags & TCP_F_CORK_EXPIRED;
@@ -413,6 +413,7 @@ static int output_new(struct tcpip *t, struct tcp_conn *c, uint32_t pipe, bool f
 
 	if (!unsent)
 		return 0;
+	tcp_urgent_look(c);
 	output_idle(t, c);
 	while (unsent) {
 		uint32_t edge = c->una + c->wnd;

@@ -181,10 +181,6 @@ void tcp_tx_ready(struct tcpip *t, struct shm_session *s, uint32_t flags)
 		c->flags |= TCP_F_MORE;
 	else
 		c->flags &= ~TCP_F_MORE;
-	if (flags & STACK_TX_OOB) {
-		c->urg_out = c->una + (uint32_t)(s->urg_sent - fifo_tail(&c->tx));
-		c->flags |= TCP_F_URG_OUT;
-	}
 	if (c->o.cork || c->flags & TCP_F_MORE)
 		c->flags &= ~TCP_F_CORK_EXPIRED;
 	tcp_do(t, c, TCP_DO_OUTPUT);

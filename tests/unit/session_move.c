@@ -132,7 +132,7 @@ static void test_urgent(void)
 
 	start();
 	a->urg_sent = 4;
-	put(0, a, "abc!de", 6, STACK_TX_OOB);
+	put(0, a, "abc!de", 6, 0);
 	run_for(5 * MS);
 	CHECK(get(1, b, buf, 2) == 2);
 	MOVE_B();
@@ -140,7 +140,7 @@ static void test_urgent(void)
 	CHECK(b->urg_pos == b->rx.tail + 2 && b->urg_seen == b->urg_pos && b->urg_read != b->urg_pos);
 	wire_filter = drop_all;
 	a->urg_sent = a->tx.head + 2;
-	put(0, a, "f!", 2, STACK_TX_OOB);
+	put(0, a, "f!", 2, 0);
 	MOVE_A();
 	MOVE_B();
 	wire_filter = NULL;

@@ -351,7 +351,8 @@ static void test_hostile_memory(void)
 	put(0, a, buf, sizeof(buf), 0);
 	ticks(3);
 	b->rx.tail = 42;
-	ops->tx_ready(h[1].st, b, STACK_TX_OOB);
+	b->urg_sent = 0x5555555555ull;
+	ops->tx_ready(h[1].st, b, 0);
 	ops->rx_freed(h[1].st, b);
 	ticks(20);
 	/* ids in the accept queue: none that there are, and that of b, which was accepted long ago */

@@ -743,32 +743,40 @@ static void test_delayed_ack(void)
 
 static void test_urgent(void)
 {
+	struct fifo f;
 	char buf[16];
 
 	start_connected();
 	a->urg_sent = 3;
-	put(0, a, "ab!", 3, STACK_TX_OOB);
+	put(0, a, "ab!", 3, 0);
 	ticks(5);
 	CHECK(b->stack_flags & SHM_SF_URG && h[1].events[b->id] & STACK_EV_PRI);
 	CHECK(b->urg_pos == 3 && b->urg_seen == 3 && b->urg_byte == '!' && !b->urg_skip);
 	get(1, b, buf, 2); /* up to the mark, and then there is a newer one */
 	a->urg_sent = 5;
-	put(0, a, "c!", 2, STACK_TX_OOB);
+	put(0, a, "c!", 2, 0);
 	ticks(5);
 	CHECK(b->urg_pos == 5 && b->urg_seen == 5 && b->urg_skip == 3);
 	get(1, b, buf, 2);
 	a->urg_sent = 6;
-	put(0, a, "!", 1, STACK_TX_OOB);
+	put(0, a, "!", 1, 0);
 	ticks(5);
 	a->urg_sent = 7; /* the reader stands behind what it is to leave out: at the newer mark */
-	put(0, a, "!", 1, STACK_TX_OOB);
+	put(0, a, "!", 1, 0);
 	ticks(5);
 	CHECK(b->urg_pos == 7 && b->urg_skip == 6);
 	b->urg_inline = 1;
 	a->urg_sent = 8;
-	put(0, a, "!", 1, STACK_TX_OOB);
+	put(0, a, "!", 1, 0);
 	ticks(5);
 	CHECK(b->urg_pos == 8 && b->urg_skip == 6);
+	/* sent with what the peer's data set off, before the stack is told of it */
+	a->urg_sent = 9;
+	f = shm_session_tx(h[0].region, a);
+	CHECK(fifo_write(&f, "!", 1) == 1);
+	put(1, b, "x", 1, 0);
+	ticks(5);
+	CHECK(b->urg_pos == 9 && b->urg_seen == 9);
 	teardown();
 }
 

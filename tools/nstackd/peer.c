@@ -108,9 +108,8 @@ static void notified(struct peer *p, struct shm_session *s, uint32_t id, uint32_
 {
 	const struct stack_ops *ops = worker.ops;
 
-	if (bits & (ATT_DO_TX | ATT_DO_TX_MORE | ATT_DO_TX_OOB))
-		ops->tx_ready(worker.st, s, (bits & ATT_DO_TX ? 0 : STACK_TX_MORE) |
-					    (bits & ATT_DO_TX_OOB ? STACK_TX_OOB : 0));
+	if (bits & (ATT_DO_TX | ATT_DO_TX_MORE))
+		ops->tx_ready(worker.st, s, bits & ATT_DO_TX ? 0 : STACK_TX_MORE);
 	if (bits & ATT_DO_RX_FREED)
 		ops->rx_freed(worker.st, s);
 	if (bits & ATT_DO_SHUT_RD)
