@@ -421,7 +421,7 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 {
 	enum ask ask = ev_timeout_zero(timeout) || s->forked ? ASK : ASK_IF_LIST;
 	struct pollfd kfds[2] = { { .fd = -1 } };
-	uint64_t until;
+	uint64_t until, again;
 	unsigned nk;
 	int n, r = 1;
 
@@ -441,7 +441,8 @@ static int set_wait(struct ev_set *s, int epfd, struct epoll_event *evs, int max
 			deadline = ev_deadline(timeout);
 		until = deadline;
 		nk = set_kfds(s, epfd, kfds, &until);
-		ev_sock_sleep(epfd);
+		again = ev_sock_sleep(epfd);
+		until = again < until ? again : until;
 		kfds[0].revents = NOT_ASKED;
 		r = ev_set_sleep(s, kfds, nk, until, mask);
 		ask = sleep_told(s, kfds, nk);

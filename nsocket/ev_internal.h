@@ -200,8 +200,9 @@ int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev)
 void ev_sock_watch(struct nfile *f);
 /* Is the caller not the program, but the library or a plug-in stack? */
 bool ev_sock_inside(void);
-/* A thread is about to sleep on a set with members of ours. */
-void ev_sock_sleep(int epfd);
+/* A thread is about to sleep on a set with members of ours; -1: in poll() or select(). When it has to look
+ * again at the latest, as the monotonic clock counts: stacks may be at work only while it is awake. */
+uint64_t ev_sock_sleep(int epfd);
 
 /* --- ev_kernel.c: kernel halves ----------------------------------------------------------- */
 

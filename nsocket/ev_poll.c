@@ -255,7 +255,7 @@ static int call_sleep(struct poll_call *c, uint64_t until, const sigset_t *mask)
 
 static int call_wait(struct poll_call *c, const struct timespec *timeout, const sigset_t *mask)
 {
-	uint64_t deadline, until;
+	uint64_t deadline, until, again;
 	struct poll_block *b;
 	int n, r = 1;
 
@@ -277,6 +277,8 @@ static int call_wait(struct poll_call *c, const struct timespec *timeout, const 
 		until = deadline;
 		if (c->relook && worker_now() + RELOOK_NS < deadline)
 			until = worker_now() + RELOOK_NS;
+		again = ev_sock_sleep(-1);
+		until = again < until ? again : until;
 		r = call_sleep(c, until, mask);
 		if (r == 0 && until < deadline)
 			r = 1;

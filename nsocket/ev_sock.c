@@ -28,10 +28,9 @@ int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev)
 	       plug_epoll_ctl(nsock_of(f), epfd, op, ev) : 0;
 }
 
-void ev_sock_sleep(int epfd)
+uint64_t ev_sock_sleep(int epfd)
 {
-	if (plug_any())
-		plug_prewait(epfd);
+	return plug_any() ? plug_prewait(epfd) : UINT64_MAX;
 }
 
 bool ev_sock_inside(void)

@@ -3,10 +3,12 @@
  *
  * Such a stack works only while somebody calls it: its own loop in nstack_run(), or its ep_prewait. Where
  * the program is in no nstack_run(), a thread does that as long as the stack has sockets: at once again
- * while events come, else after a pause that grows to PAUSE_MAX_NS. So the limits that the manual gives
- * (no time-outs, nstack_epoll_prewait() before epoll_wait()) do not hold here; both go on to work.
+ * while events come, else after a pause that grows to PAUSE_MAX_NS. In a loop that waits for events, the
+ * waiting thread does it. So the limits that the manual gives (no time-outs, nstack_epoll_prewait() before
+ * epoll_wait()) do not hold here; both go on to work.
  *
- * Threads: any. The driver thread has all signals blocked.
+ * Threads: any; a stack's run() may call the loop in threads of its own. The driver thread has all signals
+ * blocked.
  */
 #define _GNU_SOURCE
 #include "nsocket/plugin.h"
@@ -19,9 +21,10 @@
 
 #define PAUSE_MIN_NS 50000
 #define PAUSE_MAX_NS 1000000
+#define LOOP_PAUSE_NS 200000
 
 static __thread bool in_loop;
-static uint32_t running;        /* atomic: threads in nstack_run() */
+static uint32_t running;        /* atomic: threads that are in a stack's run() */
 static bool driving;            /* drive_lock: the thread is there */
 static uint32_t events_seen;    /* atomic: counts reported events, roughly */
 static pthread_mutex_t drive_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -31,14 +34,41 @@ bool plug_in_loop(void)
 	return in_loop;
 }
 
+/* The stack whose run() nstack_run() calls; NULL: none has one. */
+static struct plug_module *runner(void)
+{
+	struct plug_module *m;
+
+	for (uint32_t i = 0; (m = plug_at(i)); i++)
+		if (m->usable && m->cb.extern_ops.run)
+			return m;
+	return NULL;
+}
+
+/* Does a thread of its own run() do the stack's work? */
+static bool runs_itself(const struct plug_module *m)
+{
+	return __atomic_load_n(&running, __ATOMIC_RELAXED) && m == runner();
+}
+
+/* in_run: also while a thread is in its run(), which is not at work then; else that does what is to do. */
+static void work(struct plug_module *m, bool in_run)
+{
+	if (!m->cb.extern_ops.ep_prewait || !m->usable)
+		return;
+	plug_enter(m);
+	if (in_run || !runs_itself(m)) /* asked under the lock: see nstack_run() */
+		m->cb.extern_ops.ep_prewait();
+	plug_leave(m);
+}
+
 void plug_work(struct plug_module *m)
 {
-	if (m->cb.extern_ops.ep_prewait && m->usable)
-		PLUG_CALL(m, extern_ops.ep_prewait);
+	work(m, in_loop);
 }
 
 /* Has one of them sockets? */
-static bool work_all(void)
+static bool work_all(bool in_run)
 {
 	struct plug_module *m;
 	bool any = false;
@@ -47,7 +77,7 @@ static bool work_all(void)
 		if (!m->serial || !__atomic_load_n(&m->sockets, __ATOMIC_RELAXED))
 			continue;
 		any = true;
-		plug_work(m);
+		work(m, in_run);
 	}
 	return any;
 }
@@ -56,12 +86,12 @@ static bool work_all(void)
 
 static bool drive_on(void)
 {
-	bool on = work_all();
+	bool on = work_all(false);
 
 	if (on)
 		return true;
 	lock_take(&drive_lock);
-	driving = on = work_all(); /* a socket that comes after this look starts it again */
+	driving = on = work_all(false); /* a socket that comes after this look starts it again */
 	lock_give(&drive_lock);
 	return on;
 }
@@ -89,7 +119,7 @@ void plug_drive(struct plug_module *m)
 	sigset_t all, old;
 	pthread_t thread;
 
-	if (!m->cb.extern_ops.ep_prewait || __atomic_load_n(&running, __ATOMIC_RELAXED))
+	if (!m->cb.extern_ops.ep_prewait || runs_itself(m))
 		return;
 	lock_take(&drive_lock);
 	if (!driving) {
@@ -119,64 +149,74 @@ void plug_run_fork_child(void)
 
 /* --- what programs call ------------------------------------------------------------------------------- */
 
-void plug_prewait(int epfd)
+uint64_t plug_prewait(int epfd)
 {
+	uint64_t again = UINT64_MAX;
 	struct plug_module *m;
 
 	for (uint32_t i = 0; (m = plug_at(i)); i++) {
 		if (!m->usable || !__atomic_load_n(&m->sockets, __ATOMIC_RELAXED))
 			continue;
-		PLUG_CALL_OR(m, extern_ops.ep_prewait_proc, 0, epfd);
+		if (epfd >= 0)
+			PLUG_CALL_OR(m, extern_ops.ep_prewait_proc, 0, epfd);
 		plug_work(m);
+		if (m->serial && in_loop)
+			again = worker_now() + LOOP_PAUSE_NS;
 	}
+	return again;
 }
 
 NSTACK_API int nstack_epoll_prewait(void)
 {
 	plug_load();
-	work_all();
+	work_all(in_loop);
 	return 0;
 }
 
-struct loop {
-	int (*fun)(void *arg);
-	struct plug_module *m; /* whose run() calls us; NULL: our own loop does */
-};
-static __thread struct loop loop;
+typedef int loop_fn(void *arg);
+static __thread loop_fn *loop; /* of the thread's nstack_run(); NULL: it is the stack's own thread */
+static loop_fn *last_loop;     /* atomic: for those, written by nstack_run() */
 
 /* One turn of the program, with the work of the stacks whose run() it is not in. */
 static int turn(void *arg)
 {
-	struct plug_module *m;
+	/* acquire: pairs run.loop - of a thread that the stack may have had before */
+	loop_fn *fun = loop ? loop : __atomic_load_n(&last_loop, __ATOMIC_ACQUIRE);
+	struct plug_module *m, *mine = runner();
+	int r;
 
 	for (uint32_t i = 0; (m = plug_at(i)); i++)
-		if (m != loop.m && m->serial)
-			plug_work(m);
-	return loop.fun(arg);
+		if (m != mine && m->serial)
+			work(m, true);
+	in_loop = mine != NULL;
+	r = fun(arg);
+	in_loop = false;
+	return r;
 }
 
 NSTACK_API int nstack_run(void *fun)
 {
+	loop_fn *outer = loop;
 	struct plug_module *m;
-	int r = 0;
+	int r;
 
 	if (!fun) {
 		errno = EINVAL;
 		return -1;
 	}
 	plug_load();
-	loop = (struct loop){ .fun = (int (*)(void *))fun };
-	for (uint32_t i = 0; !loop.m && (m = plug_at(i)); i++)
-		if (m->usable && m->cb.extern_ops.run)
-			loop.m = m;
-	in_loop = true;
-	__atomic_add_fetch(&running, 1, __ATOMIC_RELAXED);
-	if (loop.m)
-		r = loop.m->cb.extern_ops.run((void *)turn);
-	while (!loop.m)
+	loop = (loop_fn *)fun;
+	m = runner();
+	while (!m)
 		turn(NULL);
+	/* release: pairs run.loop */
+	__atomic_store_n(&last_loop, loop, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&running, 1, __ATOMIC_RELAXED);
+	plug_enter(m); /* the driver that did not see that is through */
+	plug_leave(m);
+	r = m->cb.extern_ops.run((void *)turn);
 	__atomic_sub_fetch(&running, 1, __ATOMIC_RELAXED);
-	in_loop = false;
+	loop = outer;
 	return r;
 }
 

@@ -159,8 +159,9 @@ bool plug_in_loop(void);
 void plug_drive(struct plug_module *m);
 /* The stack's work once, if it runs to completion. */
 void plug_work(struct plug_module *m);
-/* A thread is about to sleep on an epoll set. */
-void plug_prewait(int epfd);
+/* A thread is about to sleep on an epoll set; -1: in poll() or select(). When it has to look again at the
+ * latest, worker_now(); UINT64_MAX: others do the stacks' work. */
+uint64_t plug_prewait(int epfd);
 /* A stack has reported something: it is at work. */
 void plug_event_seen(void);
 void plug_run_fork_child(void);

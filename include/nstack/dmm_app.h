@@ -18,9 +18,10 @@ extern "C" {
 /* --- programs -------------------------------------------------------------------------------- */
 
 /* Have fun, an int (*)(void *), called again and again by the first configured stack that has a `run`,
- * with the other stacks' work in between; its result does not matter. Calls that would block answer EAGAIN
- * inside of it. Returns what that `run` returns, which may be never; -1: fun is NULL. Without such a stack
- * fun is called for ever, and may block. */
+ * with the other stacks' work in between; its result is that stack's. Calls on sockets of stacks answer EAGAIN
+ * inside of it where they would block; epoll_wait(), poll() and select() wait as everywhere. A stack with
+ * several queues may call it in a thread for each, at the same time. Returns what that `run` returns, which may
+ * be never; -1: fun is NULL. Without such a stack fun is called for ever, and may block. */
 NSTACK_API int nstack_run(void *fun);
 /* The work of all stacks that run to completion, once, without waiting. Not needed before epoll_wait(),
  * which does it, too. 0. */

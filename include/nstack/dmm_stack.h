@@ -22,7 +22,8 @@
  * O_NONBLOCK is passed on.
  *
  * Threads: any thread of the program calls, also several at once, even for one socket; a stack that has
- * `run` or `ep_prewait` (run to completion) is called by one thread at a time.
+ * `run` or `ep_prewait` (run to completion) is called by one thread at a time. What `run` does between two
+ * turns of the program's loop is its own: only `ep_prewait` is not called meanwhile.
  *
  * Documents: DMM developer manual, sections 4.2.1 and 8.
  */

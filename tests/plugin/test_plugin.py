@@ -206,6 +206,29 @@ def test_run_to_completion(tmp_path):
     assert r.returncode == 0, r
 
 
+def test_two_stacks_that_run_to_completion(tmp_path):
+    """In one program, with the kernel's sockets: time-outs hold, in nstack_run() and without it."""
+    conf = config([{"name": n, "library": build(tmp_path, "rtc.c", n, ["-Wno-unused-function"]),
+                    "register": "rtc_stack_register"} for n in ("one", "two")],
+                  rules_for("one", ["198.18.77.0/24"]) + rules_for("two", ["198.18.78.0/24"]))
+    r = run([nstack.PYTHON, PROGS / "rtc_programs.py", "two_stacks"], conf)
+    assert r.stdout == "all well\n", r.stderr
+
+
+def test_two_queues(tmp_path):
+    """A stack whose run() has a thread for each queue: the loop is in both."""
+    queues = build(tmp_path, "rtc_queues.c", flags=["-Wno-unused-function"])
+    r = run([nstack.PYTHON, PROGS / "rtc_programs.py", "two_queues"],
+            config([{"name": "queues", "library": queues}], rules_for("queues")))
+    assert r.stdout == "all well\n", r.stderr
+
+
+def test_run_without_a_stack_that_runs():
+    r = run([nstack.PYTHON, PROGS / "rtc_programs.py", "no_runner"],
+            config([{"name": "loop", "library": LOOP}], rules_for("loop")))
+    assert r.stdout == "all well\n", r.stderr
+
+
 SEVERAL = """
 import os, select, socket
 ls = socket.create_server(("", 0))

@@ -52,8 +52,9 @@ int ev_sock_ctl(struct nfile *f, int epfd, int op, const struct epoll_event *ev)
 	return 0;
 }
 
-void ev_sock_sleep(int epfd)
+uint64_t ev_sock_sleep(int epfd)
 {
+	return UINT64_MAX;
 }
 
 void ev_sock_watch(struct nfile *f)
