@@ -75,20 +75,20 @@ def two_queues():
     """The manual's loop, by two threads of the stack: each serves the connections of its queue."""
     ls = socket.create_server((A, 0))
     served = collections.Counter()
-    mine = threading.local()
+    conns = {}  # of each thread; threading.local() of a thread that is not Python's ends with the callback
 
     def loop(arg):
         if served.total() == 8:
             return DONE
+        me = threading.get_ident()
         try:
-            if not getattr(mine, "conn", None):
-                mine.conn = ls.accept()[0]
-            data = mine.conn.recv(100)
+            if me not in conns:
+                conns[me] = ls.accept()[0]
+            data = conns[me].recv(100)
         except BlockingIOError:
             return -1
-        served[threading.get_ident()] += 1
-        mine.conn.send(data.upper())
-        mine.conn = None
+        served[me] += 1
+        conns.pop(me).send(data.upper())
         return 0
 
     def client():
