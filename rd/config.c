@@ -576,7 +576,7 @@ static int read_modules(struct ns_config *c, char *err)
 			return -ENOMEM;
 		rd_rules_init(c->rules);
 	}
-	return rd_action_parse(c->rules, name, &c->rules->default_action, &c->rules->default_stack);
+	return rd_action_parse(&c->rules->stacks, name, &c->rules->default_action, &c->rules->default_stack);
 }
 
 /* seen: the keys that are in it, by their index. */

@@ -37,7 +37,7 @@ struct family {
 
 struct rd_prefixes {
 	struct family v4, v6;
-	struct rd_rules stacks; /* only for the names */
+	struct rd_stacks stacks;
 };
 
 static u128 number(const uint8_t *addr, unsigned bytes)
@@ -221,7 +221,7 @@ int rd_prefixes_parse(const char *text, size_t len, const char *name, struct rd_
 	err[0] = 0;
 	*out = NULL;
 	if (t && copy) {
-		rd_rules_init(&t->stacks);
+		rd_stacks_init(&t->stacks);
 		ret = strlen(copy) != len ? bad(err, name, 1, "this is no text file") : read_all(t, copy, name, err);
 	}
 	free(copy);
@@ -258,7 +258,7 @@ uint32_t rd_prefixes_count(const struct rd_prefixes *t)
 
 const char *rd_prefixes_stack(const struct rd_prefixes *t, uint32_t i)
 {
-	return i < t->stacks.n_stacks ? t->stacks.stacks[i] : NULL;
+	return i < t->stacks.n ? t->stacks.name[i] : NULL;
 }
 
 bool rd_prefixes_find(const struct rd_prefixes *t, const struct nst_addr *a, struct rd_prefix_hit *hit)

@@ -15,13 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+void rd_stacks_init(struct rd_stacks *s)
+{
+	s->n = 1;
+	strcpy(s->name[0], RD_STACK_DEFAULT);
+}
 
 void rd_rules_init(struct rd_rules *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->default_action = RD_STACK;
-	r->n_stacks = 1;
-	strcpy(r->stacks[0], RD_STACK_DEFAULT);
+	rd_stacks_init(&r->stacks);
 }
 
 /* --- prefixes -------------------------------------------------------------------------------- */
@@ -191,7 +195,7 @@ static bool stack_name_ok(const char *s)
 	return true;
 }
 
-int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t *stack)
+int rd_action_parse(struct rd_stacks *stacks, const char *s, uint8_t *action, uint8_t *stack)
 {
 	uint32_t i;
 
@@ -203,12 +207,12 @@ int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t 
 		return 0;
 	if (!stack_name_ok(s))
 		return -EINVAL;
-	for (i = 0; i < r->n_stacks && strcmp(r->stacks[i], s); i++)
+	for (i = 0; i < stacks->n && strcmp(stacks->name[i], s); i++)
 		;
 	if (i == RD_STACKS_MAX)
 		return -E2BIG;
-	if (i == r->n_stacks)
-		strcpy(r->stacks[r->n_stacks++], s);
+	if (i == stacks->n)
+		strcpy(stacks->name[stacks->n++], s);
 	*stack = (uint8_t)i;
 	return 0;
 }
@@ -216,7 +220,7 @@ int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t 
 static int read_action(const struct json_doc *d, const cJSON *v, struct rd_rules *r, uint8_t *action,
 		       uint8_t *stack, char *err)
 {
-	int ret = rd_action_parse(r, cJSON_IsString(v) ? v->valuestring : "", action, stack);
+	int ret = rd_action_parse(&r->stacks, cJSON_IsString(v) ? v->valuestring : "", action, stack);
 
 	if (ret == -E2BIG)
 		return json_error(d, v, err, "more than %u different stacks", RD_STACKS_MAX);
@@ -478,7 +482,7 @@ int rd_rules_load(const char *path, struct rd_rules *out, char err[RD_ERR])
 
 static const char *action_name(const struct rd_rules *r, uint8_t action, uint8_t stack)
 {
-	return action == RD_KERNEL ? "kernel" : action == RD_DROP ? "drop" : r->stacks[stack];
+	return action == RD_KERNEL ? "kernel" : action == RD_DROP ? "drop" : r->stacks.name[stack];
 }
 
 static void print_ports(FILE *f, const char *key, uint16_t lo, uint16_t hi)
@@ -737,8 +741,8 @@ struct rd_listen rd_rules_listen(const struct rd_rules *r, const struct rd_who *
 bool rd_rules_may_name(const struct rd_rules *r, const struct rd_who *who, uint8_t proto,
 		       const struct nst_addr *local, const char *name)
 {
-	for (uint32_t i = 0; i < r->n_stacks; i++)
-		if (!strcmp(r->stacks[i], name))
+	for (uint32_t i = 0; i < r->stacks.n; i++)
+		if (!strcmp(r->stacks.name[i], name))
 			return listen_by(r, who, proto, local, (uint8_t)i).stack;
 	return false;
 }

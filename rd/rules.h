@@ -86,7 +86,7 @@ struct rd_rule {
 	uint16_t rport_lo, rport_hi; /* remote port */
 	uint8_t proto;               /* IPPROTO_TCP, IPPROTO_UDP, 0 = any */
 	uint8_t action;              /* enum rd_action */
-	uint8_t stack;               /* RD_STACK: index into rd_rules.stacks */
+	uint8_t stack;               /* RD_STACK: index into rd_rules.stacks.name */
 	uint8_t who;                 /* RD_WHO_*, 0 = whoever it is */
 	uint32_t uid;
 	char program[RD_PROGRAM], cgroup[RD_CGROUP];
@@ -94,20 +94,25 @@ struct rd_rule {
 	uint32_t line;               /* of the file, for people */
 };
 
+/* Names of stacks, numbered as they were met; [0] is "tcpip". */
+struct rd_stacks {
+	uint32_t n;
+	char name[RD_STACKS_MAX][RD_STACK_NAME];
+};
+
 struct rd_rules {
 	uint32_t n;
 	uint8_t who;                 /* all that rules ask for */
 	bool default_given;          /* in the text; else it is what rd_rules_init() has */
 	uint8_t default_action, default_stack;
-	uint32_t n_stacks;
-	char stacks[RD_STACKS_MAX][RD_STACK_NAME]; /* [0] is "tcpip" */
+	struct rd_stacks stacks;
 	uint64_t generation;         /* set by rd_rules_publish(); 0 = not published */
 	struct rd_rule rule[RD_RULES_MAX]; /* sorted: the first that matches decides */
 };
 
 struct rd_verdict {
 	uint8_t action;   /* enum rd_action */
-	uint8_t stack;    /* RD_STACK: index into rd_rules.stacks */
+	uint8_t stack;    /* RD_STACK: index into rd_rules.stacks.name */
 	int16_t rule;     /* index of the rule that decided; RD_BY_DEFAULT, RD_BY_BUILTIN */
 };
 /* Is it nstack's own stack that serves? */

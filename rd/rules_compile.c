@@ -45,8 +45,8 @@ int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out)
 	if (!list)
 		return -ENOMEM;
 	memset(out, 0, sizeof(*out));
-	for (uint32_t i = 0; i < r->n_stacks; i++)
-		memcpy(out->stacks[i], r->stacks[i], RD_STACK_NAME);
+	for (uint32_t i = 0; i < r->stacks.n; i++)
+		memcpy(out->stacks[i], r->stacks.name[i], RD_STACK_NAME);
 	/* the usual default: a claim suffices, whatever stack it is from */
 	out->default_action = r->default_action == RD_STACK && r->default_stack == 0 ?
 		STEER_ACT_CLAIMANT : action_to_steer(r->default_action, r->default_stack);
@@ -129,12 +129,12 @@ static int action_from_steer(const struct steer_rules *c, struct rd_rules *out, 
 	}
 	if (*what != RD_STACK)
 		return 0;
-	for (i = 0; i < out->n_stacks && strncmp(out->stacks[i], name, RD_STACK_NAME); i++)
+	for (i = 0; i < out->stacks.n && strncmp(out->stacks.name[i], name, RD_STACK_NAME); i++)
 		;
 	if (i == RD_STACKS_MAX)
 		return -EPROTO;
-	if (i == out->n_stacks)
-		snprintf(out->stacks[out->n_stacks++], RD_STACK_NAME, "%.*s", (int)RD_STACK_NAME - 1, name);
+	if (i == out->stacks.n)
+		snprintf(out->stacks.name[out->stacks.n++], RD_STACK_NAME, "%.*s", (int)RD_STACK_NAME - 1, name);
 	*stack = (uint8_t)i;
 	return 0;
 }
@@ -234,7 +234,7 @@ static int stacks_match(struct published *p)
 	int ret = 0;
 
 	for (uint32_t i = 0; p->prefixes && !ret && (name = rd_prefixes_stack(p->prefixes, i)); i++)
-		ret = rd_action_parse(&p->rules, name, &action, &p->stack_of[i]);
+		ret = rd_action_parse(&p->rules.stacks, name, &action, &p->stack_of[i]);
 	return ret;
 }
 
@@ -472,7 +472,7 @@ bool rd_lookup_name(uint8_t proto, const struct nst_addr *local, const struct ns
 	if (p)
 		v = decide(p, self(p, &buf), proto, local, remote);
 	if (v.action == RD_STACK)
-		memcpy(name, p->rules.stacks[v.stack], RD_STACK_NAME);
+		memcpy(name, p->rules.stacks.name[v.stack], RD_STACK_NAME);
 	rcu_read_unlock();
 	return v.action == RD_STACK;
 }

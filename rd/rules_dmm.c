@@ -54,7 +54,7 @@ static const char *stack_of(const struct file *f, const char *name)
 
 static int action(const struct file *f, const cJSON *at, const char *name, struct rd_rule *rule)
 {
-	int ret = rd_action_parse(f->out, stack_of(f, name), &rule->action, &rule->stack);
+	int ret = rd_action_parse(&f->out->stacks, stack_of(f, name), &rule->action, &rule->stack);
 
 	if (ret == -E2BIG)
 		return json_error(f->d, at, f->err, "more than %u different stacks", RD_STACKS_MAX);

@@ -22,8 +22,10 @@ int rd_rules_from_dmm(const struct json_doc *d, const cJSON *item, struct rd_rul
 
 /* "198.18.0.0/15", "2001:db8::1", "any"; 0 or -EINVAL. */
 int rd_prefix_parse(const char *s, struct rd_prefix *p);
-/* "kernel", "drop", "stack", a stack's name; 0, -EINVAL, -E2BIG: too many different stacks. */
-int rd_action_parse(struct rd_rules *r, const char *s, uint8_t *action, uint8_t *stack);
+void rd_stacks_init(struct rd_stacks *s);
+/* "kernel", "drop", "stack", a stack's name, which is added where it is new; 0, -EINVAL, -E2BIG: too many
+ * different stacks. */
+int rd_action_parse(struct rd_stacks *stacks, const char *s, uint8_t *action, uint8_t *stack);
 /* A rule with the same conditions is replaced. 0 or -E2BIG: there are RD_RULES_MAX. */
 int rd_rules_add(struct rd_rules *r, const struct rd_rule *rule);
 /* The message for that; returns -E2BIG. */

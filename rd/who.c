@@ -77,7 +77,7 @@ static int own_rule(struct rd_rules *r, const char *s, size_t len)
 	peer.who = RD_WHO_OWN;
 	if (rd_prefix_parse(text, &peer.remote))
 		return -EINVAL;
-	ret = rd_action_parse(r, is, &peer.action, &peer.stack);
+	ret = rd_action_parse(&r->stacks, is, &peer.action, &peer.stack);
 	if (ret)
 		return ret;
 	local = peer;

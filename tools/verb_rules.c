@@ -86,7 +86,7 @@ static void print_set(const char *name, const struct rd_rules *r)
 		printf("  %3u  %s\n", i + 1, text);
 	}
 	printf("  else %s\n", r->default_action == RD_KERNEL ? "kernel" : r->default_action == RD_DROP ?
-	       "drop" : r->stacks[r->default_stack]);
+	       "drop" : r->stacks.name[r->default_stack]);
 }
 
 static cJSON *set_json(const char *name, const struct rd_rules *r)
@@ -194,7 +194,7 @@ static int explain_print(const char *name, const struct rd_rules *r, const struc
 {
 	struct rd_verdict v = rd_rules_lookup(r, &q->who, q->proto, &q->local, &q->remote);
 	const char *what = v.action == RD_KERNEL ? "kernel" : v.action == RD_DROP ? "drop" :
-			   r->stacks[v.stack];
+			   r->stacks.name[v.stack];
 	char text[256] = "";
 
 	if (v.rule >= 0)

@@ -115,7 +115,7 @@ static void test_config(void)
 	put("rd_config.json", "{ \"ip_route\": [ ] }");
 	CHECK(!config("{ \"module_config\": \"module_config.json\", \"rules\": \"rd_config.json\" }", &c, err), "%s",
 	      err);
-	CHECK(c->rules->default_action == RD_STACK && !strcmp(c->rules->stacks[c->rules->default_stack], "two"),
+	CHECK(c->rules->default_action == RD_STACK && !strcmp(c->rules->stacks.name[c->rules->default_stack], "two"),
 	      "default_stack_name");
 	rd_config_free(c);
 	CHECK(config("{ \"stacks\": [ { \"name\": \"a\", \"libary\": \"x\" } ] }", &c, err) &&

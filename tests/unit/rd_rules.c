@@ -502,7 +502,7 @@ static void test_dmm_first(void)
 	CHECK(decide(&r, 6, "198.18.0.1", 80, "198.18.0.2", 1) == RD_STACK, "the default");
 	CHECK(decide(&r, 6, "2001:db9::1", 80, "2001:db8::1", 1) == RD_KERNEL, " ");
 	CHECK(!rd_rules_listen(&r, NULL, 6, &bound).stack && rd_rules_listen(&r, NULL, 6, &other).stack, "bind()");
-	CHECK(r.n_stacks == 2 && !strcmp(r.stacks[1], "vpp"), " ");
+	CHECK(r.stacks.n == 2 && !strcmp(r.stacks.name[1], "vpp"), " ");
 }
 
 static void test_dmm_second(void)
@@ -517,7 +517,7 @@ static void test_dmm_second(void)
 	      "%s", err);
 	CHECK(decide(&r, 6, "198.18.0.1", 80, "10.2.0.1", 1) == RD_KERNEL, " ");
 	CHECK(decide(&r, 6, "198.18.0.1", 80, "10.1.0.1", 1) == RD_STACK, " ");
-	CHECK(!strcmp(r.stacks[1], "lwip"), "planes are named by the file: %s", r.stacks[1]);
+	CHECK(!strcmp(r.stacks.name[1], "lwip"), "planes are named by the file: %s", r.stacks.name[1]);
 	CHECK(!parse("{\"ip_route\": [], \"prot_route\": []}", &r, err) && !r.n, "empty lists are no error: %s", err);
 	CHECK(!parse("{\"modules\": []}", &r, err) && !r.n, "%s", err);
 }
