@@ -69,18 +69,21 @@ static uint32_t reasons(void *arg, struct ctl_reason *out, uint32_t n)
 }
 
 /* Listeners and bound UDP sockets that were left to the kernel are asked again at their next use. */
-static void rules_changed(void *arg)
+void observe_rules_changed(void *arg)
 {
 	struct nfile *f;
+	struct nsock *ns;
 
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		f = fd_get(fd);
 		if (!f)
 			continue;
-		if (f->kind == NF_SOCK && !nsock_session(nsock_of(f)) &&
-		    nsock_mode(nsock_of(f)) != SK_KERNEL) {
-			nsock_of(f)->rejected = false;
-			nsock_activate(nsock_of(f), fd);
+		ns = nsock_of(f);
+		if (f->kind == NF_SOCK && !nsock_session(ns) && nsock_mode(ns) != SK_KERNEL) {
+			lock_take(&ns->lock);
+			ns->rejected = false;
+			lock_give(&ns->lock);
+			nsock_activate(ns, fd);
 		}
 		nfile_put(f);
 	}
@@ -130,5 +133,5 @@ const struct ctl_ops observe_ops = {
 	.dump_state = observe_dump_state,
 	.rules_install = observe_rules_install,
 	.config_change = config_change,
-	.rules_changed = rules_changed,
+	.rules_changed = observe_rules_changed,
 };

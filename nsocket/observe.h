@@ -8,6 +8,8 @@
 struct rd_rules;
 
 extern const struct ctl_ops observe_ops;
+/* Other rules are in force: sockets that were left to the kernel are asked again. */
+void observe_rules_changed(void *arg);
 /* observe_kernel.c: the sockets of this process that the kernel serves. */
 uint32_t observe_kernel_sockets(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 /* observe_remote.c: those that nstackd serves. */

@@ -78,10 +78,19 @@ static int bad(char *err, const char *name, uint32_t line, const char *what)
 	return -EINVAL;
 }
 
+int rd_prefixes_add(struct rd_prefixes *t, const struct rd_prefix *p, const char *action, uint32_t line)
+{
+	struct rd_prefix_hit hit = { .line = line, .len = p->len };
+	int ret = rd_action_parse(&t->stacks, action, &hit.action, &hit.stack);
+
+	if (!ret && t->v4.n + t->v6.n == RD_PREFIXES_MAX)
+		ret = -E2BIG;
+	return ret ? ret : entry_add(p->family == AF_INET ? &t->v4 : &t->v6, p, hit);
+}
+
 /* One line, which is changed. */
 static int read_line(struct rd_prefixes *t, char *s, const char *name, uint32_t line, char *err)
 {
-	struct rd_prefix_hit hit = { .line = line };
 	char *prefix, *action, *save = NULL;
 	struct rd_prefix p;
 	int ret;
@@ -95,13 +104,9 @@ static int read_line(struct rd_prefixes *t, char *s, const char *name, uint32_t 
 		return bad(err, name, line, "a prefix comes first, such as 198.18.0.0/15");
 	if (!action || strtok_r(NULL, " \t\r", &save))
 		return bad(err, name, line, "behind the prefix comes one word: stack, kernel, drop, or a stack's name");
-	ret = rd_action_parse(&t->stacks, action, &hit.action, &hit.stack);
-	if (ret)
-		return bad(err, name, line, ret == -E2BIG ? "one more stack than there may be" : "that is no action");
-	if (t->v4.n + t->v6.n == RD_PREFIXES_MAX)
-		return bad(err, name, line, "more prefixes than there may be");
-	hit.len = p.len;
-	return entry_add(p.family == AF_INET ? &t->v4 : &t->v6, &p, hit);
+	ret = rd_prefixes_add(t, &p, action, line);
+	return ret == -EINVAL ? bad(err, name, line, "that is no action") :
+	       ret == -E2BIG ? bad(err, name, line, "one prefix, or one stack, more than there may be") : ret;
 }
 
 /* --- ranges -------------------------------------------------------------------------------------- */
@@ -185,6 +190,22 @@ static bool find(const struct family *f, u128 addr, struct rd_prefix_hit *hit)
 
 /* --- tables -------------------------------------------------------------------------------------- */
 
+struct rd_prefixes *rd_prefixes_new(void)
+{
+	struct rd_prefixes *t = calloc(1, sizeof(*t));
+
+	if (t)
+		rd_stacks_init(&t->stacks);
+	return t;
+}
+
+int rd_prefixes_end(struct rd_prefixes *t)
+{
+	int ret = ranges_make(&t->v4);
+
+	return ret ? ret : ranges_make(&t->v6);
+}
+
 void rd_prefixes_free(struct rd_prefixes *t)
 {
 	if (!t)
@@ -207,23 +228,19 @@ static int read_all(struct rd_prefixes *t, char *text, const char *name, char *e
 			*next++ = 0;
 		ret = read_line(t, s, name, line, err);
 	}
-	if (!ret)
-		ret = ranges_make(&t->v4);
-	return ret ? ret : ranges_make(&t->v6);
+	return ret ? ret : rd_prefixes_end(t);
 }
 
 int rd_prefixes_parse(const char *text, size_t len, const char *name, struct rd_prefixes **out, char err[RD_ERR])
 {
-	struct rd_prefixes *t = calloc(1, sizeof(*t));
+	struct rd_prefixes *t = rd_prefixes_new();
 	char *copy = strndup(text, len);
 	int ret = -ENOMEM;
 
 	err[0] = 0;
 	*out = NULL;
-	if (t && copy) {
-		rd_stacks_init(&t->stacks);
+	if (t && copy)
 		ret = strlen(copy) != len ? bad(err, name, 1, "this is no text file") : read_all(t, copy, name, err);
-	}
 	free(copy);
 	if (ret) {
 		if (!err[0])

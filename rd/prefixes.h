@@ -29,6 +29,11 @@ struct rd_prefix_hit {
 	uint32_t line;
 };
 
+/* A table from elsewhere: an empty one (NULL: no memory), its prefixes in order, then the end, before which
+ * nothing is found. 0, -EINVAL: no action, -E2BIG: one prefix or one stack too many, -ENOMEM. */
+struct rd_prefixes *rd_prefixes_new(void);
+int rd_prefixes_add(struct rd_prefixes *t, const struct rd_prefix *p, const char *action, uint32_t line);
+int rd_prefixes_end(struct rd_prefixes *t);
 /* 0 and *out (rd_prefixes_free), or a negative errno and err = "FILE:LINE: text". */
 int rd_prefixes_load(const char *path, struct rd_prefixes **out, char err[RD_ERR]);
 int rd_prefixes_parse(const char *text, size_t len, const char *name, struct rd_prefixes **out, char err[RD_ERR]);

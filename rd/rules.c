@@ -2,7 +2,7 @@
 /* rd/rules.c - rule sets: reading, ordering, printing, and the plain lookup
  *
  * The lookup here walks the sorted list: it is what the rules mean, for tools and tests. The
- * process's fast lookup is in rules_compile.c. Pure functions on the caller's data; any thread.
+ * process's fast lookup is in rules_current.c. Pure functions on the caller's data; any thread.
  */
 #define _GNU_SOURCE
 #include <rd/rules.h>
@@ -30,7 +30,7 @@ void rd_rules_init(struct rd_rules *r)
 
 /* --- prefixes -------------------------------------------------------------------------------- */
 
-static void prefix_mask(struct rd_prefix *p)
+void rd_prefix_mask(struct rd_prefix *p)
 {
 	unsigned bytes = p->family == AF_INET ? 4 : 16;
 
@@ -75,7 +75,7 @@ int rd_prefix_parse(const char *s, struct rd_prefix *p)
 			return -EINVAL;
 		p->len = (uint8_t)len;
 	}
-	prefix_mask(p);
+	rd_prefix_mask(p);
 	return 0;
 }
 
@@ -528,6 +528,8 @@ static void print_rule(FILE *f, const struct rd_rules *r, const struct rd_rule *
 		fprintf(f, "\"proto\": \"%s\", ", rule->proto == IPPROTO_TCP ? "tcp" : "udp");
 	if (rule->who & RD_WHO_OWN)
 		print_text(f, "comment", "NSTACK_RD");
+	if (rule->who & RD_WHO_SOURCE)
+		print_text(f, "comment", "by a source of the program");
 	if (rule->who & RD_WHO_PROGRAM)
 		print_text(f, "program", rule->program);
 	if (rule->who & RD_WHO_USER)
@@ -577,6 +579,8 @@ void rd_rule_str(const struct rd_rules *r, const struct rd_rule *rule, char *out
 
 	if (rule->who & RD_WHO_OWN)
 		n += (size_t)sprintf(text + n, "NSTACK_RD ");
+	if (rule->who & RD_WHO_SOURCE)
+		n += (size_t)sprintf(text + n, "the program's ");
 	if (rule->who & RD_WHO_PROGRAM)
 		n += (size_t)sprintf(text + n, "program %s ", rule->program);
 	if (rule->who & RD_WHO_USER)
@@ -621,7 +625,7 @@ bool rd_builtin_kernel(const struct nst_addr *local, const struct nst_addr *remo
 	return local && rd_addr_is_kernels(local);
 }
 
-static bool addr_known(const struct nst_addr *a)
+bool rd_addr_known(const struct nst_addr *a)
 {
 	return a && a->family != AF_UNSPEC && !nst_addr_is_any(a);
 }
@@ -647,7 +651,7 @@ static bool in_cgroup(const char *group, const char *path)
 
 static bool is_who(const struct rd_rule *rule, const struct rd_who *who)
 {
-	if (!(rule->who & ~RD_WHO_OWN))
+	if (!(rule->who & ~(RD_WHO_OWN | RD_WHO_SOURCE)))
 		return true;
 	if (!who)
 		return false;
@@ -662,9 +666,9 @@ static bool rule_matches(const struct rd_rule *rule, const struct rd_who *who, u
 {
 	if (rule->proto && rule->proto != proto)
 		return false;
-	if (rule->remote.family && !(addr_known(remote) && prefix_has(&rule->remote, remote)))
+	if (rule->remote.family && !(rd_addr_known(remote) && prefix_has(&rule->remote, remote)))
 		return false;
-	if (rule->local.family && !(addr_known(local) && prefix_has(&rule->local, local)))
+	if (rule->local.family && !(rd_addr_known(local) && prefix_has(&rule->local, local)))
 		return false;
 	return in_range(local, rule->port_lo, rule->port_hi) &&
 	       in_range(remote, rule->rport_lo, rule->rport_hi) && (!rule->who || is_who(rule, who));
@@ -692,7 +696,7 @@ static bool every_peer(const struct rd_rule *rule)
 static bool all_local(const struct rd_rule *rule, const struct nst_addr *local)
 {
 	/* an IPv6 wildcard may have IPv4 addresses, too */
-	return addr_known(local) || (!rule->local.len && local->family == AF_INET);
+	return rd_addr_known(local) || (!rule->local.len && local->family == AF_INET);
 }
 
 /* Can it be about connections to that port? */
@@ -701,7 +705,7 @@ static bool concerns(const struct rd_rule *rule, const struct rd_who *who, uint8
 {
 	if ((rule->proto && rule->proto != proto) || !in_range(local, rule->port_lo, rule->port_hi))
 		return false;
-	if (rule->local.family && addr_known(local) && !prefix_has(&rule->local, local))
+	if (rule->local.family && rd_addr_known(local) && !prefix_has(&rule->local, local))
 		return false;
 	if (local->family == AF_INET && (rule->local.family == AF_INET6 || rule->remote.family == AF_INET6))
 		return false;

@@ -66,6 +66,7 @@ enum rd_action { RD_KERNEL, RD_DROP, RD_STACK };
 #define RD_WHO_USER 2u
 #define RD_WHO_CGROUP 4u
 #define RD_WHO_OWN 8u    /* from NSTACK_RD */
+#define RD_WHO_SOURCE 16u /* from a source of routes (rd/routes.h) */
 
 /* For whom a decision is made. */
 struct rd_who {
@@ -123,6 +124,8 @@ static inline bool rd_is_own(struct rd_verdict v)
 #define RD_BY_DEFAULT (-1)
 #define RD_BY_BUILTIN (-2)
 #define RD_BY_PREFIX (-3) /* a line of the prefix table (rd/prefixes.h) */
+#define RD_BY_ROUTE (-4)  /* a source's (rd/routes.h) */
+#define RD_BY_SOCKET (-5) /* the program's choice for that socket */
 
 /* --- rule sets ---------------------------------------------------------------------------- */
 
@@ -179,6 +182,9 @@ int rd_rules_publish(const struct rd_rules *r);
 /* The same for the table of prefixes, which becomes the process's; NULL: none. */
 struct rd_prefixes;
 int rd_prefixes_publish(struct rd_prefixes *t);
+/* The same for what sources say (rd/routes.h). */
+struct rd_routes;
+int rd_routes_publish(struct rd_routes *t);
 /* Copy of the current set. */
 void rd_rules_current(struct rd_rules *out);
 uint64_t rd_rules_generation(void);
@@ -192,6 +198,9 @@ struct rd_listen rd_listen(const struct rd_who *who, uint8_t proto, const struct
 /* For this process: the name of the stack that rd_lookup() finds; false: the kernel, or drop. */
 bool rd_lookup_name(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote,
 		    char name[RD_STACK_NAME]);
+/* For this process: the number of the stack that serves sockets of the protocol (0: any) with that peer (NULL:
+ * any). 0, -EACCES: they are dropped, -ENOENT: it has no number. */
+int rd_lookup_id(uint8_t proto, const struct nst_addr *remote, int *id);
 bool rd_may_name(uint8_t proto, const struct nst_addr *local, const char *name);
 
 #endif

@@ -43,8 +43,11 @@ static const char *stack_of(const struct file *f, const char *name)
 {
 	const cJSON *own = f->planes ? cJSON_GetObjectItemCaseSensitive(f->planes, name) : NULL;
 
-	if (cJSON_IsString(own))
-		return own->valuestring;
+	return cJSON_IsString(own) ? own->valuestring : rd_dmm_stack(name);
+}
+
+const char *rd_dmm_stack(const char *name)
+{
 	for (size_t i = 0; i < sizeof(known_planes) / sizeof(known_planes[0]); i++)
 		if (!strcmp(name, known_planes[i].name))
 			return known_planes[i].stack;
@@ -87,6 +90,12 @@ static int ip_rule(const struct file *f, const cJSON *at, const cJSON *subnet, c
 	return ret ? ret : add(f, at, &local);
 }
 
+uint8_t rd_dmm_proto(unsigned type)
+{
+	type &= ~(unsigned)(SOCK_NONBLOCK | SOCK_CLOEXEC);
+	return type == SOCK_STREAM ? IPPROTO_TCP : type == SOCK_DGRAM ? IPPROTO_UDP : 0;
+}
+
 /* The protocol of a socket type, or of a name; 0: one that only the kernel serves; -1: neither. */
 static int proto_of(const cJSON *v)
 {
@@ -101,8 +110,7 @@ static int proto_of(const cJSON *v)
 	n = cJSON_IsNumber(v) ? (long)v->valuedouble : strtol(s, &end, 10);
 	if (!cJSON_IsNumber(v) && (!*s || *end))
 		return -1;
-	n &= ~(long)(SOCK_NONBLOCK | SOCK_CLOEXEC);
-	return n == SOCK_STREAM ? IPPROTO_TCP : n == SOCK_DGRAM ? IPPROTO_UDP : n < 0 ? -1 : 0;
+	return n < 0 ? -1 : rd_dmm_proto((unsigned)n);
 }
 
 static int type_rule(const struct file *f, const cJSON *at, const cJSON *type, const char *stack)

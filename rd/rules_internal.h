@@ -20,6 +20,8 @@ int rd_rules_from_dmm(const struct json_doc *d, const cJSON *item, struct rd_rul
 #define RD_PRIORITY_MAX 1000000 /* and the least, negative */
 #define RD_RULE_ANY ((struct rd_rule){ .port_hi = 65535, .rport_hi = 65535, .priority = RD_PRIORITY_DEFAULT })
 
+/* Host bits become zero. */
+void rd_prefix_mask(struct rd_prefix *p);
 /* "198.18.0.0/15", "2001:db8::1", "any"; 0 or -EINVAL. */
 int rd_prefix_parse(const char *s, struct rd_prefix *p);
 void rd_stacks_init(struct rd_stacks *s);
@@ -35,6 +37,13 @@ void rd_rules_sort(struct rd_rules *r);
 /* who.c: the text of NSTACK_RD, in front of all others. 0, -EINVAL or -E2BIG with a message. */
 int rd_rules_add_own(struct rd_rules *r, const char *text, char err[RD_ERR]);
 
+/* rules_dmm.c: the stack that a plane's name means, where it is a known plane's; else the name. */
+const char *rd_dmm_stack(const char *plane);
+/* The protocol of a socket type, flags beside it; 0: one that only the kernel serves. */
+uint8_t rd_dmm_proto(unsigned type);
+
+/* Is the address known, and not all-zero? */
+bool rd_addr_known(const struct nst_addr *a);
 /* The rules that come before all others. Addresses may be NULL or AF_UNSPEC: unknown. */
 bool rd_addr_is_kernels(const struct nst_addr *a);
 bool rd_builtin_kernel(const struct nst_addr *local, const struct nst_addr *remote);

@@ -3,6 +3,7 @@
  *
  *	dmm_stack.h    what a plug-in stack gives to the framework, and what it gets
  *	dmm_app.h      functions of nstack for programs and stacks
+ *	rd.h           which stack serves an address
  *	recycle.h      what becomes of the resources of a program that has ended
  *
  * Programs that only use sockets need none of it.
@@ -12,6 +13,7 @@
 
 #include <nstack/dmm_app.h>
 #include <nstack/dmm_stack.h>
+#include <nstack/rd.h>
 #include <nstack/recycle.h>
 
 /* What code written for the manual expects of this header. */
