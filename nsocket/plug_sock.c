@@ -326,7 +326,7 @@ bool plug_bind(struct nsock *ns, int fd, const struct sockaddr *addr, socklen_t 
 	/* a listener on all addresses is everybody's */
 	if (ns->proto == IPPROTO_TCP && nst_addr_is_any(&local))
 		return false;
-	m = plug_choose(ns->proto, &local, NULL);
+	m = plug_choose(ns, &local, NULL);
 	if (!m || !take_over(ns, m))
 		return false;
 	*r = plug_rebind(ns, addr, len);
@@ -340,7 +340,7 @@ bool plug_connect(struct nsock *ns, int fd, const struct sockaddr *addr, socklen
 
 	if (nsock_mode(ns) != SK_NEW || !address(addr, len, &remote))
 		return false;
-	m = plug_choose(ns->proto, ns->bound ? &ns->local : &nowhere, &remote);
+	m = plug_choose(ns, ns->bound ? &ns->local : &nowhere, &remote);
 	if (!m || !take_over(ns, m))
 		return false;
 	*r = plug_reconnect(ns, addr, len);
@@ -356,7 +356,7 @@ bool plug_sendto(struct nsock *ns, int fd, const struct msghdr *msg)
 	if (nsock_mode(ns) != SK_NEW || ns->bind_called || !msg->msg_name ||
 	    !address(msg->msg_name, msg->msg_namelen, &remote))
 		return false;
-	m = plug_choose(ns->proto, &nowhere, &remote);
+	m = plug_choose(ns, &nowhere, &remote);
 	return m && take_over(ns, m);
 }
 
@@ -693,7 +693,7 @@ static bool still_wanted(struct nsock *ns, struct plug_sock *c, const struct soc
 		return true;
 	if (PLUG_CALL_OR(c->m, socket_ops.pfgetsockname, -1, c->s, (struct sockaddr *)&ss, &len) >= 0)
 		nst_addr_from_sockaddr(&local, (struct sockaddr *)&ss, len);
-	return plug_choose(ns->proto, &local, &remote) == c->m;
+	return plug_choose(ns, &local, &remote) == c->m;
 }
 
 /* The socket of a connection that the stack gave, as descriptor fd. */
@@ -842,7 +842,7 @@ void plug_halves_open(struct nsock *ns)
 		return;
 	ns->plug_rules = rules;
 	for (uint32_t i = 0; (m = plug_at(i)); i++) {
-		if (!m->usable || !rd_may_name(ns->proto, &ns->local, m->conf->name))
+		if (!m->usable || !nsock_may_name(ns, m->conf->name))
 			continue;
 		p = half_of(ns, m);
 		if (!p)

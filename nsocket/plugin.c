@@ -230,11 +230,12 @@ struct plug_module *plug_at(uint32_t i)
 	return i < nmodules ? &modules[i] : NULL;
 }
 
-struct plug_module *plug_choose(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+struct plug_module *plug_choose(const struct nsock *ns, const struct nst_addr *local,
+				const struct nst_addr *remote)
 {
 	char name[RD_STACK_NAME];
 
-	if (!rd_lookup_name(proto, local, remote, name))
+	if (!nsock_lookup_name(ns, local, remote, name))
 		return NULL;
 	for (uint32_t i = 0; i < nmodules; i++)
 		/* acquire: pairs with init_module() */

@@ -66,7 +66,7 @@ static inline bool plug_any(void)
 /* Load what is configured, once; before the first socket. */
 void plug_load(void);
 /* The stack for a connection or, remote NULL, for what is bound to local; NULL: none of these. */
-struct plug_module *plug_choose(uint8_t proto, const struct nst_addr *local,
+struct plug_module *plug_choose(const struct nsock *ns, const struct nst_addr *local,
 				const struct nst_addr *remote);
 /* The i-th configured plug-in, usable or not; NULL: there are no more. */
 struct plug_module *plug_at(uint32_t i);

@@ -493,7 +493,8 @@ bool nsock_kernel_half(struct nfile *f)
 
 /* --- activation -------------------------------------------------------------------------------- */
 
-static int activate_locked(struct nsock *ns)
+/* exempt: as in struct rd_listen */
+static int activate_locked(struct nsock *ns, bool exempt)
 {
 	struct shm_session *s;
 	bool v4too = ns->family == AF_INET6 && !ns->v6only;
@@ -504,7 +505,7 @@ static int activate_locked(struct nsock *ns)
 	err = ports_claim(ns->proto, &ns->local, v4too, nfile_fd(&ns->f));
 	if (err)
 		return err;
-	ports_exempt(ns->proto, &ns->local, rd_listen(NULL, ns->proto, &ns->local).exempt);
+	ports_exempt(ns->proto, &ns->local, exempt);
 	ns->held = ns->local;
 	ns->port_held = true;
 	err = nsock_session_open_locked(ns, &s);
@@ -519,12 +520,12 @@ static int activate_locked(struct nsock *ns)
 	return err;
 }
 
-static int activate(struct nsock *ns)
+static int activate(struct nsock *ns, bool exempt)
 {
 	int err;
 
 	worker_lock();
-	err = activate_locked(ns);
+	err = activate_locked(ns, exempt);
 	if (!err && ns->proto == IPPROTO_TCP)
 		yield_open_locked();
 	worker_unlock();
@@ -549,13 +550,15 @@ enum sock_reason nsock_reason_of(int err, enum sock_reason other)
 void nsock_start(struct nsock *ns)
 {
 	char text[NST_ADDRSTRLEN];
+	struct rd_listen by;
 	int err;
 
 	if (nsock_kernel_only_why() != SR_NR_) {
 		nsock_to_kernel(ns, nsock_kernel_only_why());
 		return;
 	}
-	if (!rd_listen(NULL, ns->proto, &ns->local).stack) {
+	by = nsock_listen_by(ns);
+	if (!by.stack) {
 		/* whoever is to reload by signal must be there to catch it */
 		if (rd_config()->reload_signal)
 			worker_start();
@@ -572,11 +575,11 @@ void nsock_start(struct nsock *ns)
 			nsock_set_mode(ns, SK_KERNEL);
 		return;
 	}
-	err = activate(ns);
+	err = activate(ns, by.exempt);
 	/* at first, and whenever somebody waits: perhaps its owner does not */
 	if (err == -EADDRINUSE && ns->proto == IPPROTO_TCP && (!ns->retry_ns || nsock_in_use(ns)) &&
 	    yield_ask(ns, ports_owner()->image))
-		err = activate(ns);
+		err = activate(ns, by.exempt);
 	if (err) {
 		bool attached = attach_used(), ruled_out = attached && err == -EPERM;
 

@@ -23,6 +23,7 @@
 #include <nsocket/sig.h>
 #include <nsocket/worker_internal.h>
 #include <nstack/addr.h>
+#include <rd/rules.h>
 #include <shm/session.h>
 #include <stdbool.h>
 
@@ -157,6 +158,7 @@ struct nsock {
 	int linger_s;            /* -1 = off */
 	struct dgram_way way;    /* tx_lock */
 	struct plug_sock *plug;  /* atomic: what plug-in stacks have of it; written under lock */
+	const char *choice;      /* atomic: the stack that the program chose, NULL = by rules; written under lock */
 	uint64_t plug_rules;     /* lock: the generation of rules that a listener's halves are by */
 };
 #define SOCK_CM_PKTINFO 1u
@@ -346,6 +348,19 @@ void sock_opt_keep(struct nsock *ns, int opt, int v);
 int sock_autobind(struct nsock *ns, int fd);
 bool sock_is_multicast(const struct nst_addr *a);
 void sock_addr_out(const struct nst_addr *a, int family, struct sockaddr *addr, socklen_t *len);
+
+/* --- sock_rd.c ------------------------------------------------------------------------------ */
+
+/* rd_lookup(), rd_listen(), rd_lookup_name(), rd_may_name() for a socket. */
+struct rd_verdict nsock_lookup(const struct nsock *ns, const struct nst_addr *local, const struct nst_addr *remote);
+struct rd_listen nsock_listen_by(const struct nsock *ns);
+bool nsock_lookup_name(const struct nsock *ns, const struct nst_addr *local, const struct nst_addr *remote,
+		       char name[RD_STACK_NAME]);
+bool nsock_may_name(const struct nsock *ns, const char *name);
+/* The options of nstack/rd.h; results as of sock_setopt(). */
+bool sock_rd_is_option(int level, int name);
+int sock_rd_set(struct nsock *ns, int name, const void *val, socklen_t len);
+int sock_rd_get(struct nsock *ns, int name, void *val, socklen_t *len);
 
 /* --- sock_urgent.c ---------------------------------------------------------------------------- */
 

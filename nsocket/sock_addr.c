@@ -322,7 +322,7 @@ static enum sock_reason connect_way(struct nsock *ns, const struct nst_addr *rem
 		return nsock_kernel_only_why();
 	if (nst_addr_is_any(remote) || sock_is_multicast(remote))
 		return SR_multicast_or_broadcast;
-	v = rd_lookup(NULL, ns->proto, local, remote);
+	v = nsock_lookup(ns, local, remote);
 	if (v.action == RD_KERNEL || (v.action == RD_STACK && v.stack)) /* or of a stack that is not here */
 		/* builtin: the loopback, which nobody wrote a rule for */
 		return v.rule == RD_BY_BUILTIN ? SR_no_route : SR_rule_kernel;

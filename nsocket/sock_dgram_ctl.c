@@ -52,7 +52,7 @@ static int claim(struct nsock *ns)
 							ports_claim(ns->proto, &ns->local, v4too, fd);
 
 	if (!err)
-		ports_exempt(ns->proto, &ns->local, rd_listen(NULL, ns->proto, &ns->local).exempt);
+		ports_exempt(ns->proto, &ns->local, nsock_listen_by(ns).exempt);
 	return err;
 }
 
@@ -283,7 +283,7 @@ static bool way_ask(struct nsock *ns, int fd, struct dgram_way *w)
 
 	if (nst_addr_is_any(&w->to) || sock_is_multicast(&w->to) ||
 	    (from && from->family != w->to.family) ||
-	    !rd_is_own(rd_lookup(NULL, IPPROTO_UDP, ns->bound ? &ns->local : &none, &w->to)))
+	    !rd_is_own(nsock_lookup(ns, ns->bound ? &ns->local : &none, &w->to)))
 		return true;
 	if (!worker_start()) {
 		nsock_reason(ns, SR_stack_not_running);

@@ -414,6 +414,8 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 	const struct kernel_opt *ko = NULL;
 	int err;
 
+	if (sock_rd_is_option(level, name))
+		return sock_rd_set(ns, name, val, len);
 	if (mode == SK_KERNEL)
 		return (int)libc_errno(libc.setsockopt(fd, level, name, val, len));
 	if (mode == SK_PLUGIN && !waiting_option(level, name))
@@ -617,6 +619,8 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 	uint8_t mode = nsock_mode(ns);
 	int v, r;
 
+	if (sock_rd_is_option(level, name))
+		return sock_rd_get(ns, name, val, len);
 	shadow_settle(ns, fd);
 	if (mode == SK_PLUGIN && !waiting_option(level, name) && !of_the_kind(level, name))
 		return plug_getopt(ns, level, name, val, len);

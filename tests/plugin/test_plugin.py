@@ -191,6 +191,15 @@ def test_hooks_at_their_moments(tmp_path):
     assert closed == ["close 5001 free 1 again 0"], log
 
 
+def run_linked(tmp_path, source, conf):
+    """A program that is linked with libnStackAPI, not preloaded."""
+    prog = tmp_path / pathlib.Path(source).stem
+    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", prog, f"-I{nstack.ROOT}/include",
+                    f"-I{nstack.BUILD}/include", PROGS / source, f"-L{nstack.BUILD}", "-lnStackAPI"], check=True)
+    return subprocess.run([prog], env={"LD_LIBRARY_PATH": nstack.BUILD, "NSTACK_CONFIG": json.dumps(conf)}, timeout=30,
+                          capture_output=True, text=True, check=False)
+
+
 def test_run_to_completion(tmp_path):
     """No thread of its own, no way to ask for readiness, one caller at a time; time-outs hold nevertheless."""
     rtc = build(tmp_path, "rtc.c", flags=["-Wno-unused-function"])
@@ -198,11 +207,7 @@ def test_run_to_completion(tmp_path):
     r = run([nstack.PYTHON, PROGS / "sockets.py", "no"], conf)
     assert r.stdout == "all well\n", r.stderr
     # as the manual has it: linked with libnStackAPI, not preloaded
-    prog = tmp_path / "rtc_main"
-    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", prog, f"-I{nstack.ROOT}/include",
-                    f"-I{nstack.BUILD}/include", PROGS / "rtc_main.c", f"-L{nstack.BUILD}", "-lnStackAPI"], check=True)
-    r = subprocess.run([prog], env={"LD_LIBRARY_PATH": nstack.BUILD, "NSTACK_CONFIG": json.dumps(conf)}, timeout=30,
-                       capture_output=True, text=True)
+    r = run_linked(tmp_path, "rtc_main.c", conf)
     assert r.returncode == 0, r
 
 
@@ -227,6 +232,16 @@ def test_run_without_a_stack_that_runs():
     r = run([nstack.PYTHON, PROGS / "rtc_programs.py", "no_runner"],
             config([{"name": "loop", "library": LOOP}], rules_for("loop")))
     assert r.stdout == "all well\n", r.stderr
+
+
+def test_routes_and_choices(tmp_path):
+    """nstack_rd_*() and a socket's own stack; and that the option is no option where nstack is not."""
+    r = run_linked(tmp_path, "routes.c", config([{"name": "loop", "library": LOOP}],
+                                                {"rules": [], "default": "kernel"}))
+    assert r.stdout == "all well\n", r
+    r = subprocess.run([nstack.PYTHON, "-c", "import socket; socket.socket().setsockopt(0xff02, 0x100, b'kernel')"],
+                       capture_output=True, text=True, check=False)
+    assert "Protocol not available" in r.stderr
 
 
 SEVERAL = """
