@@ -20,16 +20,37 @@
 #include <string.h>
 #include <xdp/libxdp.h>
 
+/* --- arguments ---------------------------------------------------------------------------------- */
+
+static char more_args[1024]; /* written before any device is opened */
+
+void engine_dpdk_args(int argc, char **argv)
+{
+	size_t n = 0;
+
+	more_args[0] = 0;
+	for (int i = 1; i < argc && argv[i] && n < sizeof(more_args); i++)
+		n += (size_t)snprintf(more_args + n, sizeof(more_args) - n, " %s", argv[i]);
+}
+
+/* The configuration's, then the process's own. */
+static const char *eal_args(const struct ns_config *c, char all[2048])
+{
+	snprintf(all, 2048, "%s%s", c->dpdk.eal ? c->dpdk.eal : "", more_args);
+	return all[0] ? all : NULL;
+}
+
 /* --- opening ----------------------------------------------------------------------------------- */
 
 static int device_open(struct hal_port **out, const struct ns_config *c, uint32_t device,
 		       const struct hal_tap_config *tc, char why[256])
 {
+	char args[2048];
 	struct hal_dpdk_config dc = {
 		.devices = (const char *const *)c->dpdk.devices,
 		.ndevices = c->dpdk.n_devices,
 		.device = device,
-		.eal = c->dpdk.eal,
+		.eal = eal_args(c, args),
 		.frames = c->frames,
 		.queues = c->queues,
 		.rx_ring = c->rx_ring,

@@ -9,6 +9,8 @@
 struct ns_config;
 struct worker_port;
 
+/* More arguments for DPDK, from argv[1] on, which are copied. Before any device is opened. */
+void engine_dpdk_args(int argc, char **argv);
 /* Opens the TAP that p->ifname names and c's device of that index under it; fills base and ifindex. 0, or
  * -errno and p->why_not; engine.c's port_close() takes what there is. */
 int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t device,

@@ -20,6 +20,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <nsocket/plugin.h>
+#include <nsocket/sbr.h>
 #include <nsocket/stdio.h>
 #include <nsocket/yield.h>
 #include <rd/log.h>
@@ -47,6 +48,7 @@ void fork_prepare(void)
 void fork_parent(void)
 {
 	urcu_bp_after_fork_parent();
+	plug_fork_parent();
 	file_fork_parent();
 	share_fork_parent();
 	worker_unlock();
@@ -115,7 +117,7 @@ void fork_child(void)
 	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */
 	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
 		if (fd_is_protected(fd)) {
-			if (fd != share_up_fd())
+			if (fd != share_up_fd() && !sbr_link_keeps(fd))
 				fd_hide_close(fd);
 			continue;
 		}

@@ -287,6 +287,22 @@ ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags)
 	return r;
 }
 
+/* --- for another process ------------------------------------------------------------------------------------------- */
+
+long plug_send_once(struct plug_sock *p, struct msghdr *msg, int flags)
+{
+	struct transfer t = { .iov = msg->msg_iov, .n = msg->msg_iovlen, .flags = flags, .msg = msg };
+
+	return plug_try(p, STACK_EV_OUT, try_send, &t);
+}
+
+long plug_recv_once(struct plug_sock *p, struct msghdr *msg, int flags)
+{
+	struct transfer t = { .iov = msg->msg_iov, .n = msg->msg_iovlen, .flags = flags, .msg = msg };
+
+	return plug_try(p, STACK_EV_IN, try_recv, &t);
+}
+
 /* --- from a pipe, from a file ---------------------------------------------------------------------------------------- */
 
 static long try_room(struct plug_sock *p, void *arg)

@@ -20,6 +20,7 @@
 
 #include <nsocket/init.h>
 #include <nsocket/opt_log.h>
+#include <nsocket/sbr.h>
 #include <rd/log.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -146,6 +147,13 @@ static int early_get(struct plug_sock *p, struct sockaddr_storage *peer, socklen
 	return s;
 }
 
+int plug_take_connection(struct plug_sock *p, struct sockaddr_storage *peer, socklen_t *len)
+{
+	int s = early_get(p, peer, len);
+
+	return s == -EAGAIN ? pf_accept(p, peer, len) : s;
+}
+
 static void early_close(struct plug_sock *p)
 {
 	struct sockaddr_storage peer;
@@ -161,6 +169,8 @@ static void early_close(struct plug_sock *p)
 /* Is it a number that the stack may have given? */
 static bool number_ok(struct plug_module *m, int s)
 {
+	if (m->link) /* its host has looked */
+		return true;
 	if (s < m->conf->minfd || s > m->conf->maxfd)
 		return false;
 	return PLUG_CALL_OR(m, extern_ops.stack_fd_check, 1, s, STACK_FD_INVALID_CHECK) == 1;
@@ -189,8 +199,7 @@ void plug_flags(struct nsock *ns)
 		PLUG_CALL_OR(p->m, socket_ops.pfioctl, -1, p->s, FIONBIO, (unsigned long)&on);
 }
 
-/* A record for a number that the stack gave for ns; closes it if it can't be had. */
-static int sock_take(struct plug_module *m, struct nsock *ns, int s, struct plug_sock **out)
+int plug_take(struct plug_module *m, struct nsock *ns, int s, struct plug_sock **out)
 {
 	struct plug_sock *p = number_ok(m, s) ? sock_alloc(m) : NULL;
 
@@ -200,6 +209,7 @@ static int sock_take(struct plug_module *m, struct nsock *ns, int s, struct plug
 	}
 	p->s = s;
 	p->nonblock = be_nonblocking(m, s);
+	p->hosted = !ns;
 	__atomic_add_fetch(&m->sockets, 1, __ATOMIC_RELAXED);
 	rcu_assign_pointer(p->ns, ns);
 	if (m->serial)
@@ -219,7 +229,7 @@ static int sock_open(struct plug_module *m, struct nsock *ns, struct plug_sock *
 {
 	int s = (int)PLUG_CALL(m, socket_ops.pfsocket, ns->family,
 			       ns->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, 0);
-	int err = s < 0 ? s : sock_take(m, ns, s, out);
+	int err = s < 0 ? s : plug_take(m, ns, s, out);
 
 	if (err)
 		return err;
@@ -247,8 +257,7 @@ void plug_close(struct plug_sock *p)
 	__atomic_sub_fetch(&m->sockets, 1, __ATOMIC_RELAXED);
 }
 
-/* It has no socket any more: the record goes, unless the stack is to say when. */
-static void sock_end(struct plug_sock *p)
+void plug_end(struct plug_sock *p)
 {
 	rcu_assign_pointer(p->ns, NULL);
 	/* before close(), which may give it back at once */
@@ -264,7 +273,7 @@ void plug_release(struct nsock *ns)
 
 	for (ns->plug = NULL; p; p = next) {
 		next = p->next;
-		sock_end(p);
+		plug_end(p);
 	}
 }
 
@@ -498,6 +507,12 @@ int plug_event(void *pdata, int events)
 
 	if (!p)
 		return -1;
+	if (p->hosted) {
+		plug_event_seen();
+		__atomic_or_fetch(&p->ready, (uint32_t)events & EV_ALL, __ATOMIC_SEQ_CST);
+		sbr_host_event(p, (uint32_t)events & EV_ALL);
+		return 0;
+	}
 	rcu_read_lock();
 	ns = rcu_dereference(p->ns);
 	if (ns) {
@@ -586,7 +601,7 @@ static bool guess_holds(struct plug_sock *p)
 }
 
 /* What is true now. */
-static uint32_t look(struct plug_sock *p, uint32_t events)
+uint32_t plug_look(struct plug_sock *p, uint32_t events)
 {
 	uint32_t ready;
 
@@ -613,14 +628,14 @@ uint32_t plug_poll(struct nsock *ns)
 	uint32_t ready = 0;
 
 	if (nsock_mode(ns) == SK_PLUGIN) {
-		ready = look(ns->plug, EV_ALL);
+		ready = plug_look(ns->plug, EV_ALL);
 		/* as datagram sockets of Linux say it */
 		return ns->proto == IPPROTO_UDP && (ready & STACK_EV_OUT) ? ready | EPOLLWRBAND : ready;
 	}
 	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p;
 	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE))
 		if (__atomic_load_n(&p->s, __ATOMIC_RELAXED) >= 0)
-			ready |= look(p, STACK_EV_IN) & STACK_EV_IN;
+			ready |= plug_look(p, STACK_EV_IN) & STACK_EV_IN;
 	return ready;
 }
 
@@ -654,6 +669,21 @@ static bool ready_out(void *ns)
 	return plug_poll(ns) & (STACK_EV_OUT | EV_END);
 }
 
+long plug_try(struct plug_sock *p, uint32_t ev, long (*fn)(struct plug_sock *p, void *arg), void *arg)
+{
+	long r;
+
+	if (!(ev & PLUG_KEEP)) /* what comes from here on is news */
+		__atomic_and_fetch(&p->ready, ~ev, __ATOMIC_SEQ_CST);
+	r = p->s < 0 ? -ECONNRESET : fn(p, arg);
+	if (r == -EAGAIN)
+		return r;
+	/* there may be more */
+	__atomic_store_n(&p->guessed, (ev & STACK_EV_IN) != 0, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&p->ready, ev & EV_ALL, __ATOMIC_SEQ_CST);
+	return r;
+}
+
 long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct plug_sock *p, void *arg),
 		    void *arg)
 {
@@ -663,15 +693,8 @@ long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct 
 	long r;
 
 	for (;;) {
-		if (!(ev & PLUG_KEEP)) /* what comes from here on is news */
-			__atomic_and_fetch(&p->ready, ~ev, __ATOMIC_SEQ_CST);
-		r = p->s < 0 ? -ECONNRESET : fn(p, arg);
-		if (r != -EAGAIN) { /* there may be more */
-			__atomic_store_n(&p->guessed, in, __ATOMIC_SEQ_CST);
-			__atomic_or_fetch(&p->ready, ev & EV_ALL, __ATOMIC_SEQ_CST);
-			return r;
-		}
-		if (dont || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
+		r = plug_try(p, ev, fn, arg);
+		if (r != -EAGAIN || dont || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
 			return r;
 		plug_work(p->m);
 		r = nsock_wait(ns, -1, 0, deadline, in ? ready_in : ready_out, true);
@@ -710,7 +733,7 @@ static int accepted(struct nsock *ns, struct plug_sock *p, int s, int fd, int fl
 	}
 	c->rcvtimeo = ns->rcvtimeo;
 	c->sndtimeo = ns->sndtimeo;
-	err = sock_take(p->m, c, s, &half);
+	err = plug_take(p->m, c, s, &half);
 	if (!err) {
 		c->plug = half;
 		c->mode = SK_PLUGIN;
@@ -735,9 +758,7 @@ static int accept_half(struct nsock *ns, struct plug_sock *p, struct sockaddr *a
 	fd = libc.socket(ns->family, SOCK_STREAM | flags, 0);
 	if (fd < 0)
 		return -errno;
-	s = early_get(p, &peer, &n);
-	if (s == -EAGAIN)
-		s = pf_accept(p, &peer, &n);
+	s = plug_take_connection(p, &peer, &n);
 	err = s < 0 ? s : accepted(ns, p, s, fd, flags, &peer, n);
 	if (err) {
 		libc.close(fd);
@@ -757,7 +778,7 @@ int plug_accept(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int fla
 	for (struct plug_sock *p = __atomic_load_n(&ns->plug, __ATOMIC_ACQUIRE); p && r == -EAGAIN;
 	     p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE)) {
 		/* one that might wait is asked only if there is something */
-		if (p->s < 0 || (!(look(p, STACK_EV_IN) & STACK_EV_IN) && ns->mode == SK_LISTEN))
+		if (p->s < 0 || (!(plug_look(p, STACK_EV_IN) & STACK_EV_IN) && ns->mode == SK_LISTEN))
 			continue;
 		__atomic_and_fetch(&p->ready, ~(uint32_t)STACK_EV_IN, __ATOMIC_SEQ_CST);
 		r = accept_half(ns, p, addr, len, flags);
@@ -824,7 +845,7 @@ static void half_open(struct nsock *ns, struct plug_module *m)
 	if (err) {
 		ns_log_fallback("stack \"%s\" can't listen with the others: %s", m->conf->name, strerror(-err));
 		if (p)
-			sock_end(p);
+			plug_end(p);
 		return;
 	}
 	while (*end)

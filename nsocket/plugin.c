@@ -17,6 +17,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <nsocket/init.h>
+#include <nsocket/sbr.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <setjmp.h>
@@ -25,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+__thread struct plug_module *plug_current;
 uint32_t plug_count;
 static struct plug_module modules[RD_MODULES_MAX];
 static uint32_t nmodules;
@@ -38,6 +40,7 @@ void plug_enter(struct plug_module *m)
 	init_enter();
 	if (m->serial)
 		lock_take(&m->lock);
+	plug_current = m;
 }
 
 void plug_leave(struct plug_module *m)
@@ -155,6 +158,12 @@ static bool take(struct plug_module *m, const char *filled)
 	return true;
 }
 
+/* Whose library another process has. */
+static bool link_module(struct plug_module *m)
+{
+	return sbr_link_open(m) || unusable(m, "%s", strerror(ENOMEM));
+}
+
 static bool register_module(struct plug_module *m)
 {
 	static _Alignas(16) char filled[LAYOUT_ROOM]; /* load_lock */
@@ -186,8 +195,13 @@ static bool init_module(struct plug_module *m)
 	m->serial = m->cb.extern_ops.run || m->cb.extern_ops.ep_prewait;
 	pthread_mutex_init(&m->lock, NULL);
 	__atomic_store_n(&m->usable, true, __ATOMIC_RELEASE);
-	ns_log(NS_INF, NS_M_NSOCKET, "stack \"%s\" is there", m->conf->name);
+	ns_log(NS_INF, NS_M_NSOCKET, "stack \"%s\" is %s", m->conf->name, m->link ? "another process's" : "there");
 	return true;
+}
+
+static bool elsewhere(const struct rd_module *conf)
+{
+	return conf->deploy == NSTACK_MODEL_TYPE3 && !sbr_hosts(conf);
 }
 
 static void load_all(const struct rd_modules *ms)
@@ -199,7 +213,7 @@ static void load_all(const struct rd_modules *ms)
 		if (rd_module_builtin(&ms->m[i]))
 			continue;
 		modules[n].conf = &ms->m[i];
-		registered[n] = register_module(&modules[n]);
+		registered[n] = elsewhere(&ms->m[i]) ? link_module(&modules[n]) : register_module(&modules[n]);
 		n++;
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -220,6 +234,29 @@ void plug_load(void)
 		init_leave();
 		__atomic_store_n(&loaded, true, __ATOMIC_RELEASE);
 	}
+	lock_give(&load_lock);
+}
+
+bool plug_loaded(void)
+{
+	return __atomic_load_n(&loaded, __ATOMIC_ACQUIRE);
+}
+
+void plug_load_none(void)
+{
+	lock_take(&load_lock);
+	__atomic_store_n(&loaded, true, __ATOMIC_RELEASE);
+	lock_give(&load_lock);
+}
+
+/* Their libraries stay: what was initialised may have threads. */
+void plug_unload(void)
+{
+	lock_take(&load_lock);
+	__atomic_store_n(&plug_count, 0, __ATOMIC_RELEASE);
+	nmodules = 0;
+	memset(modules, 0, sizeof(modules));
+	__atomic_store_n(&loaded, false, __ATOMIC_RELEASE);
 	lock_give(&load_lock);
 }
 
@@ -274,10 +311,23 @@ static void parent_fd(struct plug_sock *p, int fd, pid_t parent)
 	}
 }
 
+static void links(void (*fn)(struct plug_module *m))
+{
+	for (uint32_t i = 0; plug_any() && i < nmodules; i++)
+		if (modules[i].link)
+			fn(&modules[i]);
+}
+
 void plug_fork_prepare(void)
 {
+	links(sbr_link_fork_prepare);
 	if (plug_any())
 		each_socket(parent_fd, getpid());
+}
+
+void plug_fork_parent(void)
+{
+	links(sbr_link_fork_parent);
 }
 
 /* The stack goes on in the child, as far as its hooks do that. */
@@ -285,6 +335,10 @@ static bool follows(struct plug_module *m, pid_t parent)
 {
 	const nstack_extern_ops *x = &m->cb.extern_ops;
 
+	if (m->link) {
+		sbr_link_fork_child(m);
+		return true;
+	}
 	if (!x->module_init_child && !x->fork_init_child)
 		return false;
 	if (x->module_init_child && PLUG_CALL(m, extern_ops.module_init_child))
@@ -334,7 +388,8 @@ void plug_fork_child(void)
 
 static void end_fd(struct plug_sock *p, int fd, pid_t parent)
 {
-	plug_close(p);
+	if (!p->m->link || sbr_link_dialled(p->m))
+		plug_close(p);
 }
 
 void plug_exit(void)

@@ -5,6 +5,7 @@
  *   plug_sock.c   a socket that a stack serves: control calls, events
  *   plug_data.c   its data
  *   plug_run.c    stacks that run to completion, and what programs call by name
+ *   sbr.h         stacks in another process
  *
  * A socket goes to a plug-in at bind(), connect() or, UDP, at its first sendto(), when a rule names the
  * stack; it is SK_PLUGIN from then on, and its shadow only keeps number and flags. A listener on all
@@ -22,12 +23,15 @@
 #include <rd/modules.h>
 
 struct plug_early;
+struct sbr_holder;
+struct sbr_link;
 
 /* A stack. Constant after plug_load(), but for what is said. */
 struct plug_module {
 	const struct rd_module *conf;
 	void *handle;
 	nstack_proc_cb cb;    /* in our layout, whatever the plug-in's is */
+	struct sbr_link *link; /* to the process that has it; NULL: it is in this one */
 	bool usable;          /* atomic: registered, its module_init went well */
 	bool serial;          /* runs to completion: one thread at a time */
 	pthread_mutex_t lock; /* serial: held inside of its functions */
@@ -35,7 +39,7 @@ struct plug_module {
 	uint32_t refused;     /* atomic: what it asked for out of turn (nsep_force_*) */
 };
 
-/* One socket of a stack: a whole SK_PLUGIN socket, or a half of a listener. Its address is what the stack
+/* One socket of a stack: a whole SK_PLUGIN socket, a half of a listener, or one of other programs (sbr.h). Its address is what the stack
  * knows as pdata, so the memory stays one of these for good, whatever a stack does with an old one. */
 struct plug_sock {
 	uint32_t magic;
@@ -44,8 +48,10 @@ struct plug_sock {
 	bool listens;
 	bool guessed;         /* atomic: that `ready` has STACK_EV_IN is not reported, but left from a call */
 	bool inherited;       /* of a descriptor that had FD_CLOEXEC when the process was forked off */
+	bool hosted;          /* others' */
 	struct plug_module *m;
-	struct nsock *ns;     /* RCU; NULL: closed */
+	struct nsock *ns;     /* RCU; NULL: closed, or others' */
+	struct sbr_holder *holders; /* the host's lock: hosted, the programs that have it */
 	int s;                /* atomic: the stack's number, -1: closed */
 	struct plug_sock *next; /* the next half of the listener; written once, under ns->lock */
 	uint32_t asked;       /* atomic: events that ep_ctl was asked for; 0: not added */
@@ -57,6 +63,9 @@ enum plug_state { PLUG_FREE, PLUG_OPEN, PLUG_CLOSED };
 
 /* --- plugin.c ------------------------------------------------------------------------------- */
 
+/* Whose function the thread is in. */
+extern __thread struct plug_module *plug_current;
+
 extern uint32_t plug_count; /* atomic: stacks that can be used, 0 in the usual process */
 static inline bool plug_any(void)
 {
@@ -65,6 +74,11 @@ static inline bool plug_any(void)
 }
 /* Load what is configured, once; before the first socket. */
 void plug_load(void);
+bool plug_loaded(void);
+/* There are to be none in this process. */
+void plug_load_none(void);
+/* As if none had been loaded; there is no socket yet. */
+void plug_unload(void);
 /* The stack for a connection or, remote NULL, for what is bound to local; NULL: none of these. */
 struct plug_module *plug_choose(const struct nsock *ns, const struct nst_addr *local,
 				const struct nst_addr *remote);
@@ -89,6 +103,7 @@ void plug_leave(struct plug_module *m);
 #define PLUG_CALL_OR(m, fn, absent, ...) ((m)->cb.fn ? PLUG_CALL(m, fn, __VA_ARGS__) : (absent))
 
 void plug_fork_prepare(void);
+void plug_fork_parent(void);
 void plug_fork_child(void);
 /* The process ends: its sockets are closed, as the kernel closes its own. */
 void plug_exit(void);
@@ -130,6 +145,8 @@ void plug_watch(struct nsock *ns);
 int plug_epoll_ctl(struct nsock *ns, int epfd, int op, const struct epoll_event *ev);
 /* Close one in the stack; again: nothing happens. */
 void plug_close(struct plug_sock *p);
+/* Nobody has it any more: close it; the record goes, unless the stack is to say when. */
+void plug_end(struct plug_sock *p);
 /* The last reference to the socket went. */
 void plug_release(struct nsock *ns);
 
@@ -138,10 +155,20 @@ void plug_release(struct nsock *ns);
 #define PLUG_KEEP (1u << 31)
 long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont,
 		    long (*fn)(struct plug_sock *p, void *arg), void *arg);
+/* One try of these. */
+long plug_try(struct plug_sock *p, uint32_t ev, long (*fn)(struct plug_sock *p, void *arg), void *arg);
 /* The socket whose pdata that is; NULL: none. */
 struct plug_sock *plug_of_pdata(void *pdata);
 void plug_sock_free(struct plug_sock *p);
 int plug_event(void *pdata, int events);
+
+/* A record for a number that the stack gave, for ns (NULL: for others); without one the number is closed.
+ * 0 or -errno. */
+int plug_take(struct plug_module *m, struct nsock *ns, int s, struct plug_sock **out);
+/* A connection of a listener, without waiting: its number, or -errno. */
+int plug_take_connection(struct plug_sock *p, struct sockaddr_storage *peer, socklen_t *len);
+/* What is true now of these events, and EPOLLERR, EPOLLHUP. */
+uint32_t plug_look(struct plug_sock *p, uint32_t events);
 
 /* --- plug_data.c ------------------------------------------------------------------------------- */
 
@@ -150,6 +177,9 @@ ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags);
 /* Wait until the stack takes something; so much may be tried, or -errno. */
 ssize_t plug_room(struct nsock *ns);
 ssize_t plug_sendfile(struct nsock *ns, int in, off64_t *off, size_t n);
+/* Once, without a program: of the message one buffer; results go into it. */
+long plug_send_once(struct plug_sock *p, struct msghdr *msg, int flags);
+long plug_recv_once(struct plug_sock *p, struct msghdr *msg, int flags);
 
 /* --- plug_run.c -------------------------------------------------------------------------------- */
 

@@ -56,6 +56,7 @@ enum sock_mode {
 	X(exec, "the descriptor lives on in another program") \
 	X(daemon_ends, "the connection was nstackd's, which has ended") \
 	X(outlived, "the process that had the connection has ended, others use it") \
+	X(no_program, "the process is a tool of the framework, as it said (nstack_adpt_init)") \
 	X(go_runtime, "a Go program: its runtime calls the kernel without the C library") \
 	X(io_uring, "the process uses io_uring, which sees only the kernel's sockets") \
 	X(seccomp, "the program filters its system calls (seccomp): those of the stack are not foreseen") \

@@ -4,6 +4,7 @@
  *	dmm_stack.h    what a plug-in stack gives to the framework, and what it gets
  *	dmm_app.h      functions of nstack for programs and stacks
  *	rd.h           which stack serves an address
+ *	adpt.h         what a process is to the framework: stacks that run in a process of their own
  *	recycle.h      what becomes of the resources of a program that has ended
  *
  * Programs that only use sockets need none of it.
@@ -11,6 +12,7 @@
 #ifndef NSTACK_DMM_API_H
 #define NSTACK_DMM_API_H
 
+#include <nstack/adpt.h>
 #include <nstack/dmm_app.h>
 #include <nstack/dmm_stack.h>
 #include <nstack/rd.h>
