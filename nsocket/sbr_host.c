@@ -528,7 +528,7 @@ static bool welcome(struct sbr_prog *g, const struct sbr_call *c)
 static bool message(struct sbr_prog *g, bool *more)
 {
 	struct sbr_caller who = { g, g->m, g->area, g->who.uid == 0 };
-	struct sbr_call c;
+	struct sbr_call c = { 0 };
 	struct sbr_answer a;
 	int claim;
 	long r = att_recv(g->channel.fd, &c, sizeof(c), NULL, 0, NULL, MSG_DONTWAIT);

@@ -59,7 +59,8 @@ def test_a_child_that_holds_the_channel(net):
 # --- killed at every step -----------------------------------------------------------------------
 
 #: an unprivileged program, so that all that happens goes through the daemon
-#: points of the library that a program of nstackd's does not come by: the stack's and the driver's side
+#: points of the library that a program of nstackd's does not come by: the stack's and the driver's side (sbr.: the
+#: link to other stacks, see tests/plugin)
 NOT_REMOTE = {"region.part.file", "region.session.alloc", "region.session.free"}
 #: what has to be as it was before
 BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "parked", "descriptors", "recycle_waiting")
@@ -112,7 +113,7 @@ def test_program_dies_at_each_step(net, mill):
     """At every point where it has something half done; another program is served all the while."""
     net.daemon(net.server)
     partner(net, mill)
-    points = sorted(p for p in faults.points(nstack.LIB) if not p.startswith("xdp.") and p not in NOT_REMOTE)
+    points = sorted(p for p in faults.points(nstack.LIB) if not p.startswith(("xdp.", "sbr.")) and p not in NOT_REMOTE)
     before = nstack.accounts(net.server)
     for point in points:
         p = serve(net, mill, point)
