@@ -201,7 +201,7 @@ static int knock(struct sbr_link *l)
 static int hello(struct sbr_link *l, int fd, int fds[SBR_FDS])
 {
 	struct sbr_call c = { .op = SBR_HELLO, .s = SBR_MAGIC, .arg = SBR_VERSION, .token = l->token };
-	struct sbr_answer a;
+	struct sbr_answer a = { 0 };
 	unsigned nfds = 0;
 	long n = att_send(fd, &c, sizeof(c), NULL, 0, 0);
 
