@@ -5,13 +5,18 @@
     c4, c6, c4+90, c4+91  ------ veth ------  s4, s6: the kernel and nstack's stack
                                               lwip4, lwip6: lwIP, a second station on the wire
 """
+import json
 import os
 
 import pytest
 
-from lib import apps, nstack
+from lib import apps, nstack, wait
 
 PLUGIN = os.path.join(nstack.BUILD, "libnstack_lwip.so")
+ASKS = os.path.join(os.path.dirname(__file__), "progs", "asks.py")
+CONNECTIONS = 4
+NAMES = {"own": "tcpip", "kernel": "kernel", "lwip": "lwip", "drop": "drop"}
+
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"] or bool(nstack.SAN) or not os.path.exists(PLUGIN),
                                 reason="needs nstack, and lwIP as Debian builds it")
@@ -35,9 +40,9 @@ def serve(net, *rules):
     return lwip4, lwip6
 
 
-def ping(net, addr, source=None, check=True):
+def ping(net, addr, source=None, check=True, limit=3):
     """PING by a new connection, perhaps from that address."""
-    r = net.client.run(["curl", "-sS", "-m", "3", *(["--interface", source] if source else []),
+    r = net.client.run(["curl", "-sS", "-m", limit, *(["--interface", source] if source else []),
                         f"telnet://{'[' + addr + ']' if ':' in addr else addr}:6379"],
                        input="PING\r\nQUIT\r\n", check=False)
     assert not check or "+PONG" in r.stdout, r
@@ -128,3 +133,91 @@ for host in ("{net.c4}", "{net.c6}"):
 """]
     r = net.server.run(net.argv(cmd, conf), env={**net.env(), "NSTACK_LWIP": f"{net.sif},{lwip4}/24"}, timeout=40)
     assert r.stdout.split() == [lwip4, net.s6], r
+
+
+class Load:
+    """Connections that are there from now on, and work all the time."""
+
+    def __init__(self, net, server, source, who):
+        self.net, self.source, self.who, self.asked = net, source, who, 0
+        self.p = net.client.spawn([nstack.PYTHON, ASKS, server, 6379, source, CONNECTIONS], f"asks-{source}",
+                                  stdin="pipe")
+        self.rounds()
+
+    def rounds(self):
+        self.asked += 1
+        self.p.popen.stdin.write(b"\n")
+        self.p.popen.stdin.flush()
+        wait.until(lambda: self.p.stdout().count("\n") >= self.asked or not self.p.running(), "answers")
+        assert self.p.running(), self.p.stderr()
+        return int(self.p.stdout().split()[-1])
+
+    def goes_on(self):
+        """Some rounds more, all connections among them."""
+        seen = self.rounds()
+        wait.until(lambda: self.rounds() > seen + 3, f"{self.source} to be served")
+
+    def end(self):
+        self.p.popen.stdin.close()
+        assert self.p.popen.wait(20) == 0, self.p.stderr()
+
+
+def served_by(net, server, source):
+    """How many established connections nstack's stack and the kernel have of it."""
+    ours = sum(s["stack"] == "tcpip" and s["state"] == "ESTAB" and s["local"] == f"{server}:6379" and
+               s["remote"].rsplit(":", 1)[0] == source for s in nstack.sockets(net.server))
+    kernel = sum(state == "01" and port == 6379 and str(remote) == source
+                 for _, port, remote, _, state in net.server.sockets("tcp"))
+    return ours, kernel
+
+
+def explained(net, server, source):
+    r = net.tool("rules", "explain", "tcp", f"{server}:6379", "from", source, "--json")
+    return json.loads(r.stdout)["action"]
+
+
+def connects(net, server, source, who):
+    """A new connection is served, or not, as is said."""
+    assert explained(net, server, source) == NAMES[who]
+    if who == "drop":
+        assert not ping(net, server, source, check=False, limit=0.5)
+    else:
+        with Counts(net, who):
+            ping(net, server, source)
+
+
+def test_four_prefixes_while_rules_change(net):
+    """Clients of nstack's stack, the kernel's, lwIP's and nobody's: rules move new ones only, explain tells where,
+    and the old ones work on where they are."""
+    lwip4, a, b, c = beside(net.s4, 77), net.c4, beside(net.c4, 90), beside(net.c4, 91)
+    for addr in (b, c):
+        net.client.run(["ip", "addr", "add", addr + "/24", "dev", net.cif])
+
+    def rules(of_lwip, *who):
+        actions = {"own": "stack", "kernel": "kernel", "drop": "drop"}
+        return [{"local": lwip4, "priority": 1, "action": of_lwip},
+                *({"remote": s + "/32", "action": actions[w]} for s, w in zip((a, b, c), who))]
+
+    def phase(of_lwip, *who):
+        """All four prefixes by new connections; the old ones go on, where they are."""
+        for s, w in zip((a, b, c), who):
+            connects(net, net.s4, s, w)
+        connects(net, lwip4, a, of_lwip)
+        for load in loads:
+            load.goes_on()
+            if load.who != "lwip":
+                want = (CONNECTIONS, 0) if load.who == "own" else (0, CONNECTIONS)
+                wait.until(lambda l=load, w=want: served_by(net, net.s4, l.source) == w, f"{load.source} to stay")
+
+    apps.redis(net, config={"stacks": [{"name": "lwip", "library": "libnstack_lwip.so"}],
+                            "rules": rules("lwip", "own", "kernel", "drop")},
+               env={"NSTACK_LWIP": f"{net.sif},{lwip4}/24,{net.c4}"})
+    loads = [Load(net, net.s4, a, "own"), Load(net, net.s4, b, "kernel"), Load(net, lwip4, a, "lwip")]
+    phase("lwip", "own", "kernel", "drop")
+    for of_lwip, *who in (("drop", "kernel", "drop", "own"), ("lwip", "drop", "own", "kernel")):
+        net.tool("rules", "set", net.config(rules=rules(of_lwip, *who)))
+        if who[2] == "own":
+            loads.append(Load(net, net.s4, c, "own"))
+        phase(of_lwip, *who)
+    for load in loads:
+        load.end()
