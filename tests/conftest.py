@@ -9,9 +9,7 @@ import zlib
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import netns, nstack  # noqa: E402
-from lib.dpdk import DpdkNet  # noqa: E402
-from lib.net import Net  # noqa: E402
+from lib import dpdk, netns, nstack  # noqa: E402
 
 
 def pytest_configure(config):
@@ -89,9 +87,7 @@ def net(request, tmp_path, mode):
     """Two joined namespaces; everything in them ends with the test."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    kw = getattr(request, "param", {})
-    kind, model = (DpdkNet, mode[5:]) if mode.startswith("dpdk.") else (Net, mode)
-    n = kind(str(tmp_path), model, **kw)
+    n = dpdk.net_of(str(tmp_path), mode, **getattr(request, "param", {}))
     try:
         yield n
         for p in n.client.procs + n.server.procs:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose packets come by DPDK: net_af_packet on the veth, and a TAP as the kernel's side.
+"""Programs whose packets come by DPDK: net_af_packet on the veth, and a TAP as the kernel's side.
 
     namespace <base>-s                                   namespace <base>-c
-      dp0  198.18.N.1/24  2001:db8:N::1/64
-       |   (a TAP with s0's MAC address)
-      nstack, DPDK -- s0 (no address)  ===== veth =====  c0  198.18.N.2/24  2001:db8:N::2/64
+      s0  198.18.N.1/24  2001:db8:N::1/64
+       |   (a TAP with the wire's MAC address)
+      nstack, DPDK -- s0-wire (no address)  === veth ===  c0  198.18.N.2/24  2001:db8:N::2/64
+
+A side gets its device, and its TAP, with the first program that runs under nstack there, and is reached as
+long as one does (or nstackd).
 """
 import os
 
@@ -12,46 +15,105 @@ from . import nstack
 from .net import Net
 
 PLUGIN = os.path.join(nstack.BUILD, "libnstack_dpdk.so")
-TAP = "dp0"
+
+class _DpdkNet(Net):
+    """Programs under nstack, and nstackd, are told of a DPDK device."""
+
+    def keys(self, side=None, **more):
+        """What the configuration says of it, and more."""
+        dev = self.cif if side is self.client else self.sif
+        return {"hal": "dpdk", "interfaces": [dev], "dpdk": {"devices": [self.device(dev)]}, **more}
+
+    def argv(self, cmd, config=None, side=None):
+        """A configuration that is a file is complete."""
+        if not isinstance(config, str):
+            config = self.keys(side, **(config or {}))
+        return super().argv(cmd, config, side)
+
+    def daemon(self, ns, config=None):
+        return super().daemon(ns, config or self.config(**self.keys(ns)))
 
 
-class DpdkNet(Net):
-    """The server's namespace as above; models: in_process, daemon."""
-    device = "net_af_packet0,iface={}"
+class DpdkNet(_DpdkNet):
+    """mode: as Net's, or with "dpdk." before it."""
 
-    def __init__(self, workdir, model, **kw):
-        super().__init__(workdir, model, **kw)
+    def __init__(self, workdir, mode, **kw):
+        self.wired = set()
+        super().__init__(workdir, mode.removeprefix("dpdk."), **kw)
+        self.link_by_program = self.mode == "in_process"
         try:
-            s = self.server.run
-            # packets as a wire has them: of the MTU's size, their checksums done
-            self.client.run(["ethtool", "-K", self.cif, "tx", "off", "tso", "off", "gso", "off",
-                             "tx-udp-segmentation", "off"])
-            s(["ip", "addr", "flush", "dev", self.sif])
-            s(["sysctl", "-qw", f"net.ipv4.conf.{self.sif}.rp_filter=1", f"net.ipv6.conf.{self.sif}.disable_ipv6=1"])
-            s(["ip", "tuntap", "add", TAP, "mode", "tap"])
-            s(["ip", "addr", "add", self.s4 + "/24", "dev", TAP])
-            s(["ip", "addr", "add", self.s6 + "/64", "dev", TAP, "nodad"])
-            s(["ip", "link", "set", TAP, "up"])
+            # on both sides, wired or not: a program sees as many interfaces everywhere
+            for ns, dev in ((self.server, self.sif), (self.client, self.cif)):
+                ns.run(["ip", "tuntap", "add", self._spare(dev), "mode", "tap"])
         except BaseException:
             self.close()
             raise
 
-    def keys(self, **more):
-        """What the configuration says of the device."""
-        return {"hal": "dpdk", "interfaces": [TAP], "dpdk": {"devices": [self.device.format(self.sif)]}, **more}
+    def device(self, dev):
+        return f"net_af_packet0,iface={self.wire_of(dev)}"
 
-    def argv(self, cmd, config=None, side=None):
-        """The client's programs have AF_XDP."""
-        if side in (None, self.server):
-            config = self.keys(**(config or {}))
-        return super().argv(cmd, config, side)
+    @staticmethod
+    def wire_of(tap):
+        return tap + "-wire"
 
-    def daemon(self, ns, config=None):
-        if ns is self.server and not config:
-            config = self.config(**self.keys())
-        return super().daemon(ns, config)
+    @staticmethod
+    def _spare(dev):
+        return dev + "-tap"
+
+    def _as_a_wire(self, ns, dev):
+        """What a side sends comes as on a wire: of the MTU's size, checksums done."""
+        ns.run(["ethtool", "-K", self.wire_of(dev) if ns in self.wired else dev, "tx", "off", "tso", "off", "gso", "off",
+                "tx-udp-segmentation", "off"])
+
+    def wire(self, ns):
+        """From now on that side's packets are DPDK's. Its interface's name and addresses are the TAP's."""
+        if ns in self.wired:
+            return
+        self.wired.add(ns)
+        here = self.sif, self.s4, self.s6
+        there = self.cif, self.c4, self.c6
+        other = self.client
+        if ns is self.client:
+            here, there, other = there, here, self.server
+        tap, v4, v6 = here
+        wire = self.wire_of(tap)
+        ns.run(["sh", "-ec", f"""
+            mtu=$(cat /sys/class/net/{tap}/mtu)
+            ip link set {tap} down; ip addr flush dev {tap}; ip link set {tap} name {wire}
+            sysctl -qw net.ipv4.conf.{wire}.rp_filter=1 net.ipv6.conf.{wire}.disable_ipv6=1
+            ip link set {wire} up
+            ip link set {self._spare(tap)} name {tap} mtu $mtu up
+            ip addr add {v4}/24 dev {tap}; ip addr add {v6}/64 dev {tap} nodad"""])
+        self._as_a_wire(other, there[0])
+
+    def keys(self, side=None, **more):
+        self.wire(side or self.server)
+        return super().keys(side, **more)
+
+    def load(self, ns):
+        self.wire(ns)
+        super().load(ns)
 
 
 class AfXdpNet(DpdkNet):
     """DPDK's own use of AF_XDP: its program takes all packets of the interface."""
-    device = "net_af_xdp0,iface={},busy_budget=0"
+
+    def device(self, dev):
+        return f"net_af_xdp0,iface={self.wire_of(dev)},busy_budget=0"
+
+
+class SteeredNet(_DpdkNet):
+    """DPDK's use of AF_XDP with our steering program in it: no TAP, the interface stays the kernel's. mode: as
+    Net's, or with "dpdk.xdp." before it."""
+
+    def __init__(self, workdir, mode, **kw):
+        super().__init__(workdir, mode.removeprefix("dpdk.xdp."), **kw)
+
+    def device(self, dev):
+        return f"net_af_xdp0,iface={dev},busy_budget=0"
+
+
+def net_of(workdir, mode, **kw):
+    """The pair of namespaces that a mode wants."""
+    kind = SteeredNet if mode.startswith("dpdk.xdp.") else DpdkNet if mode.startswith("dpdk.") else Net
+    return kind(workdir, mode, **kw)

@@ -8,6 +8,7 @@ from . import netns, nstack, wait
 
 class Net(netns.Pair):
     """The pair of namespaces and how servers start in them in the current mode."""
+    link_by_program = False  # can a side under nstack be reached only while a program is running?
 
     def __init__(self, workdir, mode, **kw):
         self.mode, self.workdir, self._configs = mode, workdir, 0
@@ -36,6 +37,10 @@ class Net(netns.Pair):
         if self.mode == "daemon":
             self.daemon(side or self.server, config)
         return nstack.run_argv(cmd, config)
+
+    def load(self, ns):
+        """The steering program stays when the programs have ended: its counters can be looked at then."""
+        self.tool("load", self.sif if ns is self.server else self.cif, side=ns)
 
     def daemon(self, ns, config=None):
         """nstackd of that namespace, started if it is not there yet; it keeps its first configuration."""

@@ -636,6 +636,29 @@ void o_fork(const char *label, void (*fn)(void *arg), void *arg)
 
 /* --- the play ---------------------------------------------------------------------------------------- */
 
+/* A side whose program brings the link itself (a DPDK device in the process) can't be reached before. So each
+ * sends until it has heard the other, and once more, which the other is there to hear. */
+static void link_await(void)
+{
+	uint64_t end = o_now() + SYNC_MS * 1000000ull;
+	ssize_t heard;
+	char c = 0;
+	int fd;
+
+	play.scenario = "the link";
+	play.first_port = FIRST_PORT - PORTS;
+	fd = o_udp_connected(0, 0);
+	do {
+		send(fd, &c, 1, 0);
+		poll_ms(fd, POLLIN, 10);
+		heard = recv(fd, &c, 1, MSG_DONTWAIT); /* or "refused": the other side has no socket yet */
+	} while (heard != 1 && o_now() < end);
+	send(fd, &c, 1, 0);
+	close(fd);
+	if (heard != 1)
+		o_fail("the other side is not heard");
+}
+
 static int open_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -726,6 +749,8 @@ int main(int argc, char **argv)
 	circumstances(argv + 1);
 	family = o_family == AF_INET ? O_V4 : O_V6;
 	channel_open(argv[5]);
+	if (getenv("ORACLE_LINK_AWAIT"))
+		link_await();
 	index = atoi(argv[4]) * PLAY_PORTS / PORTS;
 	for (struct scenario *s = scenarios; s; s = s->next)
 		if (!strcmp(s->group, argv[2]) && s->families & family) {

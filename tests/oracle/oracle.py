@@ -74,7 +74,8 @@ def start(net, number, group, family, scenario=None):
                 *([scenario] if scenario else [])]
         if side in PLAYS[number]:
             argv = net.argv(argv, json.loads(os.environ.get("NSTACK_ORACLE_CONFIG", "null")), ns)
-        procs[side] = ns.spawn(argv, f"{group}-{number}-{side}", env=net.env())
+        env = {**net.env(), **({"ORACLE_LINK_AWAIT": "1"} if net.link_by_program else {})}
+        procs[side] = ns.spawn(argv, f"{group}-{number}-{side}", env=env)
     return procs
 
 
