@@ -109,7 +109,7 @@ struct {
 	__uint(max_entries, STEER_INSTANCES * STEER_QUEUES);
 	__type(key, __u32);
 	__type(value, __u32);
-} xsks SEC(".maps");
+} xsks_map SEC(".maps"); /* the name by which DPDK's net_af_xdp looks for it */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -216,7 +216,7 @@ int nstack_steer_2(struct xdp_md *ctx)
 			r.counter = STEER_C_PASS_QUEUE;
 			break;
 		}
-		action = bpf_redirect_map(&xsks, STEER_XSK(r.instance, queue), XDP_PASS);
+		action = bpf_redirect_map(&xsks_map, STEER_XSK(r.instance, queue), XDP_PASS);
 		if (action != XDP_REDIRECT)
 			r.counter = STEER_C_PASS_NO_SOCKET;
 		break;

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
@@ -453,25 +454,107 @@ static int detach_single(unsigned ifindex, const struct steer_found *f)
 	return err;
 }
 
+static int unload_locked(unsigned ifindex, const char *ifname, const struct steer_found *f, char why[STEER_WHY])
+{
+	struct quiet q;
+	int err = 0;
+
+	if (f->prog_id) {
+		quiet_begin(&q);
+		err = f->dispatcher ? detach_chained(ifindex, f->prog_id) : detach_single(ifindex, f);
+		quiet_end(&q);
+	}
+	if (err)
+		return say(why, err, "%s: detaching failed: %s", ifname, strerror(-err));
+	steer_pins_remove(ifindex);
+	return say(why, 0, f->prog_id ? "%s: detached" : "%s: not attached", ifname);
+}
+
 int steer_unload(unsigned ifindex, char why[STEER_WHY])
 {
 	char ifname[IF_NAMESIZE];
 	struct steer_found f;
-	struct quiet q;
 	int lock = name_and_lock(ifindex, ifname, why), err;
 
 	if (lock < 0)
 		return lock;
 	err = steer_find(ifindex, &f);
-	if (!err && f.prog_id) {
-		quiet_begin(&q);
-		err = f.dispatcher ? detach_chained(ifindex, f.prog_id) : detach_single(ifindex, &f);
-		quiet_end(&q);
-	}
-	if (!err)
-		steer_pins_remove(ifindex);
+	err = err ? say(why, err, "%s: detaching failed: %s", ifname, strerror(-err)) :
+	      unload_locked(ifindex, ifname, &f, why);
+	steer_unlock(lock);
+	return err;
+}
+
+/* --- for a driver that attaches it --------------------------------------------------------- */
+
+static bool in_use(unsigned ifindex)
+{
+	char why[STEER_WHY];
+	struct steer *st;
+	bool used = false;
+
+	if (steer_open(&st, ifindex, why))
+		return true; /* not ours to judge */
+	for (unsigned i = 1; i < STEER_INSTANCES && !used; i++)
+		used = steer_instance_alive(&st->instances[i]);
+	steer_close(st);
+	return used;
+}
+
+static int room_locked(unsigned ifindex, const char *ifname, char why[STEER_WHY])
+{
+	struct steer_found f;
+	int err = steer_find(ifindex, &f);
+
+	if (err)
+		return say(why, err, "%s: can't look at XDP programs: %s", ifname, strerror(-err));
+	if (f.foreign[0])
+		return say(why, -EBUSY, "%s: XDP program %s of somebody else is attached, and DPDK shares with none; "
+			   "detach it first", ifname, f.foreign);
+	if (f.prog_id && in_use(ifindex))
+		return say(why, -EBUSY, "%s: another program under nstack has it", ifname);
+	return unload_locked(ifindex, ifname, &f, why);
+}
+
+static int image_fd(void)
+{
+	size_t size;
+	const void *image = steer_bpf__elf_bytes(&size);
+	int fd = nst_fd_own(memfd_create("nstack-steer", MFD_CLOEXEC)), err;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, image, size) == (ssize_t)size)
+		return fd;
+	err = errno ? -errno : -EIO;
+	nst_fd_close(fd);
+	return err;
+}
+
+int steer_lend(unsigned ifindex, char why[STEER_WHY])
+{
+	char ifname[IF_NAMESIZE];
+	int lock = name_and_lock(ifindex, ifname, why), err;
+
+	if (lock < 0)
+		return lock;
+	err = room_locked(ifindex, ifname, why);
 	steer_unlock(lock);
 	if (err)
-		return say(why, err, "%s: detaching failed: %s", ifname, strerror(-err));
-	return say(why, 0, f.prog_id ? "%s: detached" : "%s: not attached", ifname);
+		return err;
+	err = image_fd();
+	return err < 0 ? say(why, err, "%s: no memory for the program: %s", ifname, strerror(-err)) : err;
+}
+
+int steer_lent(unsigned ifindex, const char *mode_why, char why[STEER_WHY])
+{
+	char ifname[IF_NAMESIZE], text[160] = "";
+	int lock = name_and_lock(ifindex, ifname, why), err;
+
+	if (lock < 0)
+		return lock;
+	snprintf(text, sizeof(text), "%s", mode_why);
+	err = load_finish(ifindex, ifname, text, why);
+	steer_unlock(lock);
+	return err;
 }

@@ -43,6 +43,12 @@ int steer_load(unsigned ifindex, enum steer_mode mode, char why[STEER_WHY]);
 int steer_unload(unsigned ifindex, char why[STEER_WHY]);
 int steer_status(unsigned ifindex, struct steer_status *out);
 
+/* For a driver that wants to load and attach the program itself, from a file, and only where none is (DPDK's
+ * net_af_xdp): before, the program as a file in memory (a descriptor, or -errno); ours is detached, unless a
+ * living instance uses it (-EBUSY). After the driver is done: what steer_load() does besides. */
+int steer_lend(unsigned ifindex, char why[STEER_WHY]);
+int steer_lent(unsigned ifindex, const char *mode_why, char why[STEER_WHY]);
+
 /* --- a handle on the tables of one interface's program ------------------------------------- */
 
 struct steer;

@@ -25,7 +25,7 @@
 	X(PORT_VEC, "port_vec", 4, sizeof(struct steer_port_vec), 2 * STEER_PORT_CLASSES) \
 	X(LPM4, "lpm4", sizeof(struct steer_lpm4), sizeof(struct steer_vec), STEER_LPM_MAX) \
 	X(LPM6, "lpm6", sizeof(struct steer_lpm6), sizeof(struct steer_vec), STEER_LPM_MAX) \
-	X(XSKS, "xsks", 4, 4, STEER_INSTANCES * STEER_QUEUES) \
+	X(XSKS, "xsks_map", 4, 4, STEER_INSTANCES * STEER_QUEUES) \
 	X(COUNTERS, "counters", 4, 8, STEER_C_NR_)
 
 enum steer_map {

@@ -116,17 +116,16 @@ static bool receives_merged(const char *ifname)
 	return on;
 }
 
-static int check_shared(const char *device, const char *tap, char *why)
+static int check_interface(const char *device, char ifname[IF_NAMESIZE], char *why)
 {
-	const char *at = strstr(device, ",iface=");
-	size_t len = at ? strcspn(at + 7, ",") : 0;
-	char ifname[IF_NAMESIZE] = "";
+	if (!hal_dpdk_iface(device, ifname)[0] || if_nametoindex(ifname))
+		return 0; /* none: DPDK says what it thinks of that */
+	return say(why, -ENODEV, "there is no interface %s for \"%.60s\"", ifname, device);
+}
 
-	if (!len || len >= IF_NAMESIZE)
-		return 0; /* DPDK says what it thinks of that */
-	memcpy(ifname, at + 7, len);
-	if (!if_nametoindex(ifname))
-		return say(why, -ENODEV, "there is no interface %s for \"%.60s\"", ifname, device);
+/* net_af_packet: the kernel gets all packets as well. */
+static int check_shared(const char *ifname, const char *tap, char *why)
+{
 	if (has_address(ifname))
 		return say(why, -EADDRINUSE, "%s has an address, so the kernel answers beside DPDK: give its addresses "
 			   "to %s (ip addr flush dev %s)", ifname, tap, ifname);
@@ -144,8 +143,15 @@ static int check_shared(const char *device, const char *tap, char *why)
 
 int hal_dpdk_check(const char *device, const char *tap, char why[HAL_DPDK_WHY])
 {
+	char ifname[IF_NAMESIZE];
+	bool packet = !strncmp(device, "net_af_packet", 13);
+	int err;
+
 	why[0] = 0;
 	if (hal_dpdk_is_pci(device))
 		return check_pci(device, why);
-	return strncmp(device, "net_af_packet", 13) ? 0 : check_shared(device, tap, why);
+	if (!packet && strncmp(device, "net_af_xdp", 10))
+		return 0;
+	err = check_interface(device, ifname, why);
+	return err || !packet || !ifname[0] ? err : check_shared(ifname, tap, why);
 }

@@ -88,3 +88,8 @@ bool hal_dpdk_link(struct hal_port *port)
 {
 	return plugin->link(port);
 }
+
+uint32_t hal_dpdk_sockets(struct hal_port *port, int *fds, uint32_t n)
+{
+	return plugin->sockets(port, fds, n);
+}

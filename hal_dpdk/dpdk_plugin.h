@@ -18,6 +18,7 @@ struct dpdk_plugin {
 	int (*open)(struct hal_port **out, const struct hal_dpdk_config *cfg, char *why);
 	void (*forget)(struct hal_port *port);
 	bool (*link)(struct hal_port *port);
+	uint32_t (*sockets)(struct hal_port *port, int *fds, uint32_t n);
 };
 
 #endif

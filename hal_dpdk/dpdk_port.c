@@ -87,6 +87,15 @@ static bool port_link(struct hal_port *hp)
 	return !rte_eth_link_get_nowait(dpdk_port_of(hp)->id, &link) && link.link_status == RTE_ETH_LINK_UP;
 }
 
+static uint32_t port_sockets(struct hal_port *hp, int *fds, uint32_t n)
+{
+	struct dpdk_port *p = dpdk_port_of(hp);
+
+	for (uint32_t i = 0; i < n && i < p->nwake; i++)
+		fds[i] = p->wake_fd[i];
+	return p->nwake < n ? p->nwake : n;
+}
+
 static const struct hal_ops ops = {
 	.name = "dpdk",
 	.close = port_close,
@@ -324,7 +333,12 @@ static void describe(struct dpdk_port *p, const char *device)
 	p->hal.caps = (p->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS ? HAL_CAP_MULTIBUF : 0) |
 		      ((p->tx_offloads & csum_both) == csum_both ? HAL_CAP_TX_CSUM : 0) |
 		      (p->super_segs ? HAL_CAP_SUPERFRAME : 0) | (af_packet ? HAL_CAP_RX_CSUM_PARTIAL : 0);
-	snprintf(p->hal.ifname, sizeof(p->hal.ifname), "dpdk%u", p->id);
+	if (p->cfg.ifname) {
+		snprintf(p->hal.ifname, sizeof(p->hal.ifname), "%s", p->cfg.ifname);
+		p->hal.ifindex = if_nametoindex(p->cfg.ifname);
+	} else {
+		snprintf(p->hal.ifname, sizeof(p->hal.ifname), "dpdk%u", p->id);
+	}
 	snprintf(p->hal.mode, sizeof(p->hal.mode), "dpdk, %.*s", (int)strcspn(device, ","), device);
 	snprintf(p->hal.mode_why, sizeof(p->hal.mode_why), "%s; DPDK device %.60s", waking[p->queue[0].wake], device);
 }
@@ -396,4 +410,5 @@ const struct dpdk_plugin nstack_dpdk_plugin = {
 	.open = port_open,
 	.forget = port_forget,
 	.link = port_link,
+	.sockets = port_sockets,
 };

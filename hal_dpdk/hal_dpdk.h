@@ -13,6 +13,7 @@
 
 #include <nstack/hal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define HAL_DPDK_WHY 256
 #define HAL_DPDK_DEVICES_MAX 16
@@ -24,6 +25,7 @@ struct hal_dpdk_config {
 	const char *const *devices;
 	uint32_t ndevices;
 	uint32_t device;    /* index of the one to open now */
+	const char *ifname; /* the kernel's interface whose packets these are; NULL = "dpdkN", and no index */
 	const char *eal;    /* more arguments for rte_eal_init(), separated by blanks */
 	uint32_t frames;    /* packet buffers per queue; 4096 */
 	uint32_t queues;    /* receive queues, filled by RSS; 1 */
@@ -52,6 +54,29 @@ static inline bool hal_dpdk_is_pci(const char *device)
 	return sscanf(device, "%x:%x:%x.%x", &domain, &bus, &slot, &fn) == 4 ||
 	       sscanf(device, "%x:%x.%x", &bus, &slot, &fn) == 3;
 }
+
+/* The interface that a virtual device is made on (its iface=), "" = none. */
+static inline const char *hal_dpdk_iface(const char *device, char ifname[IF_NAMESIZE])
+{
+	const char *at = strstr(device, ",iface=");
+	size_t len = at ? strcspn(at + 7, ",") : 0;
+
+	snprintf(ifname, IF_NAMESIZE, "%.*s", len < IF_NAMESIZE ? (int)len : 0, at ? at + 7 : "");
+	return ifname;
+}
+
+/* Is the interface itself to be the kernel's side, without a TAP? Only net_af_xdp can be told which packets are the
+ * kernel's. */
+static inline bool hal_dpdk_is_steered(const char *device, const char *ifname)
+{
+	char iface[IF_NAMESIZE];
+
+	return !strncmp(device, "net_af_xdp", 10) && !strcmp(hal_dpdk_iface(device, iface), ifname);
+}
+
+/* The sockets that the driver receives from (AF_XDP, AF_PACKET), in the order of the queues; how many there are,
+ * up to n. They stay the port's. */
+uint32_t hal_dpdk_sockets(struct hal_port *port, int *fds, uint32_t n);
 
 /* In the child after fork(), before anything else: the port becomes a dead stub, and this process can't
  * open another. */

@@ -462,11 +462,6 @@ int hal_tap_attach(struct hal_port *tap, struct hal_port *lower, uint32_t mtu, c
 	return link_setup(t, mtu, why);
 }
 
-struct hal_port *hal_tap_lower(struct hal_port *tap)
-{
-	return tap->ops == &ops ? self(tap)->lower : NULL;
-}
-
 void hal_tap_steer(struct hal_port *tap, const struct hal_tap_steer *s)
 {
 	self(tap)->steer = *s;

@@ -35,7 +35,6 @@ int hal_tap_open(struct hal_port **out, const struct hal_tap_config *cfg, char w
 
 /* The device under it, given away also when this fails: hal_close() of the port closes both. mtu: the TAP gets it too, 0 = its own stays. */
 int hal_tap_attach(struct hal_port *tap, struct hal_port *lower, uint32_t mtu, char why[HAL_TAP_WHY]);
-struct hal_port *hal_tap_lower(struct hal_port *tap);
 
 /* Who decides: sync() before each burst, decide() for each packet (data: its first len bytes of frame_len).
  * Until it is set, all packets are the kernel's. */

@@ -114,9 +114,10 @@ static int port_dpdk(struct worker_port *p, const struct ns_config *c, uint64_t 
 {
 	int err = engine_dpdk_open(p, c, (uint32_t)(p - worker.port), own_fd, disown_fd);
 
-	/* the tables are those of a program on the TAP, which passes everything as long as we decide */
+	/* the tables are those of a program on the TAP, which passes everything as long as we decide; or the
+	 * driver has attached it */
 	if (!err)
-		err = port_steer(p, STEER_MODE_GENERIC, true, image);
+		err = port_steer(p, STEER_MODE_GENERIC, p->base != p->dpdk, image);
 	return err ? err : engine_dpdk_steer(p);
 }
 
@@ -146,7 +147,7 @@ static void port_close(struct worker_port *p)
 			steer_xsk_clear(p->steer, q);
 	hal_close(p->hal ? p->hal : p->base);
 	steer_close(p->steer);
-	p->hal = p->base = NULL;
+	p->hal = p->base = p->dpdk = NULL;
 	p->steer = NULL;
 }
 
@@ -420,7 +421,7 @@ void engine_after_fork_child(void)
 	for (uint32_t i = 0; i < WORKER_PORTS; i++) {
 		struct worker_port *p = &worker.port[i];
 
-		if (p->base && p->mirror)
+		if (p->dpdk)
 			engine_dpdk_forget(p);
 		else if (p->base)
 			hal_xdp_forget_after_fork(p->base);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/engine_dpdk.c - a DPDK device, its TAP and the steering between, as a port of the worker
+/* nsocket/engine_dpdk.c - a DPDK device, the kernel's side of it and the steering between, as a port of the worker
  *
- * The TAP is the interface that all others see: its addresses, its steering tables, its name in status.
- * It is opened first, since who has it has the device, and DPDK would let two processes share some
- * devices to the harm of both.
+ * Most devices take all packets of the interface. Then a TAP is the interface that all others see: its
+ * addresses, its steering tables, its name in status. It is opened first, since who has it has the device, and
+ * DPDK would let two processes share some devices to the harm of both.
+ *
+ * net_af_xdp needs none if the interface is to be its own: the driver is given our XDP program instead of
+ * its, and the kernel keeps what is not the stack's, as it does beside hal_xdp. The driver insists on
+ * loading the program itself; we find it attached, and put the driver's sockets where it looks for ours.
  *
  * Threads: as engine.c.
  */
@@ -15,6 +19,7 @@
 #include <hal_dpdk/hal_dpdk.h>
 #include <hal_wrap/hal_tap.h>
 #include <nsocket/worker_internal.h>
+#include <nstack/fd_host.h>
 #include <rd/config.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,14 +47,17 @@ static const char *eal_args(const struct ns_config *c, char all[2048])
 
 /* --- opening ----------------------------------------------------------------------------------- */
 
-static int device_open(struct hal_port **out, const struct ns_config *c, uint32_t device,
-		       const struct hal_tap_config *tc, char why[256])
+/* name: this device instead of c's, ifname: and so much of it; both may be NULL. */
+static int device_open(struct hal_port **out, const struct ns_config *c, uint32_t device, const char *name,
+		       const char *ifname, const struct hal_tap_config *tc, char why[256])
 {
+	const char *devices[HAL_DPDK_DEVICES_MAX];
 	char args[2048];
 	struct hal_dpdk_config dc = {
-		.devices = (const char *const *)c->dpdk.devices,
+		.devices = devices,
 		.ndevices = c->dpdk.n_devices,
 		.device = device,
+		.ifname = ifname,
 		.eal = eal_args(c, args),
 		.frames = c->frames,
 		.queues = c->queues,
@@ -61,6 +69,8 @@ static int device_open(struct hal_port **out, const struct ns_config *c, uint32_
 		.disown_fd = tc->disown_fd,
 	};
 
+	for (uint32_t i = 0; i < c->dpdk.n_devices; i++)
+		devices[i] = i == device && name ? name : c->dpdk.devices[i];
 	/* net_af_xdp's libraries talk to stderr, which is the program's */
 	libbpf_print_fn_t bpf_words = libbpf_set_print(NULL);
 	libxdp_print_fn_t xdp_words = libxdp_set_print(NULL);
@@ -71,20 +81,48 @@ static int device_open(struct hal_port **out, const struct ns_config *c, uint32_
 	return err;
 }
 
+static int open_with_tap(struct worker_port *p, const struct ns_config *c, uint32_t device,
+			 const struct hal_tap_config *tc)
+{
+	struct hal_port *lower;
+	int err = hal_tap_open(&p->base, tc, p->why_not);
+
+	if (err)
+		return err;
+	p->ifindex = p->base->ifindex;
+	err = device_open(&lower, c, device, NULL, NULL, tc, p->why_not);
+	if (err)
+		return err;
+	p->dpdk = lower;
+	return hal_tap_attach(p->base, lower, c->dpdk.mtu, p->why_not);
+}
+
+static int open_with_program(struct worker_port *p, const struct ns_config *c, uint32_t device,
+			     const struct hal_tap_config *tc)
+{
+	int program = steer_lend(p->ifindex, p->why_not), err;
+	char name[256];
+
+	if (program < 0)
+		return program;
+	snprintf(name, sizeof(name), "%.200s,xdp_prog=/proc/self/fd/%d", c->dpdk.devices[device], program);
+	err = device_open(&p->dpdk, c, device, name, p->ifname, tc, p->why_not);
+	nst_fd_close(program);
+	p->base = p->dpdk;
+	return err ? err : steer_lent(p->ifindex, "as DPDK's net_af_xdp attached it", p->why_not);
+}
+
 int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t device,
 		     int (*own_fd)(void *arg, int fd), void (*disown_fd)(void *arg, int fd))
 {
 	struct hal_tap_config tc = { .name = p->ifname, .own_fd = own_fd, .disown_fd = disown_fd };
-	struct hal_port *lower;
-	int err = hal_dpdk_check(c->dpdk.devices[device], p->ifname, p->why_not);
+	const char *name = c->dpdk.devices[device];
+	int err = hal_dpdk_check(name, p->ifname, p->why_not);
 
-	if (!err)
-		err = hal_tap_open(&p->base, &tc, p->why_not);
 	if (err)
 		return err;
-	p->ifindex = p->base->ifindex;
-	err = device_open(&lower, c, device, &tc, p->why_not);
-	return err ? err : hal_tap_attach(p->base, lower, c->dpdk.mtu, p->why_not);
+	return hal_dpdk_is_steered(name, p->ifname) ? open_with_program(p, c, device, &tc) :
+						      open_with_tap(p, c, device, &tc);
 }
 
 /* --- steering ---------------------------------------------------------------------------------- */
@@ -104,10 +142,24 @@ static enum hal_tap_verdict decide_cb(void *arg, const void *data, uint32_t len,
 
 static bool link_cb(void *arg)
 {
-	return hal_dpdk_link(hal_tap_lower(((struct worker_port *)arg)->base));
+	return hal_dpdk_link(((struct worker_port *)arg)->dpdk);
 }
 
-int engine_dpdk_steer(struct worker_port *p)
+static int sockets_publish(struct worker_port *p)
+{
+	int fds[64];
+	uint32_t n = hal_dpdk_sockets(p->dpdk, fds, 64);
+	int err = n == p->dpdk->nqueues ? 0 : -EPROTO;
+
+	for (uint32_t q = 0; !err && q < n; q++)
+		err = steer_xsk_set(p->steer, q, fds[q]);
+	if (err)
+		snprintf(p->why_not, sizeof(p->why_not), "%s: DPDK's sockets in the steering program: %s", p->ifname,
+			 strerror(-err));
+	return err;
+}
+
+static int mirror_open(struct worker_port *p)
 {
 	struct hal_tap_steer s = { .sync = sync_cb, .decide = decide_cb, .link = link_cb, .arg = p };
 	int err = steer_mirror_open(&p->mirror, p->steer);
@@ -120,8 +172,15 @@ int engine_dpdk_steer(struct worker_port *p)
 	return 0;
 }
 
+int engine_dpdk_steer(struct worker_port *p)
+{
+	return p->base == p->dpdk ? sockets_publish(p) : mirror_open(p);
+}
+
 void engine_dpdk_forget(struct worker_port *p)
 {
-	hal_dpdk_forget_after_fork(hal_tap_lower(p->base));
-	hal_tap_forget_after_fork(p->base);
+	hal_dpdk_forget_after_fork(p->dpdk);
+	if (p->base != p->dpdk)
+		hal_tap_forget_after_fork(p->base);
+	p->dpdk = NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/engine_dpdk.h - a DPDK device, its TAP and the steering between, as a port of the worker */
+/* nsocket/engine_dpdk.h - a DPDK device, the kernel's side of it and the steering between, as a port of the worker */
 #ifndef NSOCKET_ENGINE_DPDK_H
 #define NSOCKET_ENGINE_DPDK_H
 
@@ -11,8 +11,8 @@ struct worker_port;
 
 /* More arguments for DPDK, from argv[1] on, which are copied. Before any device is opened. */
 void engine_dpdk_args(int argc, char **argv);
-/* Opens the TAP that p->ifname names and c's device of that index under it; fills base and ifindex. 0, or
- * -errno and p->why_not; engine.c's port_close() takes what there is. */
+/* Opens c's device of that index, and what p->ifname names as the kernel's side of it; fills base, dpdk and
+ * ifindex. 0, or -errno and p->why_not; engine.c's port_close() takes what there is. */
 int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t device,
 		     int (*own_fd)(void *arg, int fd), void (*disown_fd)(void *arg, int fd));
 /* With p->steer: from now on packets are told apart. */

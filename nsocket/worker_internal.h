@@ -25,9 +25,10 @@ struct steer_mirror;
 /* One interface. */
 struct worker_port {
 	struct hal_port *hal;  /* what the stack uses: the driver or what wraps it; NULL: unused */
-	struct hal_port *base; /* the driver; with DPDK the TAP over it */
+	struct hal_port *base; /* the driver; with DPDK the TAP over it, if it has one */
+	struct hal_port *dpdk; /* the DPDK device in or under base; NULL: AF_XDP */
 	struct steer *steer;
-	struct steer_mirror *mirror; /* DPDK: we decide which packets are whose; else NULL */
+	struct steer_mirror *mirror; /* a TAP: we decide which packets are whose; else NULL */
 	unsigned ifindex, instance;
 	char ifname[IF_NAMESIZE];
 	char why_not[256];     /* not in use: why */

@@ -130,7 +130,7 @@ static const struct key keys[] = {
 	  "nstackd: who may attach and with which limits; an empty list means everybody" },
 	{ "dpdk.devices", T_DEVICES, C(dpdk), 0, 0, NULL, NULL,
 	  "with hal dpdk: the devices to use, as \"0000:03:00.0\" or \"net_af_packet0,iface=eth1\"; \"interfaces\" "
-	  "then names the TAP devices that are the kernel's side of them, in the same order" },
+	  "then names the TAP devices that are the kernel's side of them, in the same order; of net_af_xdp, the interface itself leaves it to the kernel" },
 	{ "dpdk.mtu", T_U32, C(dpdk.mtu), 0, 9600, NULL, "bytes",
 	  "MTU of the DPDK devices and their TAPs; 0 = what they have" },
 	{ "dpdk.eal", T_TEXT, C(dpdk.eal), 0, 0, NULL, NULL,

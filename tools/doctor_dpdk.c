@@ -39,6 +39,8 @@ static void check_device(struct report *r, const struct ns_config *c, uint32_t i
 	snprintf(name, sizeof(name), "dpdk %.50s", c->dpdk.devices[i]);
 	if (hal_dpdk_check(c->dpdk.devices[i], tap, why))
 		finding(r, name, FAIL, "docs/dpdk.md has what each device takes", "%s", why);
+	else if (hal_dpdk_is_steered(c->dpdk.devices[i], tap))
+		finding(r, name, OK, "", "nothing in its way; %s stays the kernel's, with the steering program", tap);
 	else if (if_nametoindex(tap))
 		finding(r, name, OK, "", "nothing in its way; TAP %s is there", tap);
 	else

@@ -9,8 +9,10 @@ import socket
 import pytest
 
 from lib import apps, nstack, proc, wait
-from lib.dpdk import PLUGIN, TAP, AfXdpNet, DpdkNet
+from lib.dpdk import PLUGIN, AfXdpNet, DpdkNet, SteeredNet
 
+TAP = "s0"
+WIRE = DpdkNet.wire_of(TAP)
 pytestmark = [
     pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack"),
     pytest.mark.skipif(not os.path.exists(PLUGIN), reason="built without DPDK"),
@@ -21,9 +23,11 @@ pytestmark = [
 def net(request, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    kind = AfXdpNet if request.param.endswith(".af_xdp") else DpdkNet
-    n = kind(str(tmp_path), request.param.split(".")[0])
+    model, _, kind = request.param.partition(".")
+    n = {"": DpdkNet, "af_xdp": AfXdpNet, "steered": SteeredNet}[kind](str(tmp_path), model)
     try:
+        if kind != "steered":
+            n.wire(n.server)
         yield n
     finally:
         n.close()
@@ -40,9 +44,11 @@ def ask(net, addr, port, text="hello"):
     return net.client.run(["nc", "-N", "-w5", addr, str(port)], input=text, check=False).stdout
 
 
-@pytest.mark.parametrize("net", ["in_process", "daemon", "in_process.af_xdp", "daemon.af_xdp"], indirect=True)
+@pytest.mark.parametrize("net", ["in_process", "daemon", "daemon.af_xdp", "in_process.steered", "daemon.steered"],
+                         indirect=True)
 def test_redis(net):
     apps.redis(net)
+    assert "dpdk, net_af_" in net.tool("status").stdout
     proof = net.proof()
     value = random.Random(1).randbytes(200_000).hex()
     for addr in (net.s4, net.s6):
@@ -76,10 +82,10 @@ def test_udp(net, family):
     proof.user_stack(udp=50)
 
 
-@pytest.mark.parametrize("net", ["in_process", "daemon", "daemon.af_xdp"], indirect=True)
+@pytest.mark.parametrize("net", ["in_process", "daemon", "daemon.af_xdp", "in_process.steered"], indirect=True)
 def test_what_is_the_kernels(net):
-    """Ping, servers and clients that have nothing to do with nstack, on the same address: by the TAP. Also
-    packets whose checksum the sender left to a device that there is not."""
+    """Ping, servers and clients that have nothing to do with nstack, on the same address: by the TAP, or because
+    the steering program is DPDK's. Also packets whose checksum the sender left to a device that there is not."""
     net.client.run(["ethtool", "-K", net.cif, "tx", "on", "tso", "off", "gso", "off"])
     apps.redis(net)
     kernel_echo(net)
@@ -98,6 +104,7 @@ def test_what_is_the_kernels(net):
     assert apps.redis_cli(net.client, net.s4, "ping", port=7007, check=False, timeout=3) == ""
 
 
+@pytest.mark.parametrize("net", ["in_process", "daemon", "daemon.steered"], indirect=True)
 def test_rules(net):
     """They are changed from outside, and hold for packets that never see XDP."""
     apps.redis(net)
@@ -116,6 +123,27 @@ def test_rules(net):
     assert nstack.verdicts(net.server)["drop_rule"] > 0
 
 
+@pytest.mark.parametrize("net", ["in_process.steered", "daemon.steered"], indirect=True)
+def test_the_steering_program_is_attached_again(net):
+    """What a killed one left is no obstacle to the next, nor what `nstack load` attached."""
+    net.tool("load", net.sif)
+    for _ in range(2):
+        p = apps.redis(net)
+        assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+        net.daemons.pop(net.server, p).kill9()
+        p.stop()
+        net.client.run(["ping", "-c1", "-W2", net.s4])
+
+
+@pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
+def test_a_foreign_program_stays(net):
+    net.server.run(["ip", "link", "set", "dev", net.sif, "xdpgeneric", "object",
+                    os.path.join(nstack.BUILD, "tests/bpf/foreign.bpf.o"), "section", "xdp"])
+    apps.redis(net, owned=False)
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+    assert "foreign_guard" in net.logs() and "foreign_guard" in net.tool("status").stdout
+
+
 def test_killed_and_started_again(net):
     """The TAP keeps its addresses; who comes next has the device."""
     for _ in range(2):
@@ -124,8 +152,8 @@ def test_killed_and_started_again(net):
         victim = net.daemons.pop(net.server, p)
         victim.kill9()
         p.stop()
-        (s0, dp0) = (net.server.run(["cat", f"/sys/class/net/{x}/address"]).stdout for x in (net.sif, TAP))
-        assert s0 == dp0 and net.s4 in net.server.run(["ip", "addr", "show", TAP]).stdout
+        wire, tap = (net.server.run(["cat", f"/sys/class/net/{x}/address"]).stdout for x in (WIRE, TAP))
+        assert wire == tap and net.s4 in net.server.run(["ip", "addr", "show", TAP]).stdout
 
 
 def test_idle(net):
@@ -156,14 +184,14 @@ def test_without_a_tap_one_is_made(net):
     net.server.run(["ip", "link", "del", TAP])
     p = net.server.spawn(net.argv([nstack.PYTHON, *apps.prog("echo.py")[1:], "tcp", "0.0.0.0", 9200]), "echo",
                          env=net.env())
-    wait.until(lambda: p.must_run() or TAP in net.server.run(["ip", "link"]).stdout, "the TAP")
+    wait.until(lambda: p.must_run() or f" {TAP}: " in net.server.run(["ip", "link"]).stdout, "the TAP")
     net.server.run(["ip", "addr", "add", net.s4 + "/24", "dev", TAP])
     wait.until(lambda: ask(net, net.s4, 9200) == "hello", "an answer")
     proof = net.proof()
     assert ask(net, net.s4, 9200) == "hello"
     proof.user_stack(tcp=3)
     p.stop()
-    wait.until(lambda: TAP not in net.server.run(["ip", "link"]).stdout, "the TAP to go")
+    wait.until(lambda: f" {TAP}: " not in net.server.run(["ip", "link"]).stdout, "the TAP to go")
 
 
 @pytest.mark.parametrize("net", ["in_process"], indirect=True)
@@ -173,11 +201,11 @@ def test_without_a_tap_one_is_made(net):
     (None, {"devices": ["0000:7f:1f.7"]}, "no PCI device 0000:7f:1f.7"),
     (None, {"mtu": 9000}, "max frame size"),
     (None, {"eal": "-m 1"}, "DPDK"),
-    ("ip addr add 198.18.200.1/24 dev s0", {}, "ip addr flush dev s0"),
-    ("sysctl -w net.ipv4.conf.s0.rp_filter=0", {}, "net.ipv4.conf.s0.rp_filter=1"),
-    ("sysctl -w net.ipv6.conf.s0.disable_ipv6=0", {}, "net.ipv6.conf.s0.disable_ipv6=1"),
-    ("ethtool -K s0 gro on", {}, "gro off"),
-    ("ip link del dp0; ip link add dp0 type veth", {}, "can't be opened as a TAP"),
+    (f"ip addr add 198.18.200.1/24 dev {WIRE}", {}, f"ip addr flush dev {WIRE}"),
+    (f"sysctl -w net.ipv4.conf.{WIRE}.rp_filter=0", {}, f"net.ipv4.conf.{WIRE}.rp_filter=1"),
+    (f"sysctl -w net.ipv6.conf.{WIRE}.disable_ipv6=0", {}, f"net.ipv6.conf.{WIRE}.disable_ipv6=1"),
+    (f"ethtool -K {WIRE} gro on", {}, "gro off"),
+    (f"ip link del {TAP}; ip link add {TAP} type veth", {}, "can't be opened as a TAP"),
 ])
 def test_what_is_missing_is_said(net, prepare, keys, words):
     """The program runs, on the kernel."""
@@ -203,8 +231,8 @@ def test_doctor(net):
     config["dpdk"]["devices"] += ["0000:7f:1f.7", "net_ring0"]
     prefix = ["env", "NSTACK_CONFIG=" + net.config(**config)]
     found = nstack.findings(net.server, prefix)
-    assert found["dpdk"][0] == "ok" and found["dpdk net_af_packet0,iface=s0"][0] == "ok", found
+    assert found["dpdk"][0] == "ok" and found[f"dpdk net_af_packet0,iface={WIRE}"][0] == "ok", found
     assert found["dpdk 0000:7f:1f.7"][0] == "fail" and found["dpdk net_ring0"][0] == "warn", found
-    net.server.run(["ethtool", "-K", "s0", "gro", "on"])
-    verdict, detail = nstack.findings(net.server, prefix)["dpdk net_af_packet0,iface=s0"]
-    assert verdict == "fail" and "ethtool -K s0 gro off" in detail
+    net.server.run(["ethtool", "-K", WIRE, "gro", "on"])
+    verdict, detail = nstack.findings(net.server, prefix)[f"dpdk net_af_packet0,iface={WIRE}"]
+    assert verdict == "fail" and f"ethtool -K {WIRE} gro off" in detail
