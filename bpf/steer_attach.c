@@ -36,7 +36,8 @@
 
 /* --- lock ---------------------------------------------------------------------------------- */
 
-int steer_lock(unsigned ifindex)
+/* The lock's file, not locked, or -errno. */
+static int lock_open(unsigned ifindex)
 {
 	char path[96];
 	struct stat ns;
@@ -49,17 +50,24 @@ int steer_lock(unsigned ifindex)
 	/* the file stays: removing it would split those who wait from those who come */
 	snprintf(path, sizeof(path), LOCK_DIR "/steer-%lu-%u.lock", (unsigned long)ns.st_ino, ifindex);
 	fd = nst_fd_own(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-	if (fd < 0)
-		return -errno;
-	while (flock(fd, LOCK_EX)) {
-		if (errno != EINTR) {
-			int err = -errno;
+	return fd < 0 ? -errno : fd;
+}
 
-			nst_fd_close(fd);
-			return err;
-		}
-	}
-	return fd;
+static int lock_take(int fd)
+{
+	while (flock(fd, LOCK_EX))
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int steer_lock(unsigned ifindex)
+{
+	int fd = lock_open(ifindex), err = fd < 0 ? fd : lock_take(fd);
+
+	if (err && fd >= 0)
+		nst_fd_close(fd);
+	return err ? err : fd;
 }
 
 void steer_unlock(int fd)
@@ -70,6 +78,30 @@ void steer_unlock(int fd)
 	 * its copy of the descriptor */
 	flock(fd, LOCK_UN);
 	nst_fd_close(fd);
+}
+
+void steer_lock_keep(struct steer *st)
+{
+	if (st->lock_file < 0)
+		st->lock_file = lock_open(st->ifindex);
+}
+
+int steer_tables_lock(struct steer *st)
+{
+	int lock = steer_lock(st->ifindex);
+
+	if (lock != -EACCES || st->lock_file < 0)
+		return lock;
+	lock = lock_take(st->lock_file);
+	return lock ? lock : st->lock_file;
+}
+
+void steer_tables_unlock(struct steer *st, int lock)
+{
+	if (lock >= 0 && lock == st->lock_file)
+		flock(lock, LOCK_UN);
+	else
+		steer_unlock(lock);
 }
 
 /* --- the libraries' chatter ---------------------------------------------------------------- */

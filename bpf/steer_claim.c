@@ -458,7 +458,7 @@ int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n)
 			local_key(&want[d.n++], &addrs[i]);
 	}
 	qsort(want, d.n, sizeof(*want), key_compare);
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock < 0) {
 		free(want);
 		return lock;
@@ -475,7 +475,7 @@ int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n)
 	(void)steer_map_each(st->map[STEER_M_LOCAL], sizeof(*want), STEER_LOCAL_MAX, &value, local_drop,
 			     &d);
 	steer_changed(st);
-	steer_unlock(lock);
+	steer_tables_unlock(st, lock);
 	free(want);
 	return err;
 }
@@ -513,11 +513,11 @@ int steer_own(struct steer *st, const struct nst_addr *addr, bool on)
 		return -EINVAL;
 	if (addr->family != AF_INET && addr->family != AF_INET6)
 		return -EAFNOSUPPORT;
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock < 0)
 		return lock;
 	err = own_locked(st, addr, on);
 	steer_changed(st);
-	steer_unlock(lock);
+	steer_tables_unlock(st, lock);
 	return err;
 }

@@ -186,13 +186,13 @@ bool steer_instance_reap(struct steer *st, unsigned instance)
 
 	if (instance == STEER_TO_KERNEL || instance >= STEER_INSTANCES)
 		return true;
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock < 0)
 		return false;
 	alive = steer_instance_alive(&st->instances[instance]);
 	if (!alive)
 		steer_instance_clean(st, instance);
-	steer_unlock(lock);
+	steer_tables_unlock(st, lock);
 	return !alive;
 }
 
@@ -235,12 +235,13 @@ int steer_instance_take(struct steer *st, const char *stack, uint64_t image)
 
 	if (st->instance && st->instance_pid == getpid())
 		return (int)st->instance;
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock < 0)
 		return lock;
+	steer_lock_keep(st);
 	own_image = image;
 	ret = take_locked(st, stack, image);
-	steer_unlock(lock);
+	steer_tables_unlock(st, lock);
 	return ret;
 }
 

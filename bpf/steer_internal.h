@@ -39,6 +39,7 @@ struct steer {
 	unsigned ifindex;
 	uint32_t prog_id;
 	int map[STEER_M_NR_];             /* fds, -1 = not open */
+	int lock_file;                    /* for when root has been given up; -1 = not open */
 	uint64_t *claims;                 /* mapped; atomic operations only */
 	struct steer_meta *meta;          /* mapped; written under the lock */
 	struct steer_instance *instances; /* mapped; written under the lock */
@@ -64,6 +65,11 @@ int steer_find(unsigned ifindex, struct steer_found *out);
 /* Lock of one interface: returns an fd to hand to steer_unlock(), or -errno. */
 int steer_lock(unsigned ifindex);
 void steer_unlock(int fd);
+/* The same for whoever has the tables open, also as another user than the one who may open the file, if it was
+ * kept before. One thread at a time for each handle. */
+void steer_lock_keep(struct steer *st);
+int steer_tables_lock(struct steer *st);
+void steer_tables_unlock(struct steer *st, int lock);
 
 /* Tables of a program by id: half-built on failure, steer_tables_close() takes that too. */
 int steer_tables_open(struct steer *st, uint32_t prog_id);

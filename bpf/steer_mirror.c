@@ -165,9 +165,9 @@ int steer_mirror_open(struct steer_mirror **out, struct steer *st)
 	if (!m)
 		return -ENOMEM;
 	m->st = st;
-	lock = st->instance ? steer_lock(st->ifindex) : -EINVAL;
+	lock = st->instance ? steer_tables_lock(st) : -EINVAL;
 	err = lock < 0 ? lock : take_locked(st);
-	steer_unlock(lock);
+	steer_tables_unlock(st, lock);
 	if (!err) {
 		m->seen = __atomic_load_n(&st->outside->changes, __ATOMIC_RELAXED) - 1; /* so it is copied now */
 		steer_mirror_sync(m);

@@ -201,11 +201,11 @@ int steer_rules_set(struct steer *st, const struct steer_rules *rules)
 	err = port_maps_open(st, &p);
 	if (err)
 		return err;
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock >= 0) {
 		err = set_locked(st, &p, rules);
 		steer_changed(st);
-		steer_unlock(lock);
+		steer_tables_unlock(st, lock);
 	}
 	port_maps_close(&p);
 	return lock < 0 ? lock : err;
@@ -298,10 +298,10 @@ int steer_rules_get(struct steer *st, struct steer_rules *out)
 	err = port_maps_open(st, &p);
 	if (err)
 		return err;
-	lock = steer_lock(st->ifindex);
+	lock = steer_tables_lock(st);
 	if (lock >= 0) {
 		err = get_locked(st, &p, out);
-		steer_unlock(lock);
+		steer_tables_unlock(st, lock);
 	}
 	port_maps_close(&p);
 	return lock < 0 ? lock : err;

@@ -225,6 +225,7 @@ int steer_open(struct steer **out, unsigned ifindex, char why[STEER_WHY])
 	if (!st)
 		return -ENOMEM;
 	st->ifindex = ifindex;
+	st->lock_file = -1;
 	for (unsigned m = 0; m < STEER_M_NR_; m++)
 		st->map[m] = -1;
 	err = open_tables(st, why);
@@ -244,11 +245,12 @@ void steer_close(struct steer *st)
 		return;
 	/* a forked child's copy of the handle is not the instance */
 	if (st->instance && st->instance_pid == getpid()) {
-		lock = steer_lock(st->ifindex);
+		lock = steer_tables_lock(st);
 		steer_instance_clean(st, st->instance);
-		steer_unlock(lock);
+		steer_tables_unlock(st, lock);
 	}
 	steer_tables_close(st);
+	nst_fd_close(st->lock_file);
 	free(st);
 }
 
