@@ -231,6 +231,7 @@ static int stack_make(const struct ns_config *c, const struct shm_region_config 
 		return err;
 	worker.env.port_hold = ports_hold_cb;
 	worker.env.port_ours = ports_ours_cb;
+	worker.env.flow_left = ports_left_cb;
 	worker.env.port_release = ports_release_cb;
 	worker.env.region = worker.region;
 	worker.ops = &tcpip_stack_ops;

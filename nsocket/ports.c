@@ -243,6 +243,13 @@ static void claims_end(uint8_t proto, uint16_t port, bool unused_only)
 	}
 }
 
+static void steer_unpin_each(uint8_t proto, const struct nst_addr *local, const struct nst_addr *remote)
+{
+	for (uint32_t i = 0; i < worker.nports; i++)
+		if (worker.port[i].steer)
+			steer_unpin(worker.port[i].steer, proto, local, remote);
+}
+
 static void unpin_port(uint8_t proto, uint16_t port)
 {
 	struct pin **pp = &pins[idx(proto)][port], *p;
@@ -250,9 +257,7 @@ static void unpin_port(uint8_t proto, uint16_t port)
 	while ((p = *pp)) {
 		if (attached())
 			remote_unpin(worker.st, proto, &p->local);
-		for (uint32_t i = 0; i < worker.nports; i++)
-			if (worker.port[i].steer)
-				steer_unpin(worker.port[i].steer, proto, &p->local, &p->remote);
+		steer_unpin_each(proto, &p->local, &p->remote);
 		*pp = p->next;
 		free(p);
 	}
@@ -389,20 +394,45 @@ static bool kernel_has(const struct nst_addr *local, const struct nst_addr *remo
 	return has;
 }
 
+static bool claim_covers(const struct claim *c, const struct nst_addr *local)
+{
+	return nst_addr_is_any(&c->addr) ? c->addr.family == local->family || c->v6_takes_v4 :
+					   nst_addr_same_ip(&c->addr, local);
+}
+
+/* The youngest claim that packets to that address come by, or NULL. */
+static const struct claim *claim_of(uint8_t proto, const struct nst_addr *local)
+{
+	const struct claim *young = NULL;
+
+	for (const struct claim *c = claims[idx(proto)][local->port]; c; c = c->next)
+		if (claim_covers(c, local) && (!young || c->since > young->since))
+			young = c;
+	return young;
+}
+
 /* Without a claim the port is the kernel's, but for our own flows: what still comes was on its way when
  * the claim ended. While a claim is young, the kernel is asked. */
 bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote)
 {
-	struct claim *c = claims[idx(proto)][local->port];
+	const struct claim *c = claim_of(proto, local);
 
 	if (pinned(proto, local, remote))
 		return true;
 	if (!c)
 		return false;
-	for (; c; c = c->next)
-		if (worker_now() - c->since < SETTLE_NS)
-			return !kernel_has(local, remote);
+	return worker_now() - c->since >= SETTLE_NS || !kernel_has(local, remote);
+}
+
+/* A pin lasts longer than its connection, whose peer may use its port again. */
+bool ports_left_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		   const struct nst_addr *remote)
+{
+	if (claim_of(proto, local) || !pinned(proto, local, remote))
+		return false;
+	pin_forget(proto, local, remote);
+	steer_unpin_each(proto, local, remote);
 	return true;
 }
 

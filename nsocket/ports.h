@@ -42,6 +42,8 @@ void ports_release(uint8_t proto, const struct nst_addr *local);
 void ports_hold_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote);
+bool ports_left_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+		   const struct nst_addr *remote);
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);

@@ -45,6 +45,11 @@ struct stack_env {
 	 * may have that connection. NULL: always. Under the worker lock; as above. */
 	bool (*port_ours)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 			  const struct nst_addr *remote);
+	/* A connection request that nobody here listens for, and no connection has these addresses any more. True:
+	 * they were kept from somebody else, who gets the peer's next attempt; nothing is to be said to the peer.
+	 * NULL: false. Under the worker lock; as above. */
+	bool (*flow_left)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+			  const struct nst_addr *remote);
 	/* The stack lives in another process, which has ended: nothing will come of it any more. Once,
 	 * under the worker lock; must not call back into the stack. May be NULL. */
 	void (*gone)(struct stack_env *env);

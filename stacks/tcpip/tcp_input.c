@@ -599,7 +599,8 @@ static void input_listener(struct tcpip *t, struct tcp_seg *g, uint32_t hash, ui
 		tcp_listen_input(t, l, g, hash, isn);
 		return;
 	}
-	tcp_refuse(t, g);
+	if ((g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !tcp_leave_syn(t, g))
+		tcp_refuse(t, g);
 }
 
 void tcp_input(struct tcpip *t, struct ip_pkt *p)

@@ -511,6 +511,8 @@ void tcp_send_rst(struct tcpip *t, struct tcp_conn *c);
 void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g);
 /* Answer to a segment that meets no connection: a reset, or none where the kernel may have it. */
 void tcp_refuse(struct tcpip *t, const struct tcp_seg *g);
+/* A SYN that nobody here wants: has it been left to somebody else? */
+bool tcp_leave_syn(struct tcpip *t, const struct tcp_seg *g);
 /* Bare acknowledgement in answer to g, without a connection. */
 void tcp_reply_ack(struct tcpip *t, const struct tcp_seg *g, uint32_t seq, uint32_t ack,
 		   uint32_t wnd, bool ts, uint32_t tsval, uint32_t tsecr);

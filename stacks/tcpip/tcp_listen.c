@@ -550,6 +550,8 @@ void tcp_listen_input(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g
 	if (!(g->flags & TCP_SYN) || g->flags & TCP_FIN)
 		return;
 	COUNT(t, tcp_syn_in);
+	if (l->paused && tcp_leave_syn(t, g))
+		return;
 	if (l->paused || !g->p->src.port || nst_addr_is_any(&g->p->src)) {
 		COUNT(t, tcp_syn_dropped);
 		return;

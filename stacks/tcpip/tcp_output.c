@@ -675,6 +675,16 @@ void tcp_refuse(struct tcpip *t, const struct tcp_seg *g)
 	tcp_reply_rst(t, g);
 }
 
+bool tcp_leave_syn(struct tcpip *t, const struct tcp_seg *g)
+{
+	struct stack_env *env = t->env;
+
+	if (!env->flow_left || !env->flow_left(env, IPPROTO_TCP, &g->p->dst, &g->p->src))
+		return false;
+	COUNT(t, tcp_not_ours);
+	return true;
+}
+
 void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
 {
 	uint64_t second = t->now / NS_PER_S;
