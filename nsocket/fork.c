@@ -22,6 +22,7 @@
 #include <nsocket/plugin.h>
 #include <nsocket/sbr.h>
 #include <nsocket/stdio.h>
+#include <nsocket/to_backlog.h>
 #include <nsocket/yield.h>
 #include <rd/log.h>
 #include <stdlib.h>
@@ -112,6 +113,7 @@ void fork_child(void)
 	worker_after_fork_child();
 	ports_after_fork_child();
 	yield_after_fork_child();
+	to_backlog_after_fork_child();
 	remote_forget();
 	share_fork_child();
 	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */

@@ -19,10 +19,37 @@
 #define HOPS 64
 #define TCP_MAX 64u /* header with options */
 
+static int kept_v4 = -1, kept_v6 = -1; /* inject_keep() */
+
+static int raw_open(int family)
+{
+	return fd_hide(libc.socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+}
+
+void inject_keep(void)
+{
+	if (kept_v4 < 0)
+		kept_v4 = raw_open(AF_INET);
+	if (kept_v6 < 0)
+		kept_v6 = raw_open(AF_INET6);
+}
+
+/* They are closed by number. */
+void inject_after_fork_child(void)
+{
+	kept_v4 = kept_v6 = -1;
+}
+
+static int kept(int family)
+{
+	return family == AF_INET ? kept_v4 : kept_v6;
+}
+
 /* To the local address; the routing table knows that this is the loopback. */
 static int packet_send(const struct nst_addr *to, const struct iovec *v, size_t n)
 {
-	int fd = fd_hide(libc.socket(to->family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)), err = 0;
+	int own = kept(to->family) < 0 ? raw_open(to->family) : -1, err = 0;
+	int fd = own < 0 ? kept(to->family) : own;
 	struct sockaddr_storage ss;
 	struct nst_addr dst = *to;
 	struct msghdr m = { .msg_name = &ss, .msg_iov = (struct iovec *)v, .msg_iovlen = n };
@@ -33,16 +60,16 @@ static int packet_send(const struct nst_addr *to, const struct iovec *v, size_t 
 	m.msg_namelen = nst_addr_to_sockaddr(&dst, to->family, &ss);
 	if (libc.sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		err = -errno;
-	fd_hide_close(fd);
+	fd_hide_close(own);
 	return err;
 }
 
 bool inject_able(int family)
 {
-	int fd = fd_hide(libc.socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+	int fd = kept(family) < 0 ? raw_open(family) : -1;
 
 	fd_hide_close(fd);
-	return fd >= 0;
+	return fd >= 0 || kept(family) >= 0;
 }
 
 /* l4 are header and payload, len bytes in all. The kernel fills in IPv4's length and checksum. */

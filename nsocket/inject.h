@@ -14,6 +14,9 @@
 
 /* May we? */
 bool inject_able(int family);
+/* The sockets for it are opened once and kept, for when the privilege is gone. Not beside other calls here. */
+void inject_keep(void);
+void inject_after_fork_child(void);
 
 struct inject_tcp {
 	struct nst_addr from, to; /* with ports */

@@ -10,7 +10,6 @@
  *
  * Only the starting is brought forward: ports are still claimed when the sockets are used.
  *
- *
  * libc changes the identity of every thread, and ends the process if one of them gets another answer.
  * Capabilities are each thread's own: a program that keeps or drops some (prctl, capset) does so in the
  * threads that it knows, and ours would get other answers. So they follow the calling thread: when a
@@ -29,6 +28,9 @@
 
 #include <grp.h>
 #include <linux/securebits.h>
+#include <nsocket/to_backlog.h>
+#include <nsocket/worker_internal.h>
+#include <stacks/remote/remote.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -64,13 +66,23 @@ static bool holds_bound_socket(void)
 	return false;
 }
 
+/* What waits for accept() can be left to other processes later on. nstackd does it for its programs. */
+static void what_needs_root(void)
+{
+	worker_lock();
+	if (worker.st && worker.ops != &remote_stack_ops)
+		to_backlog_prepare();
+	worker_unlock();
+}
+
 void priv_before_user(uid_t user)
 {
-	if (user == 0 || user == (uid_t)-1 || geteuid() != 0 || !init_ready() || worker_running() ||
-	    getpid() != own_pid)
+	if (user == 0 || user == (uid_t)-1 || geteuid() != 0 || !init_ready() || getpid() != own_pid)
 		return;
-	if (own_pid == first_pid || holds_bound_socket())
+	if (!worker_running() && (own_pid == first_pid || holds_bound_socket()))
 		worker_start();
+	if (worker_running())
+		what_needs_root();
 }
 
 /* --- threads of ours follow ------------------------------------------------------------------ */

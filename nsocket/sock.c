@@ -62,6 +62,7 @@ static void cmd_close(struct nsock *ns)
 		ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);
+		yield_leave_locked(ns);
 	}
 	nsock_session_drop_locked(ns, ns->linger_s);
 	yield_drop(ns);
@@ -508,6 +509,7 @@ static int activate_locked(struct nsock *ns, bool exempt)
 	ports_exempt(ns->proto, &ns->local, exempt);
 	ns->held = ns->local;
 	ns->port_held = true;
+	ns->cookie = sock_cookie(nfile_fd(&ns->f));
 	err = nsock_session_open_locked(ns, &s);
 	if (!err) {
 		nsock_session_attach_locked(ns, s);

@@ -27,8 +27,10 @@
 #include "nsocket/yield.h"
 
 #include <inttypes.h>
+#include <bpf/steer_ctl.h>
 #include <nsocket/crate.h>
 #include <nsocket/handover.h>
+#include <nsocket/to_backlog.h>
 #include <nsocket/to_kernel.h>
 #include <rd/log.h>
 #include <stacks/remote/remote.h>
@@ -227,6 +229,55 @@ bool yield_ask(struct nsock *ns, uint64_t owner)
 	return yes;
 }
 
+/* --- the last of ours leaves ------------------------------------------------------------------------ */
+
+/* Others have the listener, too; none of them has what waits here. */
+static bool others_want(const struct nsock *ns)
+{
+	/* nstackd has one queue for all programs that listen, and does the same for the last of them */
+	return worker.ops != &remote_stack_ops && (fifo_used(&ns->rx) || ns->s->handshakes) &&
+	       steer_kernel_listens(ns->held.port, ns->cookie);
+}
+
+/* As handshakes_await_locked(), within a command: nobody else may have the lock. */
+static void handshakes_await(struct nsock *ns)
+{
+	static const struct timespec moment = { .tv_nsec = HANDSHAKE_LOOK_NS };
+
+	for (int i = 0; ns->s->handshakes && i < HANDSHAKE_LOOKS; i++) {
+		syscall(SYS_nanosleep, &moment, NULL);
+		to_kernel_drain();
+	}
+}
+
+void yield_leave_locked(struct nsock *ns)
+{
+	struct shm_session *s;
+	uint32_t id, n = 0, lost = 0;
+	int err;
+
+	if (!others_want(ns))
+		return;
+	err = to_backlog_begin();
+	if (err) {
+		ns_log(NS_WAR, NS_M_NSOCKET, "connections that wait at port %u are reset: %s",
+		       ntohs(ns->held.port), strerror(-err));
+		return;
+	}
+	handshakes_await(ns);
+	while (fifo_take_one(&ns->rx, &id, sizeof(id))) {
+		s = shm_session_get(worker.region, id);
+		err = s ? to_backlog_move(s) : 0;
+		if (err)
+			worker.ops->close(worker.st, s, 0);
+		lost += err != 0;
+		n++;
+	}
+	to_backlog_end();
+	ns_log(lost ? NS_WAR : NS_INF, NS_M_NSOCKET, "%u connections that waited at port %u wait with the kernel now, "
+	       "%u are reset", n - lost, ntohs(ns->held.port), lost);
+}
+
 /* --- the owner ------------------------------------------------------------------------------------- */
 
 /* What waits in our accept queue goes into the crate. False: some of it has to stay. Under ns->lock,
@@ -320,6 +371,7 @@ static bool listener_pack(struct nsock *ns, struct crate *c, uint32_t *n)
 		handshakes_await_locked(ns);
 		*n = 0; /* room for these is kept */
 		queue_pack(ns, c, n);
+		yield_leave_locked(ns); /* without the privilege for that */
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();

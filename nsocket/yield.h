@@ -26,6 +26,9 @@ static inline bool yield_any(const struct nsock *ns)
 }
 /* They are reset. Nobody else has ns. */
 void yield_drop(struct nsock *ns);
+/* The port was given up, and the session is about to be closed: what waits for accept() is for the other
+ * processes that have the listener. Under the worker lock. */
+void yield_leave_locked(struct nsock *ns);
 
 /* The stack is about to end, the process is not: what waits for accept() goes on in the kernel, and the port
  * is asked for again. */

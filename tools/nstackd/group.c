@@ -11,7 +11,8 @@
  * When the host leaves, another member's session becomes the stack's listener, with the handshakes, and
  * what waits moves there. When the last one leaves, the kernel's listener may be open still: a master has
  * it, or the program is just becoming another one. New connections are the kernel's then, for whoever asks
- * there; those that wait with us, and handshakes, wait for the next member, ORPHAN_NS at most. That is
+ * there; those that wait with us, and handshakes, wait for the next member. If none has come after GRACE_NS
+ * they wait at the kernel's listener (to_backlog.h); what that can't take is reset after ORPHAN_NS. That is
  * why the host's session can outlive the use of it by its program.
  *
  * Sockets that share a port by SO_REUSEPORT have cookies of their own, and so are groups of their own,
@@ -24,12 +25,14 @@
 #include <bpf/steer_ctl.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <nsocket/to_backlog.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/worker_internal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #define ORPHAN_NS 5000000000ull
+#define GRACE_NS 2000000000ull /* a program that becomes another one, or replaces its workers, is back by then */
 #define DRAIN_ROUNDS 64
 #define LOOK_NS 1000000 /* what was not taken by then is said to everybody */
 
@@ -434,7 +437,22 @@ void groups_pause(const struct nst_addr *local)
 			worker.ops->listen_pause(worker.st, g->ls);
 }
 
-/* True: its session is listening still, for another program to come. */
+/* Others have the listener: what waits here waits in its queue from now on. Where it can't, it stays. */
+static void kernel_takes(struct group *g)
+{
+	struct shm_session *s;
+
+	if (!waiting(g) || to_backlog_begin())
+		return;
+	for (uint32_t n = peers_config.sessions; n && (s = take(g->ls)); n--) {
+		park_drop(peer_of(s), s); /* as in bring() */
+		if (to_backlog_move(s))
+			worker.ops->close(worker.st, s, 0);
+	}
+	to_backlog_end();
+}
+
+/* True: its session is listening still, for handshakes, or for another program to come. */
 static bool leave(struct member *m)
 {
 	struct group *g = m->g;
@@ -524,6 +542,8 @@ bool groups_reap(void)
 		next = g->next;
 		if (g->members)
 			continue;
+		if (worker_now() - g->orphaned_ns >= GRACE_NS)
+			kernel_takes(g);
 		if (worker_now() - g->orphaned_ns < ORPHAN_NS && waiting(g) + g->ls->handshakes &&
 		    steer_kernel_listens(g->local.port, g->cookie))
 			waits = true;

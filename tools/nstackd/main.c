@@ -23,6 +23,7 @@
 #include <nsocket/engine.h>
 #include <nsocket/libc.h>
 #include <nsocket/ports.h>
+#include <nsocket/to_backlog.h>
 #include <nsocket/worker_internal.h>
 #include <rd/config.h>
 #include <rd/log.h>
@@ -391,6 +392,7 @@ static int start(void)
 	if (peers_recycle_init() || engine(&c))
 		return 1;
 	descriptors();
+	to_backlog_prepare();
 	harden_running();
 	if (super_channel() >= 0)
 		super_ready();
