@@ -6,8 +6,8 @@
  * makes the shadow the connection (to_kernel.c). Whoever was waiting finds that the session is gone and goes
  * on with the shadow (sock_stream.c).
  *
- * A UDP socket: its port's claim ends, then what was received already is delivered to the shadow as
- * packets. A listener: its claim ends; connections that the stack has accepted stay.
+ * A UDP socket: what was received already is delivered to the shadow as packets, before its port's claim
+ * ends and after. A listener: its claim ends; connections that the stack has accepted stay.
  *
  * Threads: any. Lock order: nsock.lock, rx_lock, tx_lock, worker lock.
  */
@@ -161,11 +161,12 @@ static void dgram_handover(struct nsock *ns, int fd, enum sock_reason why)
 	lock_take(&ns->tx_lock);
 	worker_lock();
 	if (ns->s && worker.st) {
+		dgrams_move(ns, fd); /* before the kernel gets newer ones */
 		if (ns->port_held)
 			ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
 		ports_listener_gone(ns->proto, &ns->held);
-		dgrams_move(ns, fd);
+		dgrams_move(ns, fd); /* and what came meanwhile */
 		nsock_session_drop_locked(ns, -1);
 	}
 	worker_unlock();

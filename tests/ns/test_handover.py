@@ -27,7 +27,7 @@ def test_moves_under_load(net, family, what):
         d = proof.delta()
         # first by the stack, then by the kernel
         assert d["tcp_in"] > 20 and d["tcp_out"] > 20, d
-        assert d["kernel_tcp_in"] > 100 and d["kernel_tcp_out"] > 100, d
+        assert d["kernel_tcp_in"] > 20 and d["kernel_tcp_out"] > 20, d
         c = nstack.stack_counters(net.server)
         assert c["tcp_moved"] == i + 1 and not c["tcp_resets_out"], c
 
