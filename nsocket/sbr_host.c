@@ -31,6 +31,7 @@
 #define BACKLOG 64
 #define ROUND 16        /* messages of one program before the others' turn */
 #define TABLE_FIRST 64u
+#define RECYCLE_LOOK_MS 100
 #define CLAIMS 16u      /* children of one program that have not come yet */
 
 enum kind { DOOR, PROGRAM, EVENTS, CLAIM };
@@ -350,10 +351,26 @@ static void sweep(void)
 	}
 }
 
+/* Who has not spoken yet, and for longest, makes room. */
+static void make_room(void)
+{
+	struct sbr_prog *oldest = NULL;
+
+	for (struct sbr_prog *g = progs; g; g = g->next)
+		if (g->channel.fd >= 0 && !g->spoken)
+			oldest = g;
+	if (!oldest)
+		return;
+	prog_end(oldest);
+}
+
 static struct sbr_prog *prog_new(struct plug_module *m)
 {
-	struct sbr_prog *g = nprogs < programs_max ? calloc(1, sizeof(*g)) : NULL;
+	struct sbr_prog *g;
 
+	if (nprogs == programs_max)
+		make_room();
+	g = nprogs < programs_max ? calloc(1, sizeof(*g)) : NULL;
 	if (!g)
 		return NULL;
 	*g = (struct sbr_prog){ .channel = { PROGRAM, -1 }, .events = { EVENTS, -1 }, .claim = { CLAIM, -1 }, .m = m,
@@ -560,19 +577,6 @@ static void run_program(struct sbr_prog *g)
 		}
 }
 
-/* Who has not spoken yet, and for longest, makes room. */
-static void make_room(void)
-{
-	struct sbr_prog *oldest = NULL;
-
-	for (struct sbr_prog *g = progs; g; g = g->next)
-		if (g->channel.fd >= 0 && !g->spoken)
-			oldest = g;
-	if (!oldest)
-		return;
-	prog_end(oldest);
-}
-
 static void visitor(struct door *d)
 {
 	struct ucred who;
@@ -582,8 +586,6 @@ static void visitor(struct door *d)
 
 	if (fd < 0)
 		return;
-	if (nprogs == programs_max)
-		make_room();
 	g = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) ? NULL : prog_new(d->m);
 	if (!g) {
 		ns_log(NS_WAR, NS_M_NSOCKET, "stack \"%s\" has %u programs already", d->m->conf->name, programs_max);
@@ -625,9 +627,8 @@ static void run(struct source *src)
 
 static int pause_ms(void)
 {
-	uint64_t now = now_ns(), next = recycle_run(now);
-
-	return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / 1000000 + 1);
+	/* any thread may say that a suspended walk can go on */
+	return recycle_run(now_ns()) == UINT64_MAX ? -1 : RECYCLE_LOOK_MS;
 }
 
 static void *serve(void *arg)
