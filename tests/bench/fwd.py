@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Forwarding over veth by hal_xdp and by a minimal libxdp loop, alternately; medians and ratio.
+"""Forwarding over veth by hal_xdp and by a minimal libxdp loop, one after the other in each round.
 With --dpdk also by hal_dpdk on DPDK's AF_XDP driver, and by testpmd on it, with the same source.
 
-    source, cpu1 --> va ==== veth ==== vb --> fwd_hal or fwd_raw, cpu0 --> back to va
+    source, cpu1 --> va ==== veth ==== vb --> forwarder, cpu0 --> back to va
 
 Generic mode: the source is an AF_XDP sender, which may be the limit (then packets a kick are
 few, and the ratio says little). Native mode (default): XDP live frames, several times what
@@ -29,6 +29,7 @@ DEVICE = "net_af_xdp0,iface=vb,busy_budget=0"
 TESTPMD = ["dpdk-testpmd", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry",
            f"--file-prefix=nstack-fwd-{os.getpid()}", "--lcores", "0@1,1@0", "--vdev", DEVICE, "--",
            "--forward-mode=macswap", "--total-num-mbufs=8192", "--no-mlockall"]
+NAMES = {"fwd_raw": "a libxdp loop", "fwd_hal": "hal_xdp", "fwd_dpdk": "hal_dpdk on net_af_xdp", "testpmd": "testpmd"}
 
 
 def sent(b):
@@ -75,6 +76,24 @@ def one(args, a, b, bmac, program):
     return result
 
 
+def ratio(runs, program, other):
+    """The median of the rounds'."""
+    return statistics.median(x["pps"] / y["pps"] for x, y in zip(runs[program], runs[other]))
+
+
+def table(args, runs):
+    """Markdown."""
+    print(f"| {args.size} bytes, {args.mode} XDP, {len(runs['fwd_raw'])} rounds | Mpps, median [min..max] | "
+          + " | ".join(f"/ {NAMES[p]}" for p in runs) + " |")
+    print("|" + "---|" * (2 + len(runs)))
+    for p, v in runs.items():
+        mpps = [r["pps"] / 1e6 for r in v]
+        print(f"| {NAMES[p]} | {statistics.median(mpps):.3f} [{min(mpps):.3f}..{max(mpps):.3f}] | "
+              + " | ".join("" if p == q else f"{ratio(runs, p, q):.2f}" for q in runs) + " |")
+    source = [r["source_pps"] / 1e6 for v in runs.values() for r in v]
+    print(f"\nThe source: {min(source):.2f} to {max(source):.2f} Mpps.")
+
+
 def main():
     ap = argparse.ArgumentParser()
     here = os.path.dirname(os.path.abspath(__file__))
@@ -101,24 +120,15 @@ def main():
     finally:
         subprocess.run(f"ip netns del {a}; ip netns del {b}", shell=True, capture_output=True)
     med = {p: statistics.median(r["pps"] for r in v) for p, v in runs.items()}
-    out = {"size": args.size, "mode": args.mode, "median_pps": med, "ratio": med["fwd_hal"] / med["fwd_raw"],
-           "paired_ratio": statistics.median(h["pps"] / r["pps"] for h, r in
-                                             zip(runs["fwd_hal"], runs["fwd_raw"])),
+    out = {"size": args.size, "mode": args.mode, "median_pps": med,
+           "ratio": {f"{p}/{q}": ratio(runs, p, q) for p in runs for q in runs if p != q},
            "runs": {p: [r["pps"] for r in v] for p, v in runs.items()},
            "last": {p: v[-1] for p, v in runs.items()}}
     if args.json:
         json.dump(out, sys.stdout)
         print()
         return
-    for p, v in runs.items():
-        pps = [r["pps"] for r in v]
-        print(f"{p}: median {med[p] / 1e6:.3f} Mpps [{min(pps) / 1e6:.3f}..{max(pps) / 1e6:.3f}] "
-              f"n={len(pps)}, {v[-1]['packets'] / max(v[-1]['kicks'], 1):.1f} packets a kick, "
-              f"source {v[-1]['source_pps'] / 1e6:.2f} Mpps")
-    if args.dpdk:
-        print(f"hal_dpdk/hal_xdp: {med['fwd_dpdk'] / med['fwd_hal']:.3f}, "
-              f"hal_dpdk/testpmd: {med['fwd_dpdk'] / med['testpmd']:.3f}")
-    print(f"hal/raw: {out['ratio']:.3f} (median of pairs {out['paired_ratio']:.3f})")
+    table(args, runs)
 
 
 if __name__ == "__main__":
