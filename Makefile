@@ -5,6 +5,7 @@
 #   make test       install what is needed, build, and run every test
 #   make check      unit tests only (no root, no network)
 #   make check-apps real programs and all of CPython's socket tests under nstack
+#   make test-dpdk  the oracle and real programs with packets by DPDK
 #   make soak       real programs, kills and restarts for half an hour
 #   make bench      measurements, side by side with the kernel
 #   make install    DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir and unitdir work as usual

@@ -13,6 +13,13 @@ check-apps: deps
 	$(Q)NSTACK_BUILD=$(abspath $(O)) NSTACK_TEST_ALL_APPS=1 $(PYTHON) -m pytest -q -p no:cacheprovider \
 		$(CURDIR)/tests/apps
 
+# the oracle, tests/ns and tests/apps with packets by DPDK: net_af_packet and a TAP, and net_af_xdp with our program
+DPDK_MODES ?= dpdk.in_process,dpdk.daemon,dpdk.xdp.in_process,dpdk.xdp.daemon
+test-dpdk: deps
+	$(Q)$(MAKE) --no-print-directory O=$(O) all
+	$(Q)NSTACK_BUILD=$(abspath $(O)) NSTACK_TEST_MODES=$(DPDK_MODES) $(PYTHON) -m pytest -q -p no:cacheprovider \
+		$(or $(TEST_ARGS),$(CURDIR)/tests/oracle $(CURDIR)/tests/ns $(CURDIR)/tests/apps)
+
 demo: deps
 	$(Q)$(MAKE) --no-print-directory O=$(O) all
 	$(Q)NSTACK_BUILD=$(abspath $(O)) $(PYTHON) tools/demo.py $(DEMO_ARGS)
@@ -49,4 +56,4 @@ LINK_nsocket_file += $(TSAN_RCU_LDFLAGS)
 $(O)/tests/unit/nsocket_file: $(O)/tests/unit/tsan_rcu.o
 endif
 
-.PHONY: compatibility soak fuzz fuzz-build print-unit-tests bench-programs
+.PHONY: test-dpdk compatibility soak fuzz fuzz-build print-unit-tests bench-programs

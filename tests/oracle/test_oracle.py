@@ -4,6 +4,7 @@
     pytest tests/oracle -k 'tcp_close and ipv6'     one group, one family
     NSTACK_ORACLE=echo pytest tests/oracle -k ...   one scenario of it
 """
+import contextlib
 import json
 import os
 
@@ -12,7 +13,7 @@ import pytest
 import compatibility
 import oracle
 from lib import nstack
-from lib.dpdk import net_of
+from lib.dpdk import PLUGIN, net_of
 
 #: groups whose scenarios stay inside the machine: no packet comes to the stack
 LOCAL = set()
@@ -22,18 +23,18 @@ NO_ICMP_LIMIT = ["-w", "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=
 #: what a test device of DPDK can't do: {(mode, group, family): why}
 NOT_OVER = {(mode, "udp_sizes", 4): "net_af_packet has the kernel merge IPv4 fragments, and loses the result"
             for mode in ("dpdk.in_process", "dpdk.daemon")}
+#: what `make test` plays over DPDK, of all that `make test-dpdk` does
+OVER_DPDK = [("dpdk.in_process", "tcp_basic", 4), ("dpdk.daemon", "tcp_data", 6), ("dpdk.in_process", "udp_connect", 6),
+             ("dpdk.xdp.in_process", "tcp_accept", 6), ("dpdk.xdp.daemon", "udp_basic", 4)]
 SCENARIO = os.environ.get("NSTACK_ORACLE")
 needed, played = set(), {}
 
 
-@pytest.fixture
-def nets(request, tmp_path, mode):
+@contextlib.contextmanager
+def nets_of(tmp_path, mode):
     """A pair of namespaces for each play: they go on side by side."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    params = request.node.callspec.params
-    if why := NOT_OVER.get((mode, params["group"], params["family"])):
-        pytest.skip(why)
     made = []
     try:
         for i, under in enumerate(oracle.PLAYS):
@@ -52,9 +53,29 @@ def nets(request, tmp_path, mode):
             n.close()
 
 
+@pytest.fixture
+def nets(request, tmp_path, mode):
+    params = request.node.callspec.params
+    if why := NOT_OVER.get((mode, params["group"], params["family"])):
+        pytest.skip(why)
+    with nets_of(tmp_path, mode) as made:
+        yield made
+
+
 @pytest.mark.parametrize("group,family", [pytest.param(g, f, id=f"{g}-ipv{f}")
                                           for g, f in oracle.groups()])
 def test_group(nets, group, family):
+    play(nets, group, family)
+
+
+@pytest.mark.skipif(nstack.MODES == ["kernel"] or not os.path.exists(PLUGIN), reason="about nstack, built with DPDK")
+@pytest.mark.parametrize("over,group,family", OVER_DPDK)
+def test_over_dpdk(tmp_path, over, group, family):
+    with nets_of(tmp_path, over) as made:
+        play(made, group, family)
+
+
+def play(nets, group, family):
     want, *got = oracle.finish([oracle.start(net, i, group, family, SCENARIO)
                                 for i, net in enumerate(nets)])
     for side in ("server", "client"):
