@@ -117,8 +117,9 @@ int steer_mtu_set(struct steer *st, uint32_t mtu);
 int steer_vlan(struct steer *st, bool on);
 
 /* Install compiled rules atomically: packets see the old set or the new one. The caller has
- * pinned what must stay. */
+ * pinned what must stay. -ESTALE: they have a version, and there was one that is as high already. */
 int steer_rules_set(struct steer *st, const struct steer_rules *rules);
+uint64_t steer_rules_version(struct steer *st);
 int steer_rules_get(struct steer *st, struct steer_rules *out);
 
 /* --- observation --------------------------------------------------------------------------- */

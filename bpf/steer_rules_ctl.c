@@ -170,6 +170,8 @@ static int set_locked(struct steer *st, struct port_maps *p, const struct steer_
 	uint32_t gen = st->meta->rules == 1; /* the idle one; the lock keeps it so */
 	int err;
 
+	if (r->version && r->version <= st->meta->version)
+		return -ESTALE;
 	if (!steer_rules_matter(r)) {
 		__atomic_store_n(&st->meta->rules, 0, __ATOMIC_RELAXED); /* nothing follows it */
 		return 0;
@@ -204,11 +206,18 @@ int steer_rules_set(struct steer *st, const struct steer_rules *rules)
 	lock = steer_tables_lock(st);
 	if (lock >= 0) {
 		err = set_locked(st, &p, rules);
+		if (!err && rules->version)
+			__atomic_store_n(&st->meta->version, rules->version, __ATOMIC_RELAXED); /* the lock orders */
 		steer_changed(st);
 		steer_tables_unlock(st, lock);
 	}
 	port_maps_close(&p);
 	return lock < 0 ? lock : err;
+}
+
+uint64_t steer_rules_version(struct steer *st)
+{
+	return __atomic_load_n(&st->meta->version, __ATOMIC_RELAXED); /* steer_rules_set() looks again */
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -275,6 +284,7 @@ static int get_locked(struct steer *st, struct port_maps *p, struct steer_rules 
 	uint32_t gen = st->meta->rules == 2;
 	struct steer_rules_head head;
 
+	out->version = st->meta->version;
 	if (!st->meta->rules)
 		return 0;
 	if (bpf_map_lookup_elem(st->map[STEER_M_RULES], &gen, &head))

@@ -161,8 +161,9 @@ struct steer_meta {
 	__u32 steer_vlan; /* 1: tagged packets are steered as if untagged */
 	char stacks[STEER_STACKS][STEER_STACK_NAME]; /* kinds, by first come */
 	char mode_why[160]; /* for people: why attached natively or generically */
+	__u64 version;    /* the highest of the rule sets that were in force, 0 = they had none; under the lock */
 };
-_Static_assert(sizeof(struct steer_meta) == 432, "map value");
+_Static_assert(sizeof(struct steer_meta) == 440, "map value");
 
 /* One per attached program, memory-mapped. A driver in user space that receives the interface's packets
  * (and gives the kernel its own through it) decides them itself, by these tables; the program then
@@ -213,6 +214,7 @@ enum steer_dim { STEER_D_REMOTE4, STEER_D_LOCAL4, STEER_D_REMOTE6, STEER_D_LOCAL
  * at that address need a /0 entry. A rule for one family has its bit in no vector of the other
  * family's dimensions. */
 struct steer_rules {
+	__u64 version;                     /* a number that whoever gave them counts up; 0 = none */
 	__u32 nrules;
 	__u32 default_action;              /* claimed, but no rule matches; normally 0 */
 	__u32 nprefixes[STEER_D_NR_];

@@ -106,7 +106,7 @@ static bool prefix_has(const struct rd_prefix *p, const struct nst_addr *a)
 
 static const char *const rule_keys[] = { "remote", "local", "port", "remote_port", "proto", "program",
 					 "user", "cgroup", "action", "priority", "comment" };
-static const char *const set_keys[] = { "rules", "default", "comment" };
+static const char *const set_keys[] = { "rules", "default", "version", "comment" };
 
 static const char *name_at(const void *arg, unsigned i)
 {
@@ -404,6 +404,16 @@ void rd_rules_sort(struct rd_rules *r)
 	}
 }
 
+static int read_version(const struct json_doc *d, const cJSON *v, struct rd_rules *r, char *err)
+{
+	int64_t n;
+
+	if (json_int(v, 1, RD_VERSION_MAX, &n))
+		return json_error(d, v, err, "\"version\" must be a whole number from 1 on");
+	r->version = (uint64_t)n;
+	return 0;
+}
+
 static int read_set(const struct json_doc *d, const cJSON *o, struct rd_rules *r, const cJSON **list,
 		    char *err)
 {
@@ -420,6 +430,8 @@ static int read_set(const struct json_doc *d, const cJSON *o, struct rd_rules *r
 			r->default_given = true;
 			ret = read_action(d, v, r, &r->default_action, &r->default_stack, err);
 		}
+		else if (!strcmp(v->string, "version"))
+			ret = read_version(d, v, r, err);
 		else if (strcmp(v->string, "comment"))
 			ret = unknown_key(d, v, set_keys, sizeof(set_keys) / sizeof(set_keys[0]), err);
 		if (ret)
@@ -554,8 +566,11 @@ char *rd_rules_text(const struct rd_rules *r)
 		fputs(i ? ",\n" : "\n", f);
 		print_rule(f, r, &r->rule[i]);
 	}
-	fprintf(f, "%s],\n  \"default\": \"%s\" }\n", r->n ? "\n  " : "",
+	fprintf(f, "%s],\n  \"default\": \"%s\"", r->n ? "\n  " : "",
 		action_name(r, r->default_action, r->default_stack));
+	if (r->version)
+		fprintf(f, ", \"version\": %llu", (unsigned long long)r->version);
+	fputs(" }\n", f);
 	if (fclose(f)) {
 		free(text);
 		return NULL;

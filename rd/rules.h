@@ -7,13 +7,14 @@
  *	    { "remote": "198.18.0.0/15", "action": "stack" },
  *	    { "local": "2001:db8::1", "port": "8000-8999", "proto": "tcp", "action": "kernel" },
  *	    { "remote": "198.18.7.0/24", "remote_port": 53, "action": "drop", "priority": 1 } ],
- *	  "default": "tcpip" }
+ *	  "default": "tcpip", "version": 7 }
  *
  * Every condition that is left out matches everything. "port" is the local port, "remote_port"
  * the peer's; "program" is the name by which it was called (no path), "user" a name or number
  * (the effective one), "cgroup" a control group (version 2) that it is in or below. "action" (and
  * "default") is the name of a stack ("tcpip"; "stack" means that one), "kernel" or "drop".
- * DMM's rd_config.json is read as well: rules_dmm.c.
+ * "version" is a whole number from 1 on that who gives the rules counts up: on an interface, a set with a version
+ * does not replace one whose version was as high. DMM's rd_config.json is read as well: rules_dmm.c.
  *
  * The order. Rules are sorted, and the first that matches decides:
  *	1. smaller "priority" first (default 100),
@@ -107,6 +108,7 @@ struct rd_rules {
 	bool default_given;          /* in the text; else it is what rd_rules_init() has */
 	uint8_t default_action, default_stack;
 	struct rd_stacks stacks;
+	uint64_t version;            /* 0 = none */
 	uint64_t generation;         /* set by rd_rules_publish(); 0 = not published */
 	struct rd_rule rule[RD_RULES_MAX]; /* sorted: the first that matches decides */
 };

@@ -34,6 +34,7 @@ int rd_rules_compile(const struct rd_rules *r, struct steer_rules *out)
 	if (!list)
 		return -ENOMEM;
 	memset(out, 0, sizeof(*out));
+	out->version = r->version;
 	for (uint32_t i = 0; i < r->stacks.n; i++)
 		memcpy(out->stacks[i], r->stacks.name[i], RD_STACK_NAME);
 	/* the usual default: a claim suffices, whatever stack it is from */
@@ -168,6 +169,7 @@ int rd_rules_decompile(const struct steer_rules *c, struct rd_rules *out)
 	int ret;
 
 	rd_rules_init(out);
+	out->version = c->version;
 	if (c->nrules > RD_RULES_MAX)
 		return -EPROTO;
 	for (uint32_t i = 0; i < c->nrules; i++) {

@@ -223,6 +223,7 @@ static bool same_in_force(const struct rd_rules *r, const struct rd_rules *in_fo
 	bool same = false;
 
 	if (mine && !rd_rules_compile(r, scratch) && !rd_rules_decompile(scratch, mine)) {
+		mine->version = in_force->version;
 		a = rd_rules_text(mine);
 		b = rd_rules_text(in_force);
 		same = a && b && !strcmp(a, b);
@@ -249,6 +250,7 @@ int rd_steer_attach(struct steer *st, const struct ns_config *c)
 		if (!ret && same_in_force(c->rules, r, compiled))
 			goto out;
 		ret = rd_rules_compile(c->rules, compiled);
+		compiled->version = 0; /* the configuration's are in force, whatever was before */
 		if (!ret)
 			ret = steer_rules_set(st, compiled);
 	} else if (!ret && (r->n || r->default_action != RD_STACK || r->default_stack)) {

@@ -16,6 +16,7 @@ int rd_rules_from_dmm(const struct json_doc *d, const cJSON *item, struct rd_rul
 
 /* --- building a set: add in the order of the file, then sort --- */
 
+#define RD_VERSION_MAX ((int64_t)1 << 53) /* what JSON numbers hold */
 #define RD_PRIORITY_DEFAULT 100
 #define RD_PRIORITY_MAX 1000000 /* and the least, negative */
 #define RD_RULE_ANY ((struct rd_rule){ .port_hi = 65535, .rport_hi = 65535, .priority = RD_PRIORITY_DEFAULT })

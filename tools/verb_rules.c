@@ -1,67 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/verb_rules.c - nstack rules: show, check, explain, set
- *
- * Setting takes two phases, so that no established connection changes its stack: first every
- * process pins its own flows, and the kernel's connections on claimed ports are pinned to the
- * kernel; then the steering programs get the new rules; then the processes switch theirs. Writing
- * the tables takes a while, so a thread repeats the pinning until the new rules are in force: only
- * a connection younger than one such round could be split.
  */
 #define _GNU_SOURCE
-#include "tool.h"
+#include "rules_set.h"
 
 #include <arpa/inet.h>
-#include <bpf/steer_ctl.h>
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <pwd.h>
-#include <rd/ctl_proto.h>
-#include <rd/rules.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define IFS_MAX 64
-#define PROCS_MAX 1024
-
-/* --- the interfaces that have the program ----------------------------------------------------- */
-
-struct attached {
-	char name[IF_NAMESIZE];
-	struct steer *st;
-};
-
-/* Open the tables of every attached interface (or of one). Returns how many, or -1 (said). */
-static int attached_open(struct attached *out, const char *only)
-{
-	struct steer_status s;
-	char why[STEER_WHY] = "";
-	struct iface *ifs;
-	int n = iface_list(&ifs), used = 0, ret;
-
-	for (int i = 0; i < n && used >= 0 && used < IFS_MAX; i++) {
-		if ((only && strcmp(only, ifs[i].name)) || steer_status(ifs[i].ifindex, &s) || !s.attached)
-			continue;
-		ret = steer_open(&out[used].st, ifs[i].ifindex, why);
-		if (ret) {
-			fail("%s: %s", ifs[i].name, why[0] ? why : strerror(-ret));
-			while (used)
-				steer_close(out[--used].st);
-			used = -1;
-			break;
-		}
-		snprintf(out[used++].name, IF_NAMESIZE, "%s", ifs[i].name);
-	}
-	free(ifs);
-	return used;
-}
-
-static void attached_close(struct attached *a, int n)
-{
-	for (int i = 0; i < n; i++)
-		steer_close(a[i].st);
-}
 
 static int rules_of(struct steer *st, struct rd_rules *out)
 {
@@ -278,195 +227,47 @@ static int explain(const struct question *q, const char *file, const char *only)
 
 /* --- set ---------------------------------------------------------------------------------------------- */
 
-struct member {
-	pid_t pid;
-	int fd;
-};
-
-/* Phase one: every process keeps its flows. Returns how many took part, or -1 (said). */
-static int prepare_all(struct member *m, const char *text, uint64_t *pins)
+static int set_rules(const struct rd_rules *r, const char *name, const char *only)
 {
-	pid_t *pids;
-	int n = ctl_list(&pids), used = 0;
+	struct rules_set done;
+	int ret = rules_set(r, only, &done);
 
-	for (int i = 0; i < n && used < PROCS_MAX; i++) {
-		cJSON *q = ctl_request_new("rules_prepare"), *r = NULL;
-		char why[256] = "";
-
-		m[used].pid = pids[i];
-		m[used].fd = ctl_connect(pids[i]);
-		cJSON_AddStringToObject(q, "rules", text);
-		if (m[used].fd < 0) {
-			cJSON_Delete(q);
-			if (m[used].fd == -ECONNREFUSED)
-				continue; /* it ended meanwhile */
-			snprintf(why, sizeof(why), "%s", strerror(-m[used].fd));
-		} else {
-			r = ctl_call(m[used].fd, q, -1, why);
-		}
-		if (!r) {
-			fail("pid %d can't keep its connections: %s (nothing was changed)", (int)pids[i], why);
-			if (m[used].fd >= 0)
-				close(m[used].fd);
-			while (used)
-				close(m[--used].fd); /* prepared rules end with the connection */
-			free(pids);
-			return -1;
-		}
-		*pins += (uint64_t)num(r, "pins");
-		cJSON_Delete(r);
-		used++;
-	}
-	free(pids);
-	return used;
-}
-
-struct repin {
-	struct attached *a;
-	struct member *m;
-	int n, procs;
-	bool done; /* atomic */
-};
-
-static void *repin_run(void *arg)
-{
-	struct repin *r = arg;
-	bool last;
-
-	do {
-		last = __atomic_load_n(&r->done, __ATOMIC_SEQ_CST);
-		for (int i = 0; i < r->procs; i++) {
-			char why[256];
-
-			cJSON_Delete(ctl_call(r->m[i].fd, ctl_request_new("flows_pin"), -1, why));
-		}
-		for (int i = 0; i < r->n; i++)
-			steer_kernel_pin(r->a[i].st);
-		usleep(500);
-	} while (!last);
-	return NULL;
-}
-
-static int install_all(struct attached *a, int n, const struct steer_rules *c, uint64_t *pins)
-{
-	for (int i = 0; i < n; i++) {
-		int ret;
-
-		steer_pins_sweep(a[i].st); /* those of former changes that have served */
-		ret = steer_kernel_pin(a[i].st);
-		if (ret < 0)
-			return fail("%s: the kernel's connections can't be pinned: %s (nothing was changed)",
-				    a[i].name, strerror(-ret));
-		*pins += (uint64_t)ret;
-	}
-	for (int i = 0; i < n; i++) {
-		int ret = steer_rules_set(a[i].st, c);
-
-		if (ret)
-			return fail("%s: the rules can't be installed: %s", a[i].name, strerror(-ret));
-	}
-	return 0;
-}
-
-static int install_repinning(struct attached *a, int n, struct member *m, int procs,
-			     const struct steer_rules *c, uint64_t *pins)
-{
-	struct repin r = { .a = a, .m = m, .n = n, .procs = procs };
-	pthread_t thread;
-	bool threaded = !pthread_create(&thread, NULL, repin_run, &r);
-	int ret = install_all(a, n, c, pins);
-
-	__atomic_store_n(&r.done, true, __ATOMIC_SEQ_CST);
-	if (threaded)
-		pthread_join(thread, NULL);
-	return ret;
-}
-
-static int commit_all(struct member *m, int n)
-{
-	int failed = 0;
-
-	for (int i = 0; i < n; i++) {
-		char why[256] = "";
-		cJSON *r = ctl_call(m[i].fd, ctl_request_new("rules_commit"), -1, why);
-
-		if (!r && pid_alive(m[i].pid))
-			failed = fail("pid %d keeps its old rules for new connections of its own: %s",
-				      (int)m[i].pid, why);
-		cJSON_Delete(r);
-		close(m[i].fd);
-	}
-	return failed;
-}
-
-static int set_prepared(const struct rd_rules *r, const struct steer_rules *c, const char *text,
-			const char *only)
-{
-	static struct member m[PROCS_MAX];
-	struct attached a[IFS_MAX];
-	uint64_t pins = 0;
-	int n = attached_open(a, only), procs, ret;
-
-	if (n <= 0)
-		return n < 0 ? EXIT_FAILED : fail("no interface has the steering program; load it first: "
-						  "nstack load IFACE");
-	procs = prepare_all(m, text, &pins);
-	ret = procs < 0 ? EXIT_FAILED : install_repinning(a, n, m, procs, c, &pins);
-	if (ret) {
-		while (procs > 0)
-			close(m[--procs].fd);
-	} else {
-		ret = commit_all(m, procs);
+	if (ret)
+		fail("%s%s%s", name, name[0] ? ": " : "", done.why);
+	if (done.in_force)
 		printf("%u rule(s) on %d interface(s) and %d process(es); %llu connections stay where they are\n",
-		       r->n, n, procs, (unsigned long long)pins);
-	}
-	attached_close(a, n);
+		       r->n, done.interfaces, done.processes, (unsigned long long)done.pins);
 	return ret;
 }
 
 static int set(const char *path, const char *only)
 {
 	struct rd_rules *r = malloc(sizeof(*r));
-	struct steer_rules *c = malloc(sizeof(*c));
-	char err[RD_ERR], *text = NULL;
+	char err[RD_ERR];
 	int ret;
 
-	if (!r || !c)
+	if (!strcmp(path, "-"))
+		path = "/dev/stdin";
+	if (!r)
 		ret = fail("out of memory");
 	else if (rd_rules_load(path, r, err))
 		ret = fail("%s", err);
-	else if (r->who)
-		ret = fail("%s: rules that ask for a program, user or cgroup can't be kept by an interface, which "
-			   "knows ports only; name the file as \"rules\" in the configuration of nstackd or of the "
-			   "program", path);
-	else if ((ret = rd_rules_compile(r, c)))
-		ret = fail("%s: %s", path, strerror(-ret));
-	else if (!(text = rd_rules_text(r)) || strlen(text) > CTL_RULES_MAX)
-		ret = fail("%s: too large", path);
 	else
-		ret = set_prepared(r, c, text, only);
-	free(text);
+		ret = set_rules(r, path, only);
 	free(r);
-	free(c);
 	return ret;
 }
 
 static int clear(const char *only)
 {
 	struct rd_rules *r = malloc(sizeof(*r));
-	struct steer_rules *c = malloc(sizeof(*c));
-	char *text = NULL;
 	int ret = EXIT_FAILED;
 
-	if (r && c) {
+	if (r) {
 		rd_rules_init(r);
-		text = rd_rules_text(r);
-		if (text && !rd_rules_compile(r, c))
-			ret = set_prepared(r, c, text, only);
+		ret = set_rules(r, "", only);
 	}
-	free(text);
 	free(r);
-	free(c);
 	return ret;
 }
 
@@ -506,6 +307,8 @@ static int rules_run(int argc, char **argv)
 		return show(only, json);
 	if (!strcmp(argv[1], "set") && n == 2)
 		return set(argv[2], only);
+	if (!strcmp(argv[1], "push") && n == 1)
+		return rules_push(only);
 	if (!strcmp(argv[1], "clear") && n == 1)
 		return clear(only);
 	if (!strcmp(argv[1], "check") && n == 2)
@@ -518,17 +321,19 @@ static int rules_run(int argc, char **argv)
 			return explain_usage();
 		return question_who(&q, program, user, cgroup) ? EXIT_FAILED : explain(&q, file, only);
 	}
-	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, clear, check FILE, reload, explain",
+	return usage_error(&verb_rules, "\"%s\" is not one of show, set FILE, push, clear, check FILE, reload, explain",
 			   argv[1]);
 }
 
 const struct verb verb_rules = {
 	"rules", rules_run, "which stack serves which addresses: show, set, explain",
-	"rules [show | set FILE | clear | check FILE | reload [PID] | explain tcp|udp LOCAL [from REMOTE]] "
+	"rules [show | set FILE | push | clear | check FILE | reload [PID] | explain tcp|udp LOCAL [from REMOTE]] "
 	"[-i IFACE] [--json]",
 	"  show              the rules in force on every interface, in their order\n"
 	"  set FILE          replace them, in the steering programs and in all processes; connections\n"
-	"                    that exist stay where they are\n"
+	"                    that exist stay where they are; - is standard input\n"
+	"  push              a rule set on each line of standard input comes into force, or is refused\n"
+	"                    and changes nothing; a line of JSON answers each\n"
 	"  clear             no rules: every socket of a program under nstack is served by its stack\n"
 	"  check FILE        read a rule file and print it sorted, or say what is wrong with it\n"
 	"  reload [PID]      have a process read its configuration's rule file again\n"

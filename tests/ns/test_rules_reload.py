@@ -157,3 +157,49 @@ def test_wrong_rules_change_nothing(net):
     r = net.tool("rules", "set", bad, check=False)
     assert r.returncode != 0 and "bad.json:2" in r.stderr and "remote" in r.stderr, r.stderr
     assert which(net, net.s4) == "stack"
+
+
+class Controller:
+    """Pushes rules over a stream, from outside."""
+
+    def __init__(self, net):
+        self.n, self.p = 0, net.server.spawn([nstack.TOOL, "rules", "push"], "controller", stdin="pipe")
+
+    def line(self, text):
+        self.p.popen.stdin.write(text.encode() + b"\n")
+        self.p.popen.stdin.flush()
+        self.n += 1
+        wait.until(lambda: self.p.stdout().count("\n") >= self.n, "an answer")
+        return json.loads(self.p.stdout().splitlines()[self.n - 1])
+
+    def push(self, version, *rules):
+        return self.line(json.dumps({"version": version, "rules": rules}))
+
+
+def test_controller_pushes(net):
+    """Each set as a whole, or not at all; older ones no more; connections stay."""
+    apps.redis(net)
+    old = Talker(net, net.s4)
+    old.ask()
+    controller = Controller(net)
+    kernel = {"port": 6379, "action": "kernel"}
+    done = controller.push(7, kernel)
+    assert done["ok"] and done["version"] == 7 and done["rules"] == 1 and done["connections"] >= 1, done
+    assert which(net, net.s4) == "kernel"
+    for text, words in (('{"version": 7, "rules": []}', "not newer than 7"), ('{"version": 6}', "not newer"),
+                        ('{"version": 8, "rules": [{"remote": "x", "action": "drop"}]}', "line 4:1"),
+                        ('{"version": 8, "rules": [', "line 5"), ('{"version": 0}', "from 1 on"),
+                        ('{"rules": [{"user": "root", "action": "drop"}]}', "knows ports only"),
+                        ('{"rules": [' + " " * 65536 + "]}", "longer than")):
+        done = controller.line(text)
+        assert not done["ok"] and not done["in_force"] and words in done["error"], done
+    path = net.config(version=7, rules=[])
+    assert "not newer" in net.tool("rules", "set", path, check=False).stderr
+    assert which(net, net.s4) == "kernel", "what is refused changes nothing"
+    assert json.loads(net.tool("rules", "show", "--json").stdout)[0]["version"] == 7
+    assert controller.push(8)["ok"] and which(net, net.s4) == "stack"
+    net.server.run([nstack.TOOL, "rules", "set", "-"], input=json.dumps([kernel]))
+    assert which(net, net.s4) == "kernel"
+    old.ask()
+    controller.p.popen.stdin.close()
+    assert controller.p.popen.wait(10) == 0
