@@ -88,7 +88,8 @@ struct att_call {
 	uint8_t data[ATT_DATA];
 };
 
-/* Descriptors with the answer to ATT_HELLO, in this order. */
+/* Descriptors with the answer to ATT_HELLO, in this order. The daemon's bell is an eventfd, which it never reads
+ * or writes; the program's is the end of a pipe to read from. */
 enum { ATT_FD_SESSIONS, ATT_FD_NOTIFY, ATT_FD_BELL_DAEMON, ATT_FD_BELL_PROGRAM, ATT_FD_PORTS, ATT_FDS };
 
 /* Which local ports the daemon's stacks use, TIME_WAIT included, for whoever chooses one: 16 bits for each of

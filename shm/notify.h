@@ -8,8 +8,8 @@
  * One producer, one consumer; neither believes the other: each keeps its own position in private
  * memory, and an id from the other side is the taker's to check.
  *
- * Sleeping: the consumer announces it, looks once more, and waits for its bell (an eventfd, a matter of
- * the two sides). A producer that finds it announced takes the announcement back and rings.
+ * Sleeping: the consumer announces it, looks once more, and waits for its bell (a matter of the
+ * two sides). A producer that finds it announced takes the announcement back and rings.
  *
  * Ordering: notify.put (slot before head), notify.sleep (announce, then look; put, then look for the
  * announcement): no wake-up is lost.

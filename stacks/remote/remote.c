@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -124,11 +123,12 @@ static void bell(int fd)
 	(void)!syscall(SYS_write, fd, &one, sizeof(one));
 }
 
+/* The daemon rings once for each announcement: there are never many. */
 static void bell_empty(int fd)
 {
-	uint64_t n;
+	char rung[64];
 
-	(void)!syscall(SYS_read, fd, &n, sizeof(n));
+	(void)!syscall(SYS_read, fd, rung, sizeof(rung));
 }
 
 /* Sessions of a daemon that has ended may still be around. */
@@ -162,10 +162,9 @@ void remote_disarm(struct stack *st)
 {
 	struct remote *r = remote_of(st);
 
-	if (notify_awake(&r->in))
-		bell_empty(r->bell_in);
-	else /* woken by something else; relaxed: only says when to look */
+	if (!notify_awake(&r->in)) /* woken by something else; relaxed: only says when to look */
 		__atomic_store_n(&r->idle, IDLE_LOOK, __ATOMIC_RELAXED);
+	bell_empty(r->bell_in); /* perhaps it rings late, for the sleep before: then that woke us */
 }
 
 /* Nothing was up, after a sleep or for long: has the daemon ended? */

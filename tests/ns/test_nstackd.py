@@ -10,6 +10,8 @@ import struct
 import pytest
 
 from lib import apps, nstack
+from lib.liar import (ACCEPT, ALLOC, BIND, CALL, CLAIM, CONNECT, HELLO, LISTEN, MAGIC, OPEN, QUIET, VERSION, address,
+                      attach, call, dial, listen, result)
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
@@ -174,41 +176,6 @@ def _quiet(cpu):
 
 # --- programs that do not keep to the protocol --------------------------------------------------
 
-CALL = struct.Struct("=HHIiiI24s24s64s")
-HELLO, ALLOC, OPEN, BIND, LISTEN, CONNECT, CLAIM, ACCEPT = 1, 2, 3, 4, 5, 6, 12, 16
-QUIET, MAGIC, VERSION = 1, 0x6e737464, 1
-
-
-def call(op, flags=0, session=0, arg=0, arg2=0, length=0, local=b"", remote=b"", data=b""):
-    return CALL.pack(op, flags, session, arg, arg2, length, local, remote, data)
-
-
-def address(ip, port):
-    return struct.pack("=BBHI", socket.AF_INET, 0, socket.htons(port), 0) + socket.inet_aton(ip)
-
-
-def dial(net):
-    with net.server.inside():
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(5)
-        s.connect("\0nstackd")
-    return s
-
-
-def attach(net):
-    """By hand: the socket, the descriptors that came, the answer."""
-    s = dial(net)
-    s.send(call(HELLO, session=MAGIC, arg=VERSION, data=b"liar"))
-    msg, fds, _, _ = socket.recv_fds(s, 400, 8)
-    assert struct.unpack_from("=i", msg)[0] == 0
-    return s, fds, struct.unpack_from("=III", msg, 16)
-
-
-def result(s, message):
-    s.send(message)
-    return struct.unpack_from("=i", s.recv(400))[0]
-
-
 def test_garbage_is_cut_off(net):
     server(net, 7000)
     rnd = random.Random(7)
@@ -298,12 +265,6 @@ def test_memory_of_one_program_only(net):
     assert not any(b[:1 << 20]), "sessions of somebody else"
     s.close()
     t.close()
-
-
-def listen(s, session, local, sock):
-    message = call(OPEN, QUIET, session) + call(BIND, QUIET, session, local=local) + call(LISTEN, session=session)
-    socket.send_fds(s, [message], [sock.fileno()])
-    assert struct.unpack_from("=i", s.recv(400))[0] == 0
 
 
 def test_scribbling_harms_only_oneself(net):

@@ -61,7 +61,19 @@ static int notify_memory(struct peer *p)
 	return fd;
 }
 
-/* The program's copies are made by sending; notify is closed by the caller, the rest is ours. */
+/* A pipe: of an eventfd, which both would have open as one file, the program could make one that blocks, and
+ * fill it. Its end goes to *theirs, ours is returned. */
+static int bell_for_program(int *theirs)
+{
+	int end[2];
+
+	if (pipe2(end, O_CLOEXEC | O_NONBLOCK))
+		return -1;
+	*theirs = end[0];
+	return end[1];
+}
+
+/* The program's copies are made by sending; notify and its bell are closed by the caller, the rest is ours. */
 static int hello_parts(struct peer *p, int fds[ATT_FDS])
 {
 	int part = shm_region_part_new(worker.region), fd;
@@ -74,7 +86,7 @@ static int hello_parts(struct peer *p, int fds[ATT_FDS])
 	p->bound = calloc(peers_config.sessions, sizeof(*p->bound));
 	p->listens = calloc(peers_config.sessions, sizeof(struct member *));
 	p->bell_in = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	p->bell_out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->bell_out = bell_for_program(&fds[ATT_FD_BELL_PROGRAM]);
 	fd = p->bound && p->listens && p->bell_in >= 0 && p->bell_out >= 0 ? notify_memory(p) : -ENOMEM;
 	if (fd < 0) {
 		shm_region_part_free(worker.region, p->part);
@@ -83,7 +95,6 @@ static int hello_parts(struct peer *p, int fds[ATT_FDS])
 	fds[ATT_FD_SESSIONS] = shm_region_part_fd(worker.region, p->part);
 	fds[ATT_FD_NOTIFY] = fd;
 	fds[ATT_FD_BELL_DAEMON] = p->bell_in;
-	fds[ATT_FD_BELL_PROGRAM] = p->bell_out;
 	fds[ATT_FD_PORTS] = peers_config.ports_fd;
 	NST_FAULT_POINT("nstackd.hello");
 	return 0;

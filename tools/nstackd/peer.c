@@ -59,11 +59,10 @@ unsigned peers_count(void)
 	return n;
 }
 
+/* Full, or the program has closed it: that is its own affair. */
 static void bell(int fd)
 {
-	static const uint64_t one = 1;
-
-	(void)!write(fd, &one, sizeof(one));
+	(void)!write(fd, "", 1);
 }
 
 void peer_tell(struct peer *p, uint32_t id, uint32_t events)
@@ -371,6 +370,13 @@ void peers_end(void)
 
 /* --- messages ---------------------------------------------------------------------------------- */
 
+static void fd_drop(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 static int attach(struct peer *p, const struct att_call *c)
 {
 	struct att_answer a = { 0 };
@@ -387,19 +393,12 @@ static int attach(struct peer *p, const struct att_call *c)
 		by_part[p->part] = p;
 	if (att_send(p->sock, &a, sizeof(a), fds, ok ? ATT_FDS : 0, MSG_DONTWAIT) < 0)
 		ok = false;
-	if (fds[ATT_FD_NOTIFY] >= 0)
-		close(fds[ATT_FD_NOTIFY]);
+	fd_drop(&fds[ATT_FD_NOTIFY]);
+	fd_drop(&fds[ATT_FD_BELL_PROGRAM]);
 	if (ok)
 		ns_log(NS_INF, NS_M_CTL, "%s (%d, user %u) is attached", p->name, (int)p->pid,
 		       (unsigned)p->uid);
 	return ok ? 0 : a.result ? a.result : -EPIPE;
-}
-
-static void fd_drop(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 /* The calls of one message, which came with fd (-1: none). 0, or -errno: cut the program off. */
