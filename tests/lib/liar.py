@@ -5,6 +5,7 @@ import struct
 
 CALL = struct.Struct("=HHIiiI24s24s64s")
 HELLO, ALLOC, OPEN, BIND, LISTEN, CONNECT, CLAIM, ACCEPT, PARK, TAKE = 1, 2, 3, 4, 5, 6, 12, 16, 18, 20
+TO_KERNEL, V4TOO = 15, 1
 QUIET, MAGIC, VERSION = 1, 0x6e737464, 1
 
 
@@ -13,7 +14,8 @@ def call(op, flags=0, session=0, arg=0, arg2=0, length=0, local=b"", remote=b"",
 
 
 def address(ip, port):
-    return struct.pack("=BBHI", socket.AF_INET, 0, socket.htons(port), 0) + socket.inet_aton(ip)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    return struct.pack("=BBHI", family, 0, socket.htons(port), 0) + socket.inet_pton(family, ip)
 
 
 def dial(net):
@@ -38,17 +40,25 @@ def result(s, message):
     return struct.unpack_from("=i", s.recv(400))[0]
 
 
+def show(s, message, sock):
+    """The result of a message that comes with a socket."""
+    socket.send_fds(s, [message], [sock.fileno()])
+    return struct.unpack_from("=i", s.recv(400))[0]
+
+
 def listen(s, session, local, sock):
     message = call(OPEN, QUIET, session) + call(BIND, QUIET, session, local=local) + call(LISTEN, session=session)
-    socket.send_fds(s, [message], [sock.fileno()])
-    assert struct.unpack_from("=i", s.recv(400))[0] == 0
+    assert show(s, message, sock) == 0
+
+
+def alloc(s, proto=socket.IPPROTO_TCP, family=socket.AF_INET):
+    s.send(call(ALLOC, arg=family, arg2=proto))
+    return struct.unpack_from("=I", s.recv(400), 4)[0]
 
 
 def listener(s, ip, port, sock):
     """Claims the port that sock listens on, and listens there; the session."""
-    socket.send_fds(s, [call(CLAIM, arg=socket.IPPROTO_TCP, local=address(ip, port))], [sock.fileno()])
-    assert struct.unpack_from("=i", s.recv(400))[0] == 0
-    s.send(call(ALLOC, arg=socket.AF_INET, arg2=socket.IPPROTO_TCP))
-    session = struct.unpack_from("=I", s.recv(400), 4)[0]
+    assert show(s, call(CLAIM, arg=socket.IPPROTO_TCP, local=address(ip, port)), sock) == 0
+    session = alloc(s)
     listen(s, session, address(ip, port), sock)
     return session

@@ -3,16 +3,21 @@
 import fcntl
 import mmap
 import os
+import signal
 import socket
 import struct
 
 import pytest
 
 from lib import nstack
-from lib.liar import attach, listener
+from lib.liar import (ACCEPT, CLAIM, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, listener, result,
+                      show)
+from lib.wait import until
 from test_nstackd import ask, server
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
+RX = 256 # where in a session its receive FIFO is described
+SO_SNDBUFFORCE = 32
 
 
 @pytest.fixture
@@ -46,4 +51,28 @@ def test_a_bell_that_cannot_be_rung(net):
         struct.pack_into("=I", notify, len(notify) // 2 + 64, 1) # "I sleep, ring"
         with net.client.inside():
             socket.create_connection((net.s4, 7100), 5).close()
+    assert ask(net, 7000) == "HELLO"
+
+
+def put_in_queue(fds, sizes, listening, session):
+    """As if the session were a connection that waits for accept()."""
+    n, rx, _ = sizes
+    part = mmap.mmap(fds[0], os.fstat(fds[0]).st_size)
+    slots = (n * 512 + 4095) & ~4095
+    struct.pack_into("=I", part, 4096 + slots + listening * rx, session)
+    struct.pack_into("=QQ", part, 4096 + listening * 512 + RX, 4, 0)
+
+
+def test_a_listener_is_nothing_to_accept(net):
+    """Two programs have two listeners together; one says that its other one waits in the queue of the first."""
+    server(net, 7000)
+    a, b = create_server(net, 7100), create_server(net, 7101)
+    s, fds, sizes = attach(net)
+    t, _, _ = attach(net)
+    first = listener(s, net.s4, 7100, a)
+    taker = listener(t, net.s4, 7100, a)
+    host = listener(t, net.s4, 7101, b)
+    put_in_queue(fds, sizes, first, listener(s, net.s4, 7101, b))
+    assert result(t, call(ACCEPT, session=taker)) == -11
+    assert result(t, call(ACCEPT, session=host)) == -11
     assert ask(net, 7000) == "HELLO"

@@ -172,13 +172,22 @@ uint64_t groups_look(uint64_t now)
 
 /* --- what waits --------------------------------------------------------------------------------- */
 
-static bool listens(const struct shm_session *s)
+/* Is it some group's listener? */
+static bool hosts(const struct shm_session *s)
 {
 	const struct group *g = groups;
 
 	while (g && g->ls != s)
 		g = g->next;
 	return g != NULL;
+}
+
+/* Or a member's session? */
+static bool listens(const struct shm_session *s)
+{
+	const struct peer *p = peer_of(s);
+
+	return hosts(s) || (p && p->listens[shm_session_id(worker.region, s)]);
 }
 
 /* The next one, as the host's program may have changed it: some session in its part that is no listener, or
@@ -208,9 +217,12 @@ static struct shm_session *room_for(const struct member *m, const struct shm_ses
 static bool bring(struct shm_session *ls, struct shm_session *to)
 {
 	struct shm_session *s;
+	struct peer *p;
 
 	for (uint32_t n = peers_config.sessions; n && (s = take(ls)); n--) {
-		park_drop(peer_of(s), s); /* only a liar has parked it */
+		p = peer_of(s);
+		park_drop(p, s); /* only a liar has parked it */
+		p->bound[shm_session_id(worker.region, s)] = false; /* or bound it */
 		if (!worker.ops->move(worker.st, s, to))
 			return true;
 		worker.ops->close(worker.st, s, 0); /* it is nothing that could be accepted */
@@ -480,7 +492,7 @@ static bool leave(struct member *m)
 
 bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s)
 {
-	return !p->listens[id] && listens(s);
+	return !p->listens[id] && hosts(s);
 }
 
 bool group_leave(struct peer *p, uint32_t id)
