@@ -76,3 +76,30 @@ def test_a_listener_is_nothing_to_accept(net):
     assert result(t, call(ACCEPT, session=taker)) == -11
     assert result(t, call(ACCEPT, session=host)) == -11
     assert ask(net, 7000) == "HELLO"
+
+
+def test_ports_of_the_other_family(net):
+    """An IPv6 socket that takes no IPv4 shows nothing of the IPv4 port of that number, which may be another's."""
+    server(net, 7000)
+    s, _, _ = attach(net)
+    for kind, proto in ((socket.SOCK_STREAM, socket.IPPROTO_TCP), (socket.SOCK_DGRAM, socket.IPPROTO_UDP)):
+        other = socket_in(net, socket.AF_INET, kind)
+        other.bind(("0.0.0.0", 7200))
+        mine = socket_in(net, socket.AF_INET6, kind)
+        mine.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        mine.bind(("::", 7200))
+        for ip in ("0.0.0.0", net.s4):
+            assert show(s, call(CLAIM, arg=proto, local=address(ip, 7200)), mine) == -13
+        assert show(s, call(CLAIM, arg=proto, arg2=V4TOO, local=address("::", 7200)), mine) == -13
+        assert show(s, call(CLAIM, arg=proto, local=address("::", 7200)), mine) == 0
+        both = socket_in(net, socket.AF_INET6, kind)
+        both.bind(("::", 7201))
+        assert show(s, call(CLAIM, arg=proto, arg2=V4TOO, local=address("::", 7201)), both) == 0
+        assert show(s, call(CLAIM, arg=proto, local=address(net.s4, 7201)), both) == 0
+        one = socket_in(net, socket.AF_INET6, kind)
+        one.bind((net.s6, 7203))
+        assert show(s, call(CLAIM, arg=proto, arg2=V4TOO, local=address(net.s6, 7203)), one) == 0
+        device = socket_in(net, socket.AF_INET, kind)
+        device.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        device.bind(("0.0.0.0", 7202))
+        assert show(s, call(CLAIM, arg=proto, local=address("0.0.0.0", 7202)), device) == -13

@@ -56,6 +56,14 @@ static uint64_t opt_u64(int fd, int name, socklen_t len)
 	return getsockopt(fd, SOL_SOCKET, name, &v, &len) ? 0 : v;
 }
 
+static bool v6only(int fd)
+{
+	socklen_t len = sizeof(int);
+	int v = 1;
+
+	return getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v, &len) || v;
+}
+
 bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out)
 {
 	struct tcp_info ti = { 0 };
@@ -66,6 +74,10 @@ bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out)
 	    !peer_netns_has(p, fd) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
 	    nst_addr_from_sockaddr(&out->local, (struct sockaddr *)&ss, len))
 		return false;
+	/* with a device others may have the same port; it may have come since, but is not the stack's to serve */
+	if (opt_u64(fd, SO_BINDTOIFINDEX, sizeof(int)))
+		return false;
+	out->v4too = opt_u64(fd, SO_DOMAIN, sizeof(int)) == AF_INET6 && !v6only(fd);
 	out->cookie = opt_u64(fd, SO_COOKIE, sizeof(uint64_t));
 	out->reuseport = opt_u64(fd, SO_REUSEPORT, sizeof(int));
 	out->listens = opt_u64(fd, SO_ACCEPTCONN, sizeof(int));
@@ -79,8 +91,9 @@ bool port_shown(const struct peer *p, int fd, uint8_t proto, struct shown *out)
 /* Is it bound to local? */
 static bool shows(const struct shown *sh, const struct nst_addr *local)
 {
-	return sh->local.port == local->port &&
-	       (nst_addr_is_any(&sh->local) || nst_addr_same_ip(&sh->local, local));
+	bool any = nst_addr_is_any(&sh->local) && (sh->local.family == local->family || sh->v4too);
+
+	return sh->local.port == local->port && (any || nst_addr_same_ip(&sh->local, local));
 }
 
 /* The port becomes p's. */
@@ -144,15 +157,17 @@ static const struct peer *holder(const struct peer *p, const struct peer_port *p
 static int check(const struct peer *p, const struct att_call *c, int fd, struct peer_port *out)
 {
 	struct shown sh;
+	bool v4too;
 
 	if ((c->arg != IPPROTO_TCP && c->arg != IPPROTO_UDP) || !c->local.family || !c->local.port)
 		return -EINVAL;
 	if (p->nports >= peers_config.max_ports)
 		return -EDQUOT;
-	if (!port_shown(p, fd, (uint8_t)c->arg, &sh) || !shows(&sh, &c->local))
+	v4too = c->arg2 & ATT_CLAIM_V4TOO && nst_addr_is_any(&c->local);
+	if (!port_shown(p, fd, (uint8_t)c->arg, &sh) || !shows(&sh, &c->local) || (v4too && !sh.v4too))
 		return -EACCES;
-	*out = (struct peer_port){ .proto = (uint8_t)c->arg, .local = c->local, .cookie = sh.cookie,
-				   .reuseport = sh.reuseport };
+	*out = (struct peer_port){ .proto = (uint8_t)c->arg, .local = c->local, .v4too = v4too,
+				   .cookie = sh.cookie, .reuseport = sh.reuseport };
 	return 0;
 }
 
@@ -194,7 +209,6 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 		taken(a, getpid(), 0);
 		return -EADDRINUSE;
 	}
-	port.v4too = c->arg2 & ATT_CLAIM_V4TOO;
 	o = holder(p, &port);
 	if (o)
 		return taken(a, o->pid, o->image);

@@ -180,6 +180,7 @@ struct shown {
 	struct nst_addr local;
 	uint64_t cookie;
 	bool reuseport, listens;
+	bool v4too;         /* of IPv6, and takes IPv4, too */
 	int backlog;
 };
 /* False: fd is no such socket of our network namespace with a port. */
