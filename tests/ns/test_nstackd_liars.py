@@ -103,3 +103,20 @@ def test_ports_of_the_other_family(net):
         device.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         device.bind(("0.0.0.0", 7202))
         assert show(s, call(CLAIM, arg=proto, local=address("0.0.0.0", 7202)), device) == -13
+
+
+def test_a_listener_that_is_parked(net):
+    """What is parked of an ended program is given back, also what was no connection."""
+    server(net, 7000)
+    before = nstack.accounts(net.server)
+    s, fds, _ = attach(net)
+    sock = create_server(net, 7100)
+    session = listener(s, net.s4, 7100, sock)
+    with socket_in(net) as other:
+        show(s, call(PARK, session=session), other)
+    s.close()
+    until(lambda: nstack.accounts(net.server)["parts"] == before["parts"], "its memory to be given back")
+    until(lambda: nstack.accounts(net.server)["parked"] == 0, "what is parked to be given back")
+    for key in ("descriptors", "sessions", "ports"):
+        assert nstack.accounts(net.server)[key] == before[key]
+    assert ask(net, 7000) == "HELLO"

@@ -111,6 +111,19 @@ void park_drop(struct peer *p, const struct shm_session *s)
 		}
 }
 
+void parks_drop(struct peer *p)
+{
+	while (p->parks)
+		park_free(unlink_at(p, &p->parks));
+}
+
+/* Its session may have been closed past us: one that waited for accept() with its listener, or that went to
+ * another program, if this one lied. */
+static bool lives(const struct park *k)
+{
+	return shm_session_get(worker.region, shm_session_index(worker.region, k->s)) == k->s;
+}
+
 /* --- another program takes it -------------------------------------------------------------------- */
 
 static struct park **find(uint64_t cookie, struct peer **of)
@@ -151,7 +164,7 @@ int park_take(struct peer *p, int fd, struct att_answer *a)
 		return -EAGAIN;
 	}
 	at = find(cookie_of(fd), &owner); /* the end may have changed the list */
-	if (!at)
+	if (!at || !lives(*at))
 		return -ENOENT;
 	to = session_for(p, fd);
 	err = to ? worker.ops->move(worker.st, (*at)->s, to) : -ENOBUFS;
@@ -177,8 +190,7 @@ void parks_keep(struct peer *p, bool *keep)
 	for (struct park **at = &p->parks; *at;) {
 		struct shm_session *s = (*at)->s;
 
-		/* one that waited for accept() may have gone to another program, if this one lied */
-		if (shm_session_get(worker.region, shm_session_index(worker.region, s)) != s) {
+		if (!lives(*at)) {
 			park_free(unlink_at(p, at));
 			continue;
 		}
@@ -190,11 +202,12 @@ void parks_keep(struct peer *p, bool *keep)
 
 static void park_end(struct park *k)
 {
-	int err = session_to_kernel(k->s, k->shadow);
+	int err = lives(k) ? session_to_kernel(k->s, k->shadow) : 0;
 
 	if (err && err != -ENOTCONN)
 		ns_log(NS_WAR, NS_M_CTL, "a connection ends with its program: %s", strerror(-err));
-	worker.ops->close(worker.st, k->s, -1);
+	if (lives(k))
+		worker.ops->close(worker.st, k->s, -1);
 	park_free(k);
 }
 

@@ -21,6 +21,8 @@ int park_add(struct peer *p, struct shm_session *s, int fd);
 int park_take(struct peer *p, int fd, struct att_answer *a);
 /* The program has closed it, or nobody else has it any more. */
 void park_drop(struct peer *p, const struct shm_session *s);
+/* p's memory goes, and all its sessions with it. */
+void parks_drop(struct peer *p);
 /* p has ended. keep, by id: what waits for a taker is not to be closed. */
 void parks_keep(struct peer *p, bool *keep);
 /* What has waited for long enough, or (all) whatever waits, is the kernel's. True: something still waits. */

@@ -317,6 +317,7 @@ void peer_close_sessions(struct peer *p)
 
 void peer_free_memory(struct peer *p)
 {
+	parks_drop(p);
 	if (p->attached) {
 		by_part[p->part] = NULL;
 		NST_FAULT_POINT("nstackd.memory");
