@@ -120,3 +120,27 @@ def test_a_listener_that_is_parked(net):
     for key in ("descriptors", "sessions", "ports"):
         assert nstack.accounts(net.server)[key] == before[key]
     assert ask(net, 7000) == "HELLO"
+
+
+def watched(pid):
+    """What the process waits for by epoll."""
+    n = 0
+    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+                n += f.read().count("tfd:")
+        except FileNotFoundError:
+            pass
+    return n
+
+
+def test_bells_of_the_past(net):
+    """Whoever keeps the bell of a connection that has ended can't wake the daemon by it."""
+    d = net.daemon(net.server)
+    parts = nstack.accounts(net.server)["parts"]
+    before = watched(d.pid)
+    for _ in range(3):
+        s, _, _ = attach(net)
+        s.close()
+    until(lambda: nstack.accounts(net.server)["parts"] == parts, "their memory to be given back")
+    assert watched(d.pid) == before

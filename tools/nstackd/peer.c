@@ -229,6 +229,8 @@ static void close_all(struct peer *p)
 {
 	int *const fd[] = { &p->sock, &p->pidfd, &p->bell_in, &p->bell_out };
 
+	if (p->bell_in >= 0) /* the program's descriptors of it may stay open */
+		epoll_ctl(peers_config.epfd, EPOLL_CTL_DEL, p->bell_in, NULL);
 	for (size_t i = 0; i < sizeof(fd) / sizeof(fd[0]); i++) {
 		if (*fd[i] >= 0)
 			close(*fd[i]);
