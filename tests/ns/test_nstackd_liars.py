@@ -144,3 +144,57 @@ def test_bells_of_the_past(net):
         s.close()
     until(lambda: nstack.accounts(net.server)["parts"] == parts, "their memory to be given back")
     assert watched(d.pid) == before
+
+
+def flood(s, message, sock):
+    """In a process of its own, until it is killed."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        while True:
+            socket.send_fds(s, [message], [sock.fileno()])
+    finally:
+        os._exit(0)
+
+
+def parked(net, s):
+    """A socket that other programs may show to take a session of s."""
+    sock = socket_in(net)
+    assert show(s, call(PARK, session=alloc(s)), sock) == 0
+    return sock
+
+
+def test_a_look_at_one_who_never_stops(net):
+    """Who asks for what another program has makes the daemon hear that one out, but not for ever."""
+    server(net, 7000)
+    s, _, _ = attach(net)
+    t, _, _ = attach(net)
+    sock = parked(net, t)
+    datagrams = socket_in(net, socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind((net.s4, 0))
+    child = flood(t, call(TO_KERNEL, QUIET, session=alloc(t, socket.IPPROTO_UDP)), datagrams) # takes the daemon long
+    try:
+        for _ in range(5):
+            assert show(s, call(TAKE), sock) == -11
+        assert ask(net, 7000) == "HELLO"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_two_who_look_at_each_other(net):
+    """Each of their messages is a reason to hear the other one first."""
+    d = net.daemon(net.server)
+    s, _, _ = attach(net)
+    t, _, _ = attach(net)
+    mine, yours = parked(net, s), parked(net, t)
+    os.kill(d.pid, signal.SIGSTOP)
+    for x, sock in ((s, yours), (t, mine)):
+        x.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20) # more of them than fit at first
+        for _ in range(2000):
+            socket.send_fds(x, [call(TAKE, QUIET)], [sock.fileno()])
+    os.kill(d.pid, signal.SIGCONT)
+    assert show(s, call(TAKE), yours) == -11
+    server(net, 7000)
+    assert ask(net, 7000) == "HELLO"

@@ -25,6 +25,8 @@
 
 #define MESSAGES_ROUND 16u
 #define NOTIFICATIONS_ROUND 1024u
+#define TURN_NS 1000000ull /* one program's messages: then others have their turn, and packets */
+#define LOOK_NS 10000000ull /* who has not come to an end of what he says by then, lives */
 #define DIED ((uintptr_t)1) /* added to an event's data.ptr: it is the pidfd's */
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -159,6 +161,14 @@ static uint32_t notifications_take(struct peer *p, bool last)
 uint32_t peer_notifications(struct peer *p)
 {
 	return p->attached && !p->ended ? notifications_take(p, false) : 0;
+}
+
+/* What the program did before the message that is to be served. */
+static void notifications_before(struct peer *p)
+{
+	for (uint32_t n = 0; n < peers_config.sessions && peer_notifications(p) == NOTIFICATIONS_ROUND;
+	     n += NOTIFICATIONS_ROUND)
+		;
 }
 
 void peer_last_notifications(struct peer *p)
@@ -412,9 +422,9 @@ static int message(struct peer *p, const struct att_call *c, unsigned n, int *fd
 	p->stats.messages++;
 	if (!p->attached)
 		return n == 1 && c->op == ATT_HELLO ? attach(p, c) : -EPROTO;
-	peer_notifications(p);
-	for (unsigned i = 0; i < n && !a.result; i++)
-		a.result = peer_call(p, &c[i], *fd, &a);
+	notifications_before(p);
+	for (unsigned i = 0; i < n && !a.result; i++) /* one that needs a socket takes long: one in a message */
+		a.result = peer_call(p, &c[i], i == n - 1 ? *fd : -1, &a);
 	p->applied++;
 	if (p->held_bits) /* perhaps by this one */
 		peer_notifications(p);
@@ -431,11 +441,12 @@ void peer_run(void *what)
 	struct att_call calls[ATT_CALLS]; /* a call may be to look at another program */
 	bool died = (uintptr_t)what & DIED;
 	struct peer *p = (struct peer *)((uintptr_t)what & ~DIED);
+	uint64_t end = worker_now() + TURN_NS;
 	unsigned nfds;
 	long n = 0;
 	int fd, err = 0;
 
-	for (unsigned i = 0; i < MESSAGES_ROUND && !err && p->sock >= 0; i++) {
+	for (unsigned i = 0; i < MESSAGES_ROUND && !err && p->sock >= 0 && (!i || worker_now() < end); i++) {
 		fd = -1;
 		n = att_recv(p->sock, calls, sizeof(calls), &fd, 1, &nfds, MSG_DONTWAIT);
 		if (n == -EAGAIN && !died)
@@ -463,11 +474,16 @@ static bool process_ended(const struct peer *p)
 
 bool peer_has_ended(struct peer *p)
 {
-	uint64_t heard = UINT64_MAX;
+	static bool looking; /* what it says may be a reason to look at another one, and so on: only once */
+	uint64_t heard = UINT64_MAX, until = worker_now() + LOOK_NS;
 
-	while (!p->ended && heard != p->stats.messages) {
+	if (looking)
+		return p->ended;
+	looking = true;
+	while (!p->ended && heard != p->stats.messages && worker_now() < until) {
 		heard = p->stats.messages;
 		peer_run((void *)((uintptr_t)p + (process_ended(p) ? DIED : 0)));
 	}
+	looking = false;
 	return p->ended;
 }
