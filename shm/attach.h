@@ -10,7 +10,7 @@
  * sealed), the notifications of both directions (sealed), two bells, and the ports that are in use. From then on the program sends
  * messages of one or more calls, and the daemon answers each message whose last call is not marked
  * ATT_QUIET, in order, with one answer: that of the last call, or of the first that failed, after which
- * no further one of the message is made.
+ * no further one of the message is made. A descriptor that comes with a message is for its last call.
  *
  * Everything about data goes by the sessions' FIFOs and by notifications (ATT_DO_* from the program, the
  * stack's events to it). What a program did first comes first: before it serves a message the daemon takes all

@@ -18,6 +18,7 @@ static void program_socket(struct daemon_world *d, struct program *p, uint32_t i
 	struct att_call c[5] = { session_call(ATT_CLAIM, 0), session_call(ATT_ALLOC, 0),
 				 session_call(ATT_OPEN, id), session_call(ATT_BIND, id), session_call(then, id) };
 	struct nst_addr any = { .family = AF_INET6, .port = htons(proto == IPPROTO_TCP ? TCP_PORT : UDP_PORT) };
+	int show = proof[proto == IPPROTO_UDP][proto == IPPROTO_UDP];
 
 	c[0].arg = c[1].arg2 = proto;
 	c[0].arg2 = ATT_CLAIM_V4TOO;
@@ -26,7 +27,8 @@ static void program_socket(struct daemon_world *d, struct program *p, uint32_t i
 	c[4].arg = 8;
 	c[4].remote = d->w.peer[1];
 	c[4].remote.port = htons(PEER_PORT);
-	program_send(p, c, (then ? 5 : 4) * sizeof(c[0]), proof[proto == IPPROTO_UDP][proto == IPPROTO_UDP]);
+	program_send(p, c, sizeof(c[0]), show);
+	program_send(p, c + 1, (then ? 4 : 3) * sizeof(c[0]), show);
 	daemon_round(d);
 }
 
