@@ -262,6 +262,18 @@ static int read_default(const struct json_doc *d, struct rd_modules *ms, char *e
 			  ms->default_stack);
 }
 
+/* DMM's last word: the stack with the highest priority, of equal ones the first. */
+static void default_by_priority(struct rd_modules *ms, uint32_t n)
+{
+	const struct rd_module *best = NULL;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!best || ms->m[i].priority < best->priority)
+			best = &ms->m[i];
+	if (best)
+		strcpy(ms->default_stack, best->name);
+}
+
 static int load_doc(const struct json_doc *d, struct rd_modules *ms, char *err)
 {
 	const cJSON *list = cJSON_GetObjectItemCaseSensitive(d->root, "module_list");
@@ -301,6 +313,8 @@ int rd_modules_load(const char *path, struct rd_modules *out, char err[RD_ERR])
 	if (!ret) {
 		if (!file.default_stack[0])
 			strcpy(file.default_stack, out->default_stack);
+		if (!file.default_stack[0])
+			default_by_priority(&file, mine);
 		*out = file;
 		return 0;
 	}

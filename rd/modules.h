@@ -34,7 +34,8 @@ struct rd_module {
 
 struct rd_modules {
 	uint32_t n;
-	char default_stack[RD_STACK_NAME]; /* where no rule decides; "" = not said */
+	char default_stack[RD_STACK_NAME]; /* where no rule decides; "" = not said. A module_config.json that
+				   does not say it means its stack with the highest priority */
 	struct rd_module m[RD_MODULES_MAX];
 };
 

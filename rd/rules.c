@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <pwd.h>
+#include <rd/log.h>
 #include <rd/rules_internal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,6 +318,9 @@ int rd_rules_add(struct rd_rules *r, const struct rd_rule *rule)
 {
 	for (uint32_t i = 0; i < r->n; i++) {
 		if (same_conditions(&r->rule[i], rule)) {
+			if (rule->line)
+				ns_log(NS_WAR, NS_M_RD, "the rule of line %u replaces that of line %u", rule->line,
+				       r->rule[i].line);
 			r->rule[i] = *rule;
 			return 0;
 		}

@@ -234,6 +234,35 @@ def test_run_without_a_stack_that_runs():
     assert r.stdout == "all well\n", r.stderr
 
 
+WHO = """
+import socket
+def who(kind, addr):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind((addr, 0))
+        return s.getsockopt(0xff02, 0x100, 32).rstrip(b"\\0").decode() or "kernel"
+print(*[who(k, a) for a in ("198.18.77.1", "198.18.78.1") for k in (socket.SOCK_STREAM, socket.SOCK_DGRAM)])
+"""
+
+
+@pytest.mark.parametrize("routes,want", [
+    ({"prot_route": [{"proto_type": "1", "type": "one"}, {"proto_type": "2", "type": "two"}]}, "one two one two"),
+    ({"prot_route": [{"proto_type": "1", "type": "one"}], "ip_route": [{"subnet": "198.18.78.0/24", "type": "two"}]},
+     "one three two two"),
+    ({"modules": [{"name": "one", "ip_route": ["198.18.77.9/24"], "protocol_route": [{"value": "2"}]}]},
+     "one one three one"),
+])
+def test_protocol_routes(tmp_path, routes, want):
+    """An IP route comes before a protocol's, and that before the default, which no file says: the priority does."""
+    (tmp_path / "rd_config.json").write_text(json.dumps(routes))
+    (tmp_path / "module_config.json").write_text(json.dumps({"module_list": [
+        {"stack_name": name, "function_name": "loop_stack_register", "libname": LOOP, "loadtype": "dynamic",
+         "deploytype": "1", "stackid": str(i), "priorty": str(3 - i)} for i, name in enumerate(("one", "two", "three"))]}))
+    r = run([nstack.PYTHON, "-c", WHO], '{ "interfaces": ["none0"], "load": false }',
+            env={"NSTACK_MOD_CFG_FILE": str(tmp_path / "module_config.json"),
+                 "NSTACK_MOD_CFG_RD": str(tmp_path / "rd_config.json")})
+    assert r.stdout.split() == want.split(), r.stderr
+
+
 def test_routes_and_choices(tmp_path):
     """nstack_rd_*() and a socket's own stack; and that the option is no option where nstack is not."""
     r = run_linked(tmp_path, "routes.c", config([{"name": "loop", "library": LOOP}],

@@ -65,6 +65,32 @@ static void test_generations(void)
 	rd_modules_clear(&ms);
 }
 
+/* Without a default: the highest priority, of equal ones the first. */
+static void test_default_by_priority(void)
+{
+	static const struct {
+		const char *priorities[3], *want;
+	} cases[] = {
+		{ { "2", "1", "0" }, "c" }, { { "1", "0", "0" }, "b" }, { { "1", "1", "1" }, "a" }, { { "0", "1", "0" }, "a" },
+		{ { "5", "3", "4" }, "b" },
+	};
+	struct rd_modules ms;
+	char text[1024], err[RD_ERR];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t n = (size_t)sprintf(text, "{ \"module_list\": [");
+
+		for (int k = 0; k < 3; k++)
+			n += (size_t)sprintf(text + n, "{ \"stack_name\": \"%c\", \"libname\": \"lib%c.so\", \"loadtype\": "
+					     "\"dynamic\", \"deploytype\": \"1\", \"stackid\": \"%d\", \"priorty\": \"%s\" },",
+					     'a' + k, 'a' + k, k, cases[i].priorities[k]);
+		strcpy(text + n, "] }");
+		CHECK(load(&ms, text, err) == 0, "%s", err);
+		CHECK(!strcmp(ms.default_stack, cases[i].want), "%u: %s", i, ms.default_stack);
+		rd_modules_clear(&ms);
+	}
+}
+
 static void refused(const char *text, const char *why)
 {
 	struct rd_modules ms;
@@ -131,6 +157,7 @@ int main(void)
 		return 1;
 	test_generations();
 	test_refused();
+	test_default_by_priority();
 	test_config();
 	for (const char *const *f = (const char *const[]){ "module_config.json", "rd_config.json", "libmine.so",
 							   "nstack.conf", NULL }; *f; f++) {
