@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules choose the stack per connection; a reload moves new connections and drops none."""
+import ipaddress
 import json
 import os
 import re
+import shutil
 import signal
+import struct
+import subprocess
 import time
 
 import pytest
@@ -157,6 +161,36 @@ def test_wrong_rules_change_nothing(net):
     r = net.tool("rules", "set", bad, check=False)
     assert r.returncode != 0 and "bad.json:2" in r.stderr and "remote" in r.stderr, r.stderr
     assert which(net, net.s4) == "stack"
+
+
+def lpm_entries(net):
+    """What the interface's IPv4 prefix table holds, by bpftool: {generation: {(side, prefix)}}."""
+    def bpftool(*args):
+        return json.loads(subprocess.run(["bpftool", "-j", *map(str, args)], capture_output=True, text=True,
+                                         check=True).stdout)
+    (prog,) = [i["prog_id"] for i in nstack.tool_json(net.server, "status")["interfaces"] if i["name"] == net.sif]
+    (lpm,) = [m for m in bpftool("prog", "show", "id", prog)["map_ids"]
+              if bpftool("map", "show", "id", m)["name"] == "lpm4"]
+    out = {}
+    for entry in bpftool("map", "dump", "id", lpm):
+        key = bytes(int(b, 16) for b in entry["key"])
+        bits, gen, side = *struct.unpack("=I", key[:4]), key[4], key[5]
+        prefix = ipaddress.ip_network((key[8:12], bits - 32), strict=True)
+        out.setdefault(gen, set()).add(("local" if side else "remote", str(prefix)))
+    return out
+
+
+@pytest.mark.skipif(not shutil.which("bpftool"), reason="needs bpftool")
+def test_the_kernels_tables_are_the_rules(net):
+    """Prefixes with host bits, nested ones, both sides: the tables have these and no other."""
+    apps.redis(net)
+    sets = [[("remote", "198.18.0.0/15"), ("remote", "198.18.7.0/24"), ("local", "203.0.113.9/32")],
+            [("remote", "192.0.2.0/24"), ("local", "198.18.0.0/16")]]
+    for i, prefixes in enumerate(sets):
+        net.tool("rules", "set", rules_file(net, f"{i}.json", [{side: p.replace("7.0/", "7.1/"), "action": "kernel"}
+                                                               for side, p in prefixes]))
+    # both generations are still there: the one in force, and the one before
+    assert lpm_entries(net) == {i: set(s) for i, s in enumerate(sets)}
 
 
 class Controller:

@@ -10,9 +10,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static unsigned failures;
 
@@ -209,6 +213,63 @@ static void test_refused(struct steer_rules *c)
 	CHECK(!steer_rules_matter(NULL));
 }
 
+/* --- the cost of a decision ------------------------------------------------------------------ */
+
+/* Instructions that the child executes between its first two stops. */
+static unsigned long steps_between_stops(pid_t pid)
+{
+	unsigned long n = 0;
+	int status;
+
+	waitpid(pid, &status, 0);
+	while (WIFSTOPPED(status) && !ptrace(PTRACE_SINGLESTEP, pid, 0, 0)) {
+		waitpid(pid, &status, 0);
+		if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP)
+			break;
+		n++;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return n;
+}
+
+/* What it takes to find the rule for that local port, the caller's overhead included. */
+static unsigned long steps_of_match(const struct steer_rules *c, uint16_t port, int want)
+{
+	struct steer_flow f = { .family = AF_INET, .proto = STEER_P_TCP, .lport = htons(port) };
+	pid_t pid;
+
+	CHECK(steer_rules_match(c, &f) == want);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+			_exit(1);
+		raise(SIGSTOP);
+		steer_rules_match(c, &f);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	return steps_between_stops(pid);
+}
+
+/* 256 rules, of which the last one matches, cost what one does, but for the words of their bit vector. */
+static void test_constant_cost(struct steer_rules *c)
+{
+	static struct steer_rule list[STEER_RULES];
+	unsigned long one, all;
+
+	for (unsigned i = 0; i < STEER_RULES; i++)
+		list[i] = (struct steer_rule){ .lport_min = (uint16_t)(1000 + i), .lport_max = (uint16_t)(1000 + i),
+					       .rport_max = 65535 };
+	CHECK(!steer_rules_compile(c, list, 1, NULL));
+	one = steps_of_match(c, 1000, 0);
+	CHECK(!steer_rules_compile(c, list, STEER_RULES, NULL));
+	all = steps_of_match(c, 1000 + STEER_RULES - 1, STEER_RULES - 1);
+	printf("# instructions of a decision: %lu with one rule, %lu with %u\n", one, all, STEER_RULES);
+	CHECK(one > 100 && all <= one + STEER_RULES / 4);
+}
+
 /* The hash under the native tables: puts and deletes against a plain array. */
 static void test_hash(void)
 {
@@ -252,6 +313,7 @@ int main(void)
 	test_random(c);
 	test_full(c);
 	test_refused(c);
+	test_constant_cost(c);
 	test_hash();
 	free(c);
 	printf("%s - steer_rules\n", failures ? "not ok" : "ok");
