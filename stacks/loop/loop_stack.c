@@ -120,6 +120,8 @@ static struct sock *owner(const struct sock *like, const struct addr *a, bool li
 
 static void autobind(struct sock *k)
 {
+	if (k->connected) /* it has one, and does not count as its owner */
+		return;
 	while (!k->local.port || owner(k, &k->local, false) != k) {
 		k->local.port = htons((uint16_t)(PORT_FIRST + next_port++ % 16384));
 		if (!owner(k, &k->local, false))
