@@ -275,8 +275,9 @@ static uint32_t put_kernel_sockets(struct ctl_server *s, struct ctl_client *c, c
 		cJSON *o = socket_json(&k[i].info);
 
 		ctl_put_u64(o, "fd", (uint64_t)k[i].fd);
-		cJSON_AddStringToObject(o, "stack", "kernel");
-		cJSON_AddStringToObject(o, "reason", k[i].reason);
+		cJSON_AddStringToObject(o, "stack", k[i].stack ? k[i].stack : "kernel");
+		if (k[i].reason)
+			cJSON_AddStringToObject(o, "reason", k[i].reason);
 		cJSON_AddItemToArray(list, o);
 	}
 	free(k);

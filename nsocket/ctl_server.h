@@ -61,11 +61,12 @@ struct ctl_reason {
 	uint64_t count;
 };
 
-/* A socket that the kernel serves. */
+/* A socket that the kernel serves, or a plug-in stack. */
 struct ctl_kernel_socket {
 	struct stack_sock_info info; /* session 0 */
 	int fd;
-	const char *reason;       /* as in struct ctl_reason, or another short word */
+	const char *stack;        /* its name; NULL: the kernel */
+	const char *reason;       /* why the kernel: as in struct ctl_reason, or another short word */
 };
 
 /* A program that is attached to the daemon that answers. What it does itself is its own to say, by its own
@@ -120,7 +121,7 @@ struct ctl_ops {
 	bool (*owner)(void *arg, uint32_t session, struct ctl_owner *out);
 	/* as sockets() */
 	uint32_t (*programs)(void *arg, struct ctl_program *out, uint32_t n, uint64_t *cursor);
-	/* the same for those of the kernel; only asked when sockets() has come to its end */
+	/* the same for those of the kernel and of plug-ins; only asked when sockets() has come to its end */
 	uint32_t (*kernel_sockets)(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 	uint32_t (*counters)(void *arg, struct stack_counter *out, uint32_t n);
 	uint32_t (*reasons)(void *arg, struct ctl_reason *out, uint32_t n);

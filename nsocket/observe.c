@@ -110,6 +110,8 @@ static void more_status(void *arg, cJSON *out)
 		cJSON_AddStringToObject(o, "name", m->conf->name);
 		cJSON_AddNumberToObject(o, "id", m->conf->id);
 		cJSON_AddNumberToObject(o, "deploy", m->conf->deploy);
+		cJSON_AddNumberToObject(o, "priority", m->conf->priority);
+		cJSON_AddBoolToObject(o, "default", !strcmp(m->conf->name, rd_config()->modules->default_stack));
 		cJSON_AddBoolToObject(o, "usable", __atomic_load_n(&m->usable, __ATOMIC_RELAXED));
 		cJSON_AddNumberToObject(o, "sockets", __atomic_load_n(&m->sockets, __ATOMIC_RELAXED));
 		cJSON_AddNumberToObject(o, "refused", __atomic_load_n(&m->refused, __ATOMIC_RELAXED));

@@ -10,7 +10,9 @@ struct rd_rules;
 extern const struct ctl_ops observe_ops;
 /* Other rules are in force: sockets that were left to the kernel are asked again. */
 void observe_rules_changed(void *arg);
-/* observe_kernel.c: the sockets of this process that the kernel serves. */
+/* plug_observe.c: what plug-in stacks have of a descriptor's socket; how many were written, at most n. */
+uint32_t observe_plug_sockets(int fd, struct ctl_kernel_socket *out, uint32_t n);
+/* observe_kernel.c: the sockets of this process that the kernel serves, and those of plug-ins. */
 uint32_t observe_kernel_sockets(void *arg, struct ctl_kernel_socket *out, uint32_t n, uint64_t *cursor);
 /* observe_remote.c: those that nstackd serves. */
 uint32_t observe_remote_sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);

@@ -132,15 +132,16 @@ uint32_t observe_kernel_sockets(void *arg, struct ctl_kernel_socket *out, uint32
 
 		for (ssize_t at = 0; at < got && found < n; at += e->d_reclen) {
 			struct ctl_kernel_socket *k = &out[found];
+			int fd;
 
 			e = (const struct dirent64 *)(buf + at);
-			k->fd = atoi(e->d_name);
-			if (e->d_name[0] == '.' || (uint64_t)k->fd < *cursor)
+			fd = atoi(e->d_name);
+			if (e->d_name[0] == '.' || (uint64_t)fd < *cursor)
 				continue;
-			*cursor = (uint64_t)k->fd + 1;
-			k->reason = reason_of(k->fd);
-			if (k->reason && look(k->fd, &k->info))
-				found++;
+			*cursor = (uint64_t)fd + 1;
+			*k = (struct ctl_kernel_socket){ .fd = fd, .reason = reason_of(fd) };
+			found += k->reason && look(fd, &k->info);
+			found += observe_plug_sockets(fd, &out[found], n - found);
 		}
 	}
 	sys_close(dir);

@@ -273,6 +273,40 @@ def test_routes_and_choices(tmp_path):
     assert "Protocol not available" in r.stderr
 
 
+SEEN = """
+import json, os, select, socket, subprocess, sys
+tool, name = sys.argv[1:]
+def seen(): return [s for s in json.loads(subprocess.run([tool, "sockets", "--json", "--pid", str(os.getpid())],
+                    capture_output=True, check=True, env={}).stdout)["sockets"] if s["stack"] == name]
+def names(s): return ["%s:%d" % x.getsockname() for x in s]
+ls = socket.create_server(("198.18.77.1", 0))
+wild = socket.create_server(("0.0.0.0", 0))
+select.select([wild], [], [], 0)  # who only has sockets of plug-ins has no control socket
+c = socket.create_connection(ls.getsockname())
+s, _ = ls.accept()
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.bind(("198.18.77.1", 0))
+again = c.dup()
+c.send(b"four")
+got = {(x["proto"], x["state"], x["local"], x["remote"], x["recv_q"]) for x in seen()}
+l, w, a, b, d = names((ls, wild, c, s, u))
+assert got == {("tcp", "LISTEN", l, "*:*", 0), ("tcp", "LISTEN", w, "*:*", 0), ("tcp", "ESTAB", a, b, 0),
+               ("tcp", "ESTAB", b, a, 4), ("udp", "UNCONN", d, "*:*", 0)}, got
+assert len(seen()) == 5
+for x in (ls, wild, c, s, u, again): x.close()
+assert seen() == []
+print("all well")
+"""
+
+
+@pytest.mark.parametrize("stack", ["loop", "rtc"])
+def test_sockets_are_shown(stack, tmp_path):
+    lib = LOOP if stack == "loop" else build(tmp_path, "rtc.c", flags=["-Wno-unused-function"])
+    r = run([nstack.PYTHON, "-c", SEEN, nstack.TOOL, stack], config([{"name": stack, "library": lib}], rules_for(stack)),
+            prefix=["unshare", "-n"])
+    assert r.stdout == "all well\n", r.stderr
+
+
 SEVERAL = """
 import os, select, socket
 ls = socket.create_server(("", 0))
