@@ -637,25 +637,30 @@ void o_fork(const char *label, void (*fn)(void *arg), void *arg)
 /* --- the play ---------------------------------------------------------------------------------------- */
 
 /* A side whose program brings the link itself (a DPDK device in the process) can't be reached before. So each
- * sends until it has heard the other, and once more, which the other is there to hear. */
+ * sends until both have heard the other. */
 static void link_await(void)
 {
 	uint64_t end = o_now() + SYNC_MS * 1000000ull;
-	ssize_t heard;
+	bool heard = false, told = false;
+	long word = -4712;
 	char c = 0;
 	int fd;
 
 	play.scenario = "the link";
 	play.first_port = FIRST_PORT - PORTS;
 	fd = o_udp_connected(0, 0);
-	do {
+	while ((!heard || !told) && o_now() < end) {
 		send(fd, &c, 1, 0);
 		poll_ms(fd, POLLIN, 10);
-		heard = recv(fd, &c, 1, MSG_DONTWAIT); /* or "refused": the other side has no socket yet */
-	} while (heard != 1 && o_now() < end);
-	send(fd, &c, 1, 0);
+		/* or "refused": the other side has no socket yet */
+		if (recv(fd, &c, 1, MSG_DONTWAIT) == 1 && !heard) {
+			heard = true;
+			o_tell(word);
+		}
+		told = told || recv(CHANNEL_FD, &word, sizeof(word), MSG_DONTWAIT) == sizeof(word);
+	}
 	close(fd);
-	if (heard != 1)
+	if (!heard || !told)
 		o_fail("the other side is not heard");
 }
 
