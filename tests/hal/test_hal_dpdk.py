@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 AF_PACKET = "net_af_packet0,iface=vb"
 AF_XDP = "net_af_xdp0,iface=vb,busy_budget=0"
+PCAP = "net_pcap0,rx_iface_in=vb,tx_iface=vb"
 
 
 class DpdkPeer(Peer):
@@ -68,12 +70,12 @@ def net():
     n.close()
 
 
-@pytest.mark.parametrize("device", [AF_PACKET, AF_XDP])
+@pytest.mark.parametrize("device", [AF_PACKET, AF_XDP, PCAP])
 def test_echo_by_interface(net, device):
     for _ in range(2):  # a closed port leaves the device as it was
         p = net.dpdk(device)
         assert p.first["event"] == "ready" and device.split(",")[0] in p.first["mode"], p.first
-        want = CAP_PARTIAL | (CAP_MULTIBUF if device == AF_PACKET else 0)
+        want = {AF_PACKET: CAP_PARTIAL | CAP_MULTIBUF, AF_XDP: CAP_PARTIAL, PCAP: p.first["caps"] & CAP_MULTIBUF}[device]
         assert p.first["caps"] & (CAP_MULTIBUF | CAP_PARTIAL | CAP_TX_CSUM) == want
         for size in (1, 100, 1472):
             echo(net.socket(), 7000, 50, size)
@@ -164,10 +166,47 @@ def test_memif_between_two_processes(net, tmp_path):
     assert client.quit()["tx_errors"] == server.quit()["tx_errors"] == 0
 
 
+def datagrams(path, count):
+    """A capture of so many to port 7000 of B (pcap, LINKTYPE_ETHERNET), no checksum of UDP."""
+    with open(path, "wb") as f:
+        f.write(struct.pack("=IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+        for i in range(count):
+            body = struct.pack("!I", i) * 16
+            head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(body), i, 0, 64, 17, 0, socket.inet_aton(A),
+                               socket.inet_aton(B))
+            total = sum(struct.unpack("!10H", head))
+            total = ~(total + (total >> 16)) & 0xffff
+            frame = (b"\x02\0\0\0\0\x02\x02\0\0\0\0\x01\x08\0" + head[:10] + struct.pack("!H", total) + head[12:]
+                     + struct.pack("!HHHH", 5000, 7000, 8 + len(body), 0) + body)
+            f.write(struct.pack("=IIII", i, 0, len(frame), len(frame)) + frame)
+
+
+def captured(path):
+    """The frames of a capture."""
+    with open(path, "rb") as f:
+        data = f.read()[24:]
+    while data:
+        n = struct.unpack("=I", data[8:12])[0]
+        yield data[16:16 + n]
+        data = data[16 + n:]
+
+
+def test_pcap_files(net, tmp_path):
+    """Packets of one file are answered into another."""
+    datagrams(tmp_path / "in", 200)
+    p = net.dpdk(f"net_pcap0,rx_pcap={tmp_path}/in,tx_pcap={tmp_path}/out")
+    assert p.first["event"] == "ready", p.first
+    until("200 answers", lambda: p.stats()["tx_packets"] >= 200)
+    assert p.quit()["tx_errors"] == 0
+    answers = list(captured(tmp_path / "out"))
+    assert [struct.unpack("!I", x[42:46])[0] for x in answers] == list(range(200))
+    assert all(x[26:34] == socket.inet_aton(B) + socket.inet_aton(A) for x in answers)
+
+
 @contextlib.contextmanager
-def debians_testpmd(path, mode):
-    """Debian's, the server of a memif."""
-    device = f"net_memif0,role=server,id=0,socket={path},socket-abstract=no"
+def debians_testpmd(path, mode, device="net_memif0,role=server,id=0,socket={},socket-abstract=no"):
+    """Debian's, the server of a memif, say."""
+    device = device.format(path)
     argv = ["dpdk-testpmd", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry",
             f"--file-prefix=nstack-test-{os.getpid()}", "--lcores", "0@(0-1),1@(0-1)", "--vdev", device, "--",
             f"--forward-mode={mode}", "--total-num-mbufs=4096", "--no-mlockall"]
@@ -193,6 +232,19 @@ def test_memif_with_testpmd(net, tmp_path, mode):
         else:
             until("50000 packets", lambda: p.stats()["rx_packets"] > 50000)
         assert p.quit()["rx_dropped"] == 0
+
+
+@pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="no testpmd")
+def test_virtio_user(net, tmp_path):
+    """By vhost-user, whose other side is testpmd's: it has interrupts, and what was sent comes back."""
+    with debians_testpmd(f"{tmp_path}/vhost", "macswap", "net_vhost0,iface={},queues=1"):
+        p = net.dpdk(f"net_virtio_user0,path={tmp_path}/vhost,queues=1,mac=02:00:00:00:00:02", 7001)
+        assert p.first["event"] == "ready" and p.first["why"].startswith("woken by interrupts"), p.first
+        assert p.first["caps"] & CAP_TX_CSUM, "negotiated with the other side"
+        for n in (200, 400):  # the second time it has slept
+            assert p.ask(f"burst 02:00:00:00:00:01 {B} 7000 {A} 200 1000")["result"] == 0
+            until(f"{n} packets", lambda n=n: p.stats()["rx_packets"] >= n)
+        assert p.quit()["tx_errors"] == 0
 
 
 def test_ring(net):
