@@ -4,6 +4,7 @@ kernel, and whatever is missing leaves the program to the kernel."""
 import json
 import os
 import random
+import shutil
 import socket
 
 import pytest
@@ -194,6 +195,21 @@ def test_without_a_tap_one_is_made(net):
     wait.until(lambda: f" {TAP}: " not in net.server.run(["ip", "link"]).stdout, "the TAP to go")
 
 
+def runs_on_the_kernel(net, words, keys=None, prefix=(), env=None):
+    """The program does, and these words say why."""
+    config = net.keys()
+    config["dpdk"].update(keys or {})
+    r = net.server.run([*prefix, *nstack.run_argv([nstack.PYTHON, "-c", """
+import socket
+s = socket.create_server(("0.0.0.0", 7000))
+c = socket.create_connection(("127.0.0.1", 7000))
+s.accept()[0].sendall(b"by the kernel")
+print(c.recv(100).decode())
+"""], net.config(**config))], env={**net.env(), **(env or {})})
+    assert r.stdout == "by the kernel\n", r
+    assert words in net.logs() + r.stderr, net.logs()[-2000:] + r.stderr
+
+
 @pytest.mark.parametrize("net", ["in_process"], indirect=True)
 @pytest.mark.parametrize("prepare, keys, words", [
     (None, {"devices": ["net_nosuch0"]}, "no device"),
@@ -201,6 +217,7 @@ def test_without_a_tap_one_is_made(net):
     (None, {"devices": ["0000:7f:1f.7"]}, "no PCI device 0000:7f:1f.7"),
     (None, {"mtu": 9000}, "max frame size"),
     (None, {"eal": "-m 1"}, "DPDK"),
+    (None, {"eal": "--in-memory --huge-unlink"}, "huge"),
     (f"ip addr add 198.18.200.1/24 dev {WIRE}", {}, f"ip addr flush dev {WIRE}"),
     (f"sysctl -w net.ipv4.conf.{WIRE}.rp_filter=0", {}, f"net.ipv4.conf.{WIRE}.rp_filter=1"),
     (f"sysctl -w net.ipv6.conf.{WIRE}.disable_ipv6=0", {}, f"net.ipv6.conf.{WIRE}.disable_ipv6=1"),
@@ -208,20 +225,32 @@ def test_without_a_tap_one_is_made(net):
     (f"ip link del {TAP}; ip link add {TAP} type veth", {}, "can't be opened as a TAP"),
 ])
 def test_what_is_missing_is_said(net, prepare, keys, words):
-    """The program runs, on the kernel."""
     if prepare:
         net.server.run(["sh", "-c", prepare])
-    config = net.keys()
-    config["dpdk"].update(keys)
-    r = net.server.run(nstack.run_argv([nstack.PYTHON, "-c", """
-import socket
-s = socket.create_server(("0.0.0.0", 7000))
-c = socket.create_connection(("127.0.0.1", 7000))
-s.accept()[0].sendall(b"by the kernel")
-print(c.recv(100).decode())
-"""], net.config(**config)), env=net.env())
-    assert r.stdout == "by the kernel\n", r
-    assert words in net.logs(), net.logs()[-2000:]
+    runs_on_the_kernel(net, words, keys)
+
+
+@pytest.mark.parametrize("net", ["in_process"], indirect=True)
+def test_without_the_plugin(net, tmp_path):
+    lib = tmp_path / "not" / "installed" / "here" / "libnsocket.so"
+    lib.parent.mkdir(parents=True)
+    shutil.copy(nstack.LIB, lib)
+    runs_on_the_kernel(net, "libnstack_dpdk.so", env={"NSTACK_LIB": str(lib)})
+    found = nstack.findings(net.server, ["env", f"NSTACK_LIB={lib}", "NSTACK_CONFIG=" + net.config(**net.keys())])
+    assert found["dpdk"][0] == "fail" and "libnstack_dpdk.so" in found["dpdk"][1]
+
+
+@pytest.mark.parametrize("net", ["in_process", "in_process.steered"], indirect=True)
+def test_without_permission(net, tmp_path):
+    tmp_path.chmod(0o777)
+    runs_on_the_kernel(net, "ermi", prefix=nstack.BARE)
+
+
+@pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
+def test_busy_queue(net):
+    hog = net.server.spawn([*apps.prog("xsk_hog.py"), net.sif, "0"], "hog", stdin="pipe")
+    hog.wait_output("^bound")
+    runs_on_the_kernel(net, "queue 0: Invalid argument xsk_configure(): Failed to create xsk socket")
 
 
 @pytest.mark.parametrize("net", ["in_process"], indirect=True)
