@@ -161,7 +161,9 @@ static void dgram_handover(struct nsock *ns, int fd, enum sock_reason why)
 	lock_take(&ns->tx_lock);
 	worker_lock();
 	if (ns->s && worker.st) {
-		dgrams_move(ns, fd); /* before the kernel gets newer ones */
+		/* before the kernel gets newer ones; nstackd takes nothing from our queue and would send it twice */
+		if (worker.ops != &remote_stack_ops)
+			dgrams_move(ns, fd);
 		if (ns->port_held)
 			ports_release(ns->proto, &ns->held);
 		ns->port_held = false;
