@@ -150,9 +150,10 @@ UNITS := $(O)/nstackd.service tools/nstackd/nstackd.socket
 $(O)/nstackd.service: tools/nstackd/nstackd.service.in FORCE
 	$(Q)sed 's,@sbindir@,$(sbindir),' $< >$@
 
-install: $(UNITS) $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc) $(PLUGINS)
+install: $(UNITS) $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(O)/nstack-host $(PCS:%=$(O)/%.pc) $(PLUGINS)
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstack $(DESTDIR)$(bindir)/nstack
 	$(Q)$(INSTALL) -D -m 755 $(O)/nstackd $(DESTDIR)$(sbindir)/nstackd
+	$(Q)$(INSTALL) -D -m 755 $(O)/nstack-host $(DESTDIR)$(sbindir)/nstack-host
 	$(Q)$(INSTALL) -D -m 644 $(O)/libnsocket.so $(DESTDIR)$(libdir)/libnsocket.so
 	$(Q)$(foreach p,$(PLUGINS),$(INSTALL) -D -m 644 $(p) $(DESTDIR)$(libdir)/$(notdir $(p)) &&) true
 	$(Q)$(foreach l,$(LIB_LINKS),ln -sf libnsocket.so $(DESTDIR)$(libdir)/$(l) &&) true
@@ -165,7 +166,8 @@ install: $(UNITS) $(O)/libnsocket.so $(O)/nstack $(O)/nstackd $(PCS:%=$(O)/%.pc)
 	$(Q)$(INSTALL) -m 644 $(UNITS) $(DESTDIR)$(unitdir)
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(libdir)/libnsocket.so \
+	rm -f $(DESTDIR)$(bindir)/nstack $(DESTDIR)$(sbindir)/nstackd $(DESTDIR)$(sbindir)/nstack-host \
+		$(DESTDIR)$(libdir)/libnsocket.so \
 		$(LIB_LINKS:%=$(DESTDIR)$(libdir)/%) $(PCS:%=$(DESTDIR)$(libdir)/pkgconfig/%.pc) \
 		$(addprefix $(DESTDIR)$(libdir)/,$(notdir $(PLUGINS))) \
 		$(addprefix $(DESTDIR),$(foreach m,$(INSTALL_MAN),$(call man_path,$(m)))) \

@@ -45,13 +45,13 @@ static int host(const nstack_dmm_para *para, const char *only, char why[256])
 	return err;
 }
 
-static int start(const nstack_dmm_para *para, char why[256])
+static int start(const nstack_dmm_para *para, const char *only, char why[256])
 {
 	if (para->argc > 1 && para->argv)
 		engine_dpdk_args(para->argc, para->argv);
 	switch (para->proc_type) {
 	case NSFW_PROC_MAIN:
-		return para->deploy_type == NSTACK_MODEL_TYPE3 ? host(para, NULL, why) : stacks_of_its_own(why);
+		return para->deploy_type == NSTACK_MODEL_TYPE3 ? host(para, only, why) : stacks_of_its_own(why);
 	case NSFW_PROC_APP:
 		return stacks_of_its_own(why);
 	default:
@@ -61,7 +61,7 @@ static int start(const nstack_dmm_para *para, char why[256])
 	}
 }
 
-NSTACK_API int nstack_adpt_init(nstack_dmm_para *para)
+NSTACK_API int nstack_adpt_init_stack(nstack_dmm_para *para, const char *stack)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static bool done; /* lock */
@@ -83,7 +83,7 @@ NSTACK_API int nstack_adpt_init(nstack_dmm_para *para)
 		err = -EALREADY;
 		snprintf(why, sizeof(why), "it was called before");
 	} else {
-		err = start(para, why);
+		err = start(para, stack, why);
 		done = !err;
 	}
 	lock_give(&lock);
@@ -92,4 +92,9 @@ NSTACK_API int nstack_adpt_init(nstack_dmm_para *para)
 	ns_log(NS_ERR, NS_M_NSOCKET, "nstack_adpt_init: %s", why);
 	errno = -err;
 	return -1;
+}
+
+NSTACK_API int nstack_adpt_init(nstack_dmm_para *para)
+{
+	return nstack_adpt_init_stack(para, NULL);
 }

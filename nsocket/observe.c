@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <nsocket/attach.h>
 #include <nsocket/plugin.h>
+#include <nsocket/sbr.h>
 #include <nsocket/sock.h>
 #include <string.h>
 
@@ -112,6 +113,8 @@ static void more_status(void *arg, cJSON *out)
 		cJSON_AddNumberToObject(o, "deploy", m->conf->deploy);
 		cJSON_AddNumberToObject(o, "priority", m->conf->priority);
 		cJSON_AddBoolToObject(o, "default", !strcmp(m->conf->name, rd_config()->modules->default_stack));
+		if (m->link)
+			cJSON_AddNumberToObject(o, "pid", sbr_link_host(m));
 		cJSON_AddBoolToObject(o, "usable", __atomic_load_n(&m->usable, __ATOMIC_RELAXED));
 		cJSON_AddNumberToObject(o, "sockets", __atomic_load_n(&m->sockets, __ATOMIC_RELAXED));
 		cJSON_AddNumberToObject(o, "refused", __atomic_load_n(&m->refused, __ATOMIC_RELAXED));

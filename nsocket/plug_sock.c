@@ -439,12 +439,30 @@ int plug_reconnect(struct nsock *ns, const struct sockaddr *addr, socklen_t len)
 	return r == -EAGAIN ? -EINPROGRESS : r;
 }
 
+/* What plug_listen_again() needs: the port, too, which the stack may have chosen. */
+static void listener_note(struct nsock *ns, struct plug_sock *p, int backlog)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	bool named = PLUG_CALL_OR(p->m, socket_ops.pfgetsockname, -1, p->s, (struct sockaddr *)&ss, &len) >= 0;
+
+	lock_take(&ns->lock);
+	ns->backlog = backlog;
+	if (named)
+		ns->bound = address((struct sockaddr *)&ss, len, &ns->local);
+	lock_give(&ns->lock);
+}
+
 int plug_listen(struct nsock *ns, int backlog)
 {
 	struct plug_sock *p = ns->plug;
+	int r;
 
 	p->listens = true;
-	return (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
+	r = (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
+	if (!r && p->m->link)
+		listener_note(ns, p, backlog);
+	return r;
 }
 
 int plug_shutdown(struct nsock *ns, int how)
@@ -620,6 +638,9 @@ uint32_t plug_look(struct plug_sock *p, uint32_t events)
 		ready = p->m->cb.extern_ops.ep_getevt(-1, p->s, events | EV_END);
 		plug_leave(p->m);
 	}
+	/* a listener whose stack's process has ended waits for the next one */
+	if (p->listens && p->m->link && (ready & EV_END))
+		return 0;
 	return ready == (uint32_t)-1 ? STACK_EV_ERR : ready & (events | EV_END);
 }
 
@@ -851,6 +872,24 @@ static void half_open(struct nsock *ns, struct plug_module *m)
 	while (*end)
 		end = &(*end)->next;
 	__atomic_store_n(end, p, __ATOMIC_RELEASE);
+}
+
+bool plug_listen_again(struct nsock *ns, struct plug_sock *p)
+{
+	int before = p->s, s = (int)PLUG_CALL(p->m, socket_ops.pfsocket, ns->family, SOCK_STREAM, 0);
+
+	if (s < 0)
+		return false;
+	__atomic_store_n(&p->asked, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->s, s, __ATOMIC_RELAXED);
+	opt_log_each(ns->opts, replay_one, p);
+	if (half_listen(ns, p) < 0) {
+		__atomic_store_n(&p->s, before, __ATOMIC_RELAXED);
+		PLUG_CALL_OR(p->m, socket_ops.pfclose, 0, s);
+		return false;
+	}
+	care(p, STACK_EV_IN);
+	return true;
 }
 
 void plug_halves_open(struct nsock *ns)

@@ -281,6 +281,34 @@ struct plug_module *plug_choose(const struct nsock *ns, const struct nst_addr *l
 	return NULL;
 }
 
+static bool listener_lost(struct nsock *ns, struct plug_module *m)
+{
+	bool lost = false;
+
+	lock_take(&ns->lock);
+	for (struct plug_sock *p = ns->plug; p; p = p->next)
+		if (p->m == m && p->listens && p->s >= 0 && sbr_link_lost(m, p->s))
+			lost |= !plug_listen_again(ns, p);
+	lock_give(&ns->lock);
+	return lost;
+}
+
+bool plug_listeners_lost(struct plug_module *m)
+{
+	struct nfile *f;
+	bool lost = false;
+
+	for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+		f = fd_is_protected(fd) ? NULL : fd_get(fd);
+		if (!f)
+			continue;
+		if (f->kind == NF_SOCK && nsock_of(f)->plug && nfile_fd(f) == fd)
+			lost |= listener_lost(nsock_of(f), m);
+		nfile_put(f);
+	}
+	return lost;
+}
+
 /* --- forks and the end --------------------------------------------------------------------------------------------- */
 
 typedef void each_fn(struct plug_sock *p, int fd, pid_t parent);

@@ -130,6 +130,10 @@ void plug_flags(struct nsock *ns);
 /* Listeners: open the halves that the rules ask for and that it has not; under ns->lock. */
 void plug_halves_open(struct nsock *ns);
 void plug_halves_close(struct nsock *ns);
+/* p, a listener of ns whose host has ended, at the next one; under ns->lock. True: it listens. */
+bool plug_listen_again(struct nsock *ns, struct plug_sock *p);
+/* The same for all of m. True: there is one that does not yet. */
+bool plug_listeners_lost(struct plug_module *m);
 /* A connection, without waiting: its descriptor, or -EAGAIN. SK_PLUGIN or a listener with halves. */
 int plug_accept(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags);
 /* The same, as accept() does it. SK_PLUGIN only. */

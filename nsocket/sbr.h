@@ -117,6 +117,8 @@ void sbr_link_fork_child(struct plug_module *m);
 bool sbr_link_keeps(int fd);
 /* False: a child that has used nothing of the parent's yet, whose sockets end with it. */
 bool sbr_link_dialled(const struct plug_module *m);
+/* Is s of a channel that has ended? */
+bool sbr_link_lost(const struct plug_module *m, int s);
 /* The process that has the stack; 0: none is known. */
 pid_t sbr_link_host(const struct plug_module *m);
 

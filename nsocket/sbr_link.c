@@ -7,7 +7,8 @@
  * channel ends, it takes the channel apart and tells whoever waits.
  *
  * Numbers of sockets carry the channel's turn, so that one of a lost channel is never taken for one of the next:
- * such a socket answers ECONNRESET.
+ * such a socket answers ECONNRESET. Listeners wait instead: the thread of the lost channel has them listen again as
+ * soon as there is a host.
  *
  * In a forked child the link has a claim to its parent's sockets, and dials when the child first uses one.
  *
@@ -28,6 +29,7 @@
 #include <sys/stat.h>
 
 #define ANSWER_S 5
+#define LOOK_NS 100000000 /* how often a host is looked for, while there are listeners without one */
 #define TURNS 0x7fffu
 #define ALL (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLERR | EPOLLHUP | EPOLLRDHUP)
 
@@ -117,6 +119,7 @@ static void tell(void *const *pdata, uint32_t s, uint32_t events)
 
 static void *take_events(void *arg)
 {
+	static const struct timespec pause = { .tv_nsec = LOOK_NS };
 	struct sbr_event ev[SBR_EVENTS];
 	struct sbr_link *l = arg;
 	void **pdata;
@@ -140,6 +143,8 @@ static void *take_events(void *arg)
 	for (uint32_t s = 0; s < SBR_SOCKETS; s++)
 		tell(pdata, s, ALL);
 	memory_free(NULL, pdata);
+	while (plug_listeners_lost(l->m))
+		nanosleep(&pause, NULL);
 	return NULL;
 }
 
@@ -407,8 +412,8 @@ static int link_accept(int s, struct sockaddr *addr, socklen_t *len)
 	struct sbr_answer a;
 	long r = begin(l, &c, s);
 
-	if (r)
-		return fail(r);
+	if (r) /* lost: as if nobody came */
+		return fail(-EAGAIN);
 	r = ask_locked(l, &c, &a, NULL);
 	if (r >= 0) {
 		name_out(&a, addr, len);
@@ -639,9 +644,8 @@ static unsigned link_ep_ctl(int epfd, int s, int op, struct epoll_event *ev, voi
 
 	if (op == nstack_ep_triggle_del && epfd < 0) /* close() follows, which says it to the stack */
 		return 0;
-	r = begin(l, &c, s);
-	if (r)
-		return (unsigned)fail(r);
+	if (begin(l, &c, s)) /* lost: to be seen, as a connection that was reset is */
+		return ev ? (ev->events & ALL) | EPOLLERR | EPOLLHUP : 0;
 	__atomic_store_n(&l->pdata[c.s], pdata, __ATOMIC_RELAXED);
 	r = ask_locked(l, &c, &a, NULL);
 	lock_give(&l->lock);
@@ -731,6 +735,11 @@ bool sbr_link_dialled(const struct plug_module *m)
 }
 
 /* --- making one -------------------------------------------------------------------------------------------------------------- */
+
+bool sbr_link_lost(const struct plug_module *m, int s)
+{
+	return (uint32_t)s >> 16 != __atomic_load_n(&m->link->turn, __ATOMIC_RELAXED);
+}
 
 pid_t sbr_link_host(const struct plug_module *m)
 {

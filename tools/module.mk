@@ -12,7 +12,7 @@ NSTACKD_SRCS := $(sort $(wildcard tools/nstackd/*.c)) nsocket/engine.c nsocket/e
                 nsocket/file.c nsocket/lock.c nsocket/libc.c $(sort $(wildcard nsocket/ctl_*.c)) \
                 nsocket/observe_engine.c nsocket/to_kernel.c nsocket/to_backlog.c nsocket/repair.c nsocket/inject.c
 NSTACKD_OBJS := $(NSTACKD_SRCS:%.c=$(O)/%.o)
-PROGRAMS += $(O)/nstackd
+PROGRAMS += $(O)/nstackd $(O)/nstack-host
 # all of it for those who throw things at it, who have a main() and a clock of their own
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: FUZZ_LINK = -Wl,--wrap=clock_gettime
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: \
@@ -21,3 +21,8 @@ $(O)/fuzz/obj/tools/nstackd/main.o: FUZZ_CFLAGS += -Dmain=nstackd_main
 $(O)/nstackd: $(NSTACKD_OBJS) $(O)/libnstack.a
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(NSTACKD_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl
+
+# A plug-in stack in a process of its own: a program that is linked with the library
+$(O)/nstack-host: $(O)/tools/host.o $(O)/libnsocket.so
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -L$(O) -lnsocket -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib:$(libdir)'

@@ -288,6 +288,24 @@ static void print_frames(const cJSON *o)
 	       num(a, "rx_frames_held"), num(a, "tx_frames"), num(a, "tx_frames_free"));
 }
 
+/* A plug-in; of nstackd's, which are processes, how often one was started again. */
+static void print_stack(const cJSON *p)
+{
+	bool process = cJSON_HasObjectItem(p, "restarts");
+
+	printf("  plug-in stack %s: ", str(p, "name"));
+	if (!flag(p, "usable"))
+		printf("not usable (see the log)");
+	else if (num(p, "pid") > 0)
+		printf("in process %.0f", num(p, "pid"));
+	else
+		printf("in use");
+	if (process)
+		printf(", %.0f restarts\n", num(p, "restarts"));
+	else
+		printf(", %.0f sockets\n", num(p, "sockets"));
+}
+
 static void print_process(const cJSON *o)
 {
 	const cJSON *p;
@@ -334,9 +352,7 @@ static void print_process(const cJSON *o)
 	if (num(o, "programs_max") > 0)
 		print_programs(o);
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "stacks"))
-		printf("  plug-in stack %s: %s, %.0f sockets\n", str(p, "name"),
-		       flag(p, "usable") ? "in use" : "not usable (see the log)",
-		       num(p, "sockets"));
+		print_stack(p);
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "kernel_reasons")) {
 		printf("  left to the kernel: %.0f x %s%s%s\n", num(p, "count"), str(p, "name"),
 		       str(p, "help")[0] ? ": " : "", str(p, "help"));

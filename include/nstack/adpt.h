@@ -63,6 +63,8 @@ typedef struct __nstack_dmm_para {
  *	ENODEV      one could not be loaded, or has no ep_ctl (who waits for nobody has to report events)
  *	EPERM...    the thread that serves programs could not start */
 NSTACK_API int nstack_adpt_init(nstack_dmm_para *para);
+/* The same; of several stacks of type 3 in the configuration the process has this one only. */
+NSTACK_API int nstack_adpt_init_stack(nstack_dmm_para *para, const char *stack);
 
 #ifdef __cplusplus
 }

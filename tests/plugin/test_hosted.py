@@ -164,12 +164,13 @@ def test_what_failed_is_undone(place, counting):
 # --- ends ---------------------------------------------------------------------------------------------
 
 LIVES = """
-import errno, select, socket, sys, threading
+import errno, select, socket, sys, threading, time
 def connect(port):
     c = socket.create_connection(("198.18.77.1", port))
     return c, ls.accept()[0]
 ls = socket.create_server(("198.18.77.1", 0))
-c, s = connect(ls.getsockname()[1])
+port = ls.getsockname()[1]
+c, s = connect(port)
 ep = select.epoll()
 ep.register(c, select.EPOLLIN)
 blocked = []
@@ -186,15 +187,22 @@ assert blocked == [errno.ECONNRESET], blocked
 for call in (lambda: c.send(b"x"), lambda: c.recv(1), c.getpeername):
     try: call(); raise AssertionError
     except OSError as e: assert e.errno == errno.ECONNRESET, e
+assert not ep.poll(0)[1:]
+ep.unregister(c)
+ep.register(ls, select.EPOLLIN)
+assert ep.poll(0.05) == []
 print("reset")
-ls.close()
 k = socket.create_server(("198.18.77.1", 7))  # the kernel's meanwhile
 socket.create_connection(("198.18.77.1", 7)).close()
 k.close()
 print("kernel")
 sys.stdin.readline()
-ls = socket.create_server(("198.18.77.1", 0))
-c, s = connect(ls.getsockname()[1])
+def again():
+    try: return connect(port)
+    except ConnectionRefusedError: return None  # not yet
+while not (pair := again()): time.sleep(0.01)
+c, s = pair
+assert ls.getsockname()[1] == port
 c.send(b"again")
 assert s.recv(9) == b"again"
 print("back")
@@ -203,7 +211,8 @@ sys.stdin.readline()
 
 
 def test_host_dies(place):
-    """Its connections are reset, at once; the kernel serves; the next host serves the same program."""
+    """Its connections are reset, at once; the kernel serves; the next host serves the same program, and its
+    listener again."""
     env = environment(LOOP3)
     host = place.start(env)
     p = place.spawn(LIVES, env)

@@ -9,6 +9,7 @@
 #include "tools/nstackd/access.h"
 #include "tools/nstackd/door.h"
 #include "tools/nstackd/harden.h"
+#include "tools/nstackd/hosts.h"
 #include "tools/nstackd/leave.h"
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/peer.h"
@@ -355,6 +356,7 @@ static void stop(void)
 	worker_lock();
 	engine_stop();
 	worker_unlock();
+	hosts_stop();
 }
 
 /* What is the same for all workers. 0 or an exit status. */
@@ -370,12 +372,17 @@ static int prepare(void)
 	if (!peers_config.max)
 		peers_config.max = rd_config()->daemon.programs;
 	signal(SIGPIPE, SIG_IGN);
+	if (hosts_prepare(rd_config()->modules))
+		return die("no process for other stacks: %s", strerror(errno));
 	notify_init();
 	harden_start(peers_config.max);
 	if (shared_open(rd_config()->daemon.workers * peers_config.max) ||
 	    access_set(rd_config()->daemon.access, rd_config()->daemon.n_access))
 		return die("no memory: %s", strerror(errno));
-	return door_open(rd_config()->daemon.workers > 1 ? super_in : let_in);
+	if (door_open(rd_config()->daemon.workers > 1 ? super_in : let_in))
+		return 1;
+	hosts_start();
+	return 0;
 }
 
 static int start(void)

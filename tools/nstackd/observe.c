@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/door.h"
+#include "tools/nstackd/hosts.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
 #include "tools/nstackd/super.h"
@@ -150,10 +151,12 @@ static uint32_t sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint
 
 static void more_status(void *arg, cJSON *o)
 {
-	if (super_channel() >= 0)
+	if (super_channel() >= 0) {
 		cJSON_AddNumberToObject(o, "worker", shared_worker);
-	else
-		door_status(o);
+		return;
+	}
+	door_status(o);
+	hosts_status(o);
 }
 
 void peers_tune(void)

@@ -20,6 +20,7 @@
 
 #include "tools/nstackd/access.h"
 #include "tools/nstackd/door.h"
+#include "tools/nstackd/hosts.h"
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
@@ -236,6 +237,7 @@ static void leave_main(struct child *self)
 	for (uint32_t i = 0; i < nchildren; i++)
 		channel_end(&child[i]);
 	ctl_server_close(ctl);
+	hosts_leave();
 	door_close();
 	close(sigfd);
 	close(ep);
@@ -523,6 +525,7 @@ static void more_status(void *arg, cJSON *status)
 		cJSON_AddItemToArray(list, o);
 	}
 	door_status(status);
+	hosts_status(status);
 }
 
 static const struct ctl_ops ctl_ops = { .more_status = more_status };
@@ -544,6 +547,7 @@ static void stop(void)
 	notify_systemd("STOPPING=1");
 	door_close();
 	signal_all(SIGTERM);
+	hosts_stop();
 	while (any) {
 		if (worker_now() >= end)
 			signal_all(SIGKILL);
