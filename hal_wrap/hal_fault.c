@@ -14,6 +14,7 @@
  */
 #define _GNU_SOURCE
 #include "hal_wrap/hal_fault.h"
+#include "hal_wrap/hal_wrap.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,8 +44,7 @@ struct side {
 };
 
 struct fault_port {
-	struct hal_port hal; /* first */
-	struct hal_port *lower;
+	struct hal_wrap w; /* first */
 	uint64_t rng;
 	struct side rx, tx;
 };
@@ -291,18 +291,18 @@ static bool send_super(struct fault_port *p, uint32_t i)
 
 	s.iov = &iov;
 	s.iovcnt = 1;
-	return hal_tx_super(p->lower, h->q, &s) != -EAGAIN;
+	return hal_tx_super(p->w.lower, h->q, &s) != -EAGAIN;
 }
 
 static bool send_plain(struct fault_port *p, uint32_t i)
 {
 	struct held *h = &p->tx.held[i];
-	uint32_t room = p->lower->max_frame, n = (h->len + room - 1) / room, k, off = 0, got;
+	uint32_t room = p->w.lower->max_frame, n = (h->len + room - 1) / room, k, off = 0, got;
 	struct hal_frame f[40];
 
 	if (!n || n > 40)
 		return true; /* lower would refuse it as well */
-	got = hal_tx_alloc(p->lower, h->q, f, n);
+	got = hal_tx_alloc(p->w.lower, h->q, f, n);
 	if (got == n) {
 		for (k = 0; k < n; k++) {
 			f[k].len = h->len - off < f[k].room ? h->len - off : f[k].room;
@@ -313,10 +313,10 @@ static bool send_plain(struct fault_port *p, uint32_t i)
 		f[0].flags |= h->csum_wanted ? HAL_F_CSUM_WANTED : 0;
 		f[0].csum_start = h->csum_start;
 		f[0].csum_offset = h->csum_offset;
-		if (hal_tx_burst(p->lower, h->q, f, n) == n)
+		if (hal_tx_burst(p->w.lower, h->q, f, n) == n)
 			return true;
 	}
-	hal_tx_free(p->lower, h->q, f, got);
+	hal_tx_free(p->w.lower, h->q, f, got);
 	return false;
 }
 
@@ -349,8 +349,8 @@ static uint32_t tx_burst(struct hal_port *hp, uint32_t q, struct hal_frame *f, u
 
 		fate = judge(p, &p->tx, q, f + done, k);
 		if (fate != PASS) {
-			hal_tx_free(p->lower, q, f + done, k);
-		} else if (hal_tx_burst(p->lower, q, f + done, k) < k) {
+			hal_tx_free(p->w.lower, q, f + done, k);
+		} else if (hal_tx_burst(p->w.lower, q, f + done, k) < k) {
 			/* Not taken: it will come again, and be judged again. */
 			if (p->tx.st.duplicated == st.duplicated) {
 				p->rng = rng;
@@ -380,12 +380,12 @@ static int tx_super(struct hal_port *hp, uint32_t q, const struct hal_super *s)
 		return 0;
 	}
 	if (!late && !t->cfg.delay_ns) {
-		r = hal_tx_super(p->lower, q, s);
+		r = hal_tx_super(p->w.lower, q, s);
 		if (r != -EAGAIN)
 			t->st.packets++;
 		if (!r && chance(p, t->cfg.dup_ppm)) {
 			t->st.duplicated++;
-			hal_tx_super(p->lower, q, s);
+			hal_tx_super(p->w.lower, q, s);
 		}
 		return r;
 	}
@@ -407,15 +407,7 @@ static int tx_super(struct hal_port *hp, uint32_t q, const struct hal_super *s)
 static void tx_flush(struct hal_port *hp, uint32_t q)
 {
 	send_due(self(hp), q);
-	hal_tx_flush(self(hp)->lower, q);
-}
-static uint32_t tx_alloc(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return hal_tx_alloc(self(hp)->lower, q, f, n);
-}
-static void tx_free(struct hal_port *hp, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	hal_tx_free(self(hp)->lower, q, f, n);
+	hal_tx_flush(self(hp)->w.lower, q);
 }
 
 /* --- receiving ----------------------------------------------------------------------------- */
@@ -446,7 +438,7 @@ static uint32_t filter(struct fault_port *p, uint32_t q, struct hal_frame *f, ui
 			memmove(f + out, f + i, k * sizeof(*f));
 			out += k;
 		} else {
-			hal_rx_release(p->lower, q, f + i, k);
+			hal_rx_release(p->w.lower, q, f + i, k);
 		}
 	}
 	return out;
@@ -459,12 +451,12 @@ static uint32_t rx_burst(struct hal_port *hp, uint32_t q, struct hal_frame *f, u
 
 	if (p->tx.head != NONE) {
 		send_due(p, q);
-		hal_tx_flush(p->lower, q);
+		hal_tx_flush(p->w.lower, q);
 	}
 	out = give_due(p, q, f, n);
 	/* When all of a burst was lost or held, look again: 0 tells the caller to sleep. */
 	for (tries = 0; tries < 8 && n - out >= HAL_RX_MIN; tries++) {
-		got = hal_rx_burst(p->lower, q, f + out, n - out);
+		got = hal_rx_burst(p->w.lower, q, f + out, n - out);
 		if (!got)
 			break;
 		got = filter(p, q, f + out, got);
@@ -495,21 +487,13 @@ static void rx_release(struct hal_port *hp, uint32_t q, struct hal_frame *f, uin
 		}
 		for (k = 1; i + k < n && !ours(p, &f[i + k]); k++)
 			;
-		hal_rx_release(p->lower, q, f + i, k);
+		hal_rx_release(p->w.lower, q, f + i, k);
 		i += k;
 	}
 }
 
 /* --- the rest of the port ------------------------------------------------------------------ */
 
-static int arm(struct hal_port *hp, uint32_t q)
-{
-	return hal_arm(self(hp)->lower, q);
-}
-static int stats(struct hal_port *hp, uint32_t q, struct hal_queue_stats *out)
-{
-	return hal_stats(self(hp)->lower, q, out);
-}
 static int next_due(struct hal_port *hp, uint32_t q, uint64_t *ns)
 {
 	struct fault_port *p = self(hp);
@@ -517,7 +501,7 @@ static int next_due(struct hal_port *hp, uint32_t q, uint64_t *ns)
 	uint32_t i;
 	int k;
 
-	*ns = hal_next_due(p->lower, q);
+	*ns = hal_next_due(p->w.lower, q);
 	for (k = 0; k < 2; k++) {
 		for (i = s[k]->head; i != NONE && s[k]->held[i].q != q; i = s[k]->held[i].next)
 			;
@@ -533,8 +517,8 @@ static void fault_close(struct hal_port *hp)
 
 static const struct hal_ops ops = {
 	.name = "faults", .close = fault_close, .rx_burst = rx_burst, .rx_release = rx_release,
-	.tx_alloc = tx_alloc, .tx_free = tx_free, .tx_burst = tx_burst, .tx_flush = tx_flush,
-	.tx_super = tx_super, .arm = arm, .stats = stats, .next_due = next_due,
+	.tx_alloc = hal_wrap_tx_alloc, .tx_free = hal_wrap_tx_free, .tx_burst = tx_burst, .tx_flush = tx_flush,
+	.tx_super = tx_super, .arm = hal_wrap_arm, .stats = hal_wrap_stats, .next_due = next_due,
 };
 
 int hal_fault_wrap(struct hal_port **out, struct hal_port *lower, const struct hal_fault_config *cfg)
@@ -544,24 +528,24 @@ int hal_fault_wrap(struct hal_port **out, struct hal_port *lower, const struct h
 
 	if (!p)
 		return -ENOMEM;
-	p->hal = *lower;
-	p->hal.ops = &ops;
+	p->w.hal = *lower;
+	p->w.hal.ops = &ops;
 	if (cfg->no_super)
-		p->hal.caps &= ~(uint32_t)HAL_CAP_SUPERFRAME;
-	p->lower = lower;
+		p->w.hal.caps &= ~(uint32_t)HAL_CAP_SUPERFRAME;
+	p->w.lower = lower;
 	p->rng = cfg->seed;
 	if (side_init(&p->rx, &cfg->rx, slots) || side_init(&p->tx, &cfg->tx, slots)) {
-		hal_fault_unwrap(&p->hal);
+		hal_fault_unwrap(&p->w.hal);
 		return -ENOMEM;
 	}
-	*out = &p->hal;
+	*out = &p->w.hal;
 	return 0;
 }
 
 struct hal_port *hal_fault_unwrap(struct hal_port *hp)
 {
 	struct fault_port *p = self(hp);
-	struct hal_port *lower = p->lower;
+	struct hal_port *lower = p->w.lower;
 
 	side_fini(&p->rx);
 	side_fini(&p->tx);

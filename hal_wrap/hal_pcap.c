@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "hal_wrap/hal_pcap.h"
+#include "hal_wrap/hal_wrap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,7 @@
 #define DIR_OUT 2u
 
 struct pcap_port {
-	struct hal_port hal; /* first */
-	struct hal_port *lower;
+	struct hal_wrap w; /* first */
 	int fd;
 	bool fifo;
 	uint32_t snaplen, size, used;
@@ -149,7 +149,7 @@ static void header_blocks(struct pcap_port *c)
 	at = block_begin(c, 1);
 	put32(c, 1); /* LINKTYPE_ETHERNET */
 	put32(c, c->snaplen);
-	option(c, 2, c->hal.ifname, strlen(c->hal.ifname)); /* if_name */
+	option(c, 2, c->w.hal.ifname, strlen(c->w.hal.ifname)); /* if_name */
 	option(c, 9, &nanoseconds, 1);                      /* if_tsresol */
 	option(c, 0, NULL, 0);
 	block_end(c, at);
@@ -238,7 +238,7 @@ static uint32_t frames(struct pcap_port *c, const struct hal_frame *f, uint32_t 
 static uint32_t rx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
 {
 	struct pcap_port *c = self(p);
-	uint32_t got = hal_rx_burst(c->lower, q, f, n), i = 0;
+	uint32_t got = hal_rx_burst(c->w.lower, q, f, n), i = 0;
 	uint64_t ns;
 
 	if (!got)
@@ -249,18 +249,6 @@ static uint32_t rx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, ui
 	if (c->used > c->size / 2)
 		flush(c);
 	return got;
-}
-static void rx_release(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	hal_rx_release(self(p)->lower, q, f, n);
-}
-static uint32_t tx_alloc(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return hal_tx_alloc(self(p)->lower, q, f, n);
-}
-static void tx_free(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	hal_tx_free(self(p)->lower, q, f, n);
 }
 
 /* Frames are ours to read only before the lower port has them; how many it takes is known only
@@ -277,7 +265,7 @@ static uint32_t tx_some(struct pcap_port *c, uint32_t q, struct hal_frame *f, ui
 		before[k].st = c->st;
 		i += frames(c, f + i, n - i, ns, DIR_OUT);
 	}
-	sent = hal_tx_burst(c->lower, q, f, n);
+	sent = hal_tx_burst(c->w.lower, q, f, n);
 	if (sent < n) {
 		c->used = before[sent].used;
 		c->st = before[sent].st;
@@ -305,14 +293,14 @@ static uint32_t tx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, ui
 }
 static void tx_flush(struct hal_port *p, uint32_t q)
 {
-	hal_tx_flush(self(p)->lower, q);
+	hal_tx_flush(self(p)->w.lower, q);
 	if (self(p)->used > self(p)->size / 2)
 		flush(self(p));
 }
 static int tx_super(struct hal_port *p, uint32_t q, const struct hal_super *s)
 {
 	struct pcap_port *c = self(p);
-	int r = hal_tx_super(c->lower, q, s);
+	int r = hal_tx_super(c->w.lower, q, s);
 
 	if (!r)
 		packet(c, s->iov, s->iovcnt, now_ns(), DIR_OUT);
@@ -321,16 +309,7 @@ static int tx_super(struct hal_port *p, uint32_t q, const struct hal_super *s)
 static int arm(struct hal_port *p, uint32_t q)
 {
 	flush(self(p)); /* going to sleep: let the reader see everything */
-	return hal_arm(self(p)->lower, q);
-}
-static int stats(struct hal_port *p, uint32_t q, struct hal_queue_stats *out)
-{
-	return hal_stats(self(p)->lower, q, out);
-}
-static int next_due(struct hal_port *p, uint32_t q, uint64_t *ns)
-{
-	*ns = hal_next_due(self(p)->lower, q);
-	return 0;
+	return hal_arm(self(p)->w.lower, q);
 }
 static void pcap_close(struct hal_port *p)
 {
@@ -338,9 +317,9 @@ static void pcap_close(struct hal_port *p)
 }
 
 static const struct hal_ops ops = {
-	.name = "capture", .close = pcap_close, .rx_burst = rx_burst, .rx_release = rx_release,
-	.tx_alloc = tx_alloc, .tx_free = tx_free, .tx_burst = tx_burst, .tx_flush = tx_flush,
-	.tx_super = tx_super, .arm = arm, .stats = stats, .next_due = next_due,
+	.name = "capture", .close = pcap_close, .rx_burst = rx_burst, .rx_release = hal_wrap_rx_release,
+	.tx_alloc = hal_wrap_tx_alloc, .tx_free = hal_wrap_tx_free, .tx_burst = tx_burst, .tx_flush = tx_flush,
+	.tx_super = tx_super, .arm = arm, .stats = hal_wrap_stats, .next_due = hal_wrap_next_due,
 };
 
 int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct hal_pcap_config *cfg)
@@ -364,9 +343,9 @@ int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct ha
 		nst_fd_close(cfg->fd);
 		return -ENOMEM;
 	}
-	c->hal = *lower;
-	c->hal.ops = &ops;
-	c->lower = lower;
+	c->w.hal = *lower;
+	c->w.hal.ops = &ops;
+	c->w.lower = lower;
 	c->fd = cfg->fd;
 	c->fifo = S_ISFIFO(sb.st_mode);
 	/* traffic never waits for a reader; nobody else writes to that end of the pipe */
@@ -375,14 +354,14 @@ int hal_pcap_wrap(struct hal_port **out, struct hal_port *lower, const struct ha
 	c->snaplen = cfg->snaplen;
 	header_blocks(c);
 	flush(c);
-	*out = &c->hal;
+	*out = &c->w.hal;
 	return 0;
 }
 
 struct hal_port *hal_pcap_unwrap(struct hal_port *p)
 {
 	struct pcap_port *c = self(p);
-	struct hal_port *lower = c->lower;
+	struct hal_port *lower = c->w.lower;
 
 	flush(c);
 	statistics_block(c);

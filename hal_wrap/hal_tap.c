@@ -14,6 +14,7 @@
  */
 #define _GNU_SOURCE
 #include "hal_wrap/hal_tap.h"
+#include "hal_wrap/hal_wrap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,8 +41,7 @@
 #define QUEUES_MAX 64u
 
 struct tap_port {
-	struct hal_port hal; /* first */
-	struct hal_port *lower;
+	struct hal_wrap w; /* first */
 	struct hal_tap_config cfg;
 	struct hal_tap_steer steer;
 	uint64_t to_kernel_lost, from_kernel_lost; /* packets */
@@ -121,7 +121,7 @@ static void to_kernel(struct tap_port *t, const struct hal_frame *f, uint32_t n)
 		t->to_kernel_lost++;
 		return;
 	}
-	if (t->hal.caps & HAL_CAP_RX_CSUM_PARTIAL)
+	if (t->w.hal.caps & HAL_CAP_RX_CSUM_PARTIAL)
 		header(&h, f[0].data, f[0].len);
 	iov[0] = (struct iovec){ &h, sizeof(h) };
 	for (uint32_t i = 0; i < n; i++)
@@ -134,7 +134,7 @@ static void to_kernel(struct tap_port *t, const struct hal_frame *f, uint32_t n)
 
 static bool spare_ready(struct tap_port *t)
 {
-	return t->spare.data || hal_tx_alloc(t->lower, 0, &t->spare, 1) == 1;
+	return t->spare.data || hal_tx_alloc(t->w.lower, 0, &t->spare, 1) == 1;
 }
 
 /* One packet; false: there is none. */
@@ -148,7 +148,7 @@ static bool from_kernel_one(struct tap_port *t)
 		return false;
 	t->spare.len = (uint32_t)n - sizeof(h);
 	t->spare.flags = 0;
-	if (hal_tx_burst(t->lower, 0, &t->spare, 1) == 1)
+	if (hal_tx_burst(t->w.lower, 0, &t->spare, 1) == 1)
 		t->spare.data = NULL;
 	else
 		t->from_kernel_lost++; /* the buffer is used again */
@@ -162,7 +162,7 @@ static void from_kernel(struct tap_port *t)
 	for (uint32_t i = 0; i < BURST && spare_ready(t) && from_kernel_one(t); i++)
 		some = true;
 	if (some)
-		hal_tx_flush(t->lower, 0);
+		hal_tx_flush(t->w.lower, 0);
 }
 
 static void link_look(struct tap_port *t)
@@ -222,7 +222,7 @@ static uint32_t sort(struct tap_port *t, uint32_t q, struct hal_frame *f, uint32
 		}
 		if (v == HAL_TAP_KERNEL)
 			to_kernel(t, f + i, end - i);
-		hal_rx_release(t->lower, q, f + i, end - i);
+		hal_rx_release(t->w.lower, q, f + i, end - i);
 	}
 	return kept;
 }
@@ -238,7 +238,7 @@ static uint32_t rx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, ui
 		t->steer.sync(t->steer.arg);
 	t->more = false;
 	for (uint32_t i = 0; i < ROUNDS; i++) {
-		got = hal_rx_burst(t->lower, q, f, n);
+		got = hal_rx_burst(t->w.lower, q, f, n);
 		if (!got)
 			return 0;
 		kept = sort(t, q, f, got);
@@ -249,36 +249,11 @@ static uint32_t rx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, ui
 	return 0;
 }
 
-static void rx_release(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	hal_rx_release(self(p)->lower, q, f, n);
-}
+/* --- the rest ------------------------------------------------------------------------------ */
 
-/* --- transmit, and the rest ---------------------------------------------------------------- */
-
-static uint32_t tx_alloc(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return hal_tx_alloc(self(p)->lower, q, f, n);
-}
-static void tx_free(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	hal_tx_free(self(p)->lower, q, f, n);
-}
-static uint32_t tx_burst(struct hal_port *p, uint32_t q, struct hal_frame *f, uint32_t n)
-{
-	return hal_tx_burst(self(p)->lower, q, f, n);
-}
-static void tx_flush(struct hal_port *p, uint32_t q)
-{
-	hal_tx_flush(self(p)->lower, q);
-}
-static int tx_super(struct hal_port *p, uint32_t q, const struct hal_super *s)
-{
-	return hal_tx_super(self(p)->lower, q, s);
-}
 static int stats(struct hal_port *p, uint32_t q, struct hal_queue_stats *out)
 {
-	int r = hal_stats(self(p)->lower, q, out);
+	int r = hal_stats(self(p)->w.lower, q, out);
 
 	if (q == 0) {
 		out->rx_dropped += self(p)->to_kernel_lost;
@@ -289,7 +264,7 @@ static int stats(struct hal_port *p, uint32_t q, struct hal_queue_stats *out)
 
 static int arm(struct hal_port *p, uint32_t q)
 {
-	hal_arm(self(p)->lower, q);
+	hal_arm(self(p)->w.lower, q);
 	return self(p)->epfd[q];
 }
 
@@ -297,7 +272,7 @@ static int next_due(struct hal_port *p, uint32_t q, uint64_t *ns)
 {
 	struct tap_port *t = self(p);
 
-	*ns = hal_next_due(t->lower, q);
+	*ns = hal_next_due(t->w.lower, q);
 	if (t->more)
 		*ns = 0;
 	else if (q == 0 && t->steer.link && t->link_looked + LINK_NS < *ns)
@@ -347,9 +322,9 @@ static void tap_close(struct hal_port *p)
 	struct tap_port *t = self(p);
 
 	fds_close(t);
-	if (t->lower && t->spare.data)
-		hal_tx_free(t->lower, 0, &t->spare, 1);
-	hal_close(t->lower);
+	if (t->w.lower && t->spare.data)
+		hal_tx_free(t->w.lower, 0, &t->spare, 1);
+	hal_close(t->w.lower);
 	free(t);
 }
 
@@ -357,12 +332,12 @@ static const struct hal_ops ops = {
 	.name = "tap",
 	.close = tap_close,
 	.rx_burst = rx_burst,
-	.rx_release = rx_release,
-	.tx_alloc = tx_alloc,
-	.tx_free = tx_free,
-	.tx_burst = tx_burst,
-	.tx_flush = tx_flush,
-	.tx_super = tx_super,
+	.rx_release = hal_wrap_rx_release,
+	.tx_alloc = hal_wrap_tx_alloc,
+	.tx_free = hal_wrap_tx_free,
+	.tx_burst = hal_wrap_tx_burst,
+	.tx_flush = hal_wrap_tx_flush,
+	.tx_super = hal_wrap_tx_super,
 	.arm = arm,
 	.stats = stats,
 	.next_due = next_due,
@@ -384,9 +359,9 @@ static int tap_make(struct tap_port *t, char *why)
 			   r == -EPERM ? "not permitted: needs CAP_NET_ADMIN" :
 			   r == -EINVAL ? "there is an interface of this name that can't be opened as a TAP" : strerror(-r));
 	}
-	memcpy(t->hal.ifname, ifr.ifr_name, sizeof(t->hal.ifname));
-	t->hal.ifindex = if_nametoindex(t->hal.ifname);
-	return t->hal.ifindex ? 0 : say(why, -errno, "TAP device %s has gone", t->hal.ifname);
+	memcpy(t->w.hal.ifname, ifr.ifr_name, sizeof(t->w.hal.ifname));
+	t->w.hal.ifindex = if_nametoindex(t->w.hal.ifname);
+	return t->w.hal.ifindex ? 0 : say(why, -errno, "TAP device %s has gone", t->w.hal.ifname);
 }
 
 int hal_tap_open(struct hal_port **out, const struct hal_tap_config *cfg, char why[HAL_TAP_WHY])
@@ -398,23 +373,23 @@ int hal_tap_open(struct hal_port **out, const struct hal_tap_config *cfg, char w
 	if (!t)
 		return say(why, -ENOMEM, "out of memory");
 	t->cfg = *cfg;
-	t->hal.ops = &ops;
+	t->w.hal.ops = &ops;
 	t->link = true; /* a TAP has one from the start */
 	t->fd = -1;
 	memset(t->epfd, -1, sizeof(t->epfd));
 	r = tap_make(t, why);
 	if (r) {
-		tap_close(&t->hal);
+		tap_close(&t->w.hal);
 		return r;
 	}
-	*out = &t->hal;
+	*out = &t->w.hal;
 	return 0;
 }
 
 static int epoll_make(struct tap_port *t, uint32_t q)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
-	int fd = hal_arm(t->lower, q);
+	int fd = hal_arm(t->w.lower, q);
 
 	t->epfd[q] = fd_own(t, epoll_create1(EPOLL_CLOEXEC));
 	if (t->epfd[q] < 0 || (fd >= 0 && epoll_ctl(t->epfd[q], EPOLL_CTL_ADD, fd, &ev)) ||
@@ -429,15 +404,15 @@ static int link_setup(struct tap_port *t, uint32_t mtu, char *why)
 	struct ifreq ifr = { .ifr_mtu = (int)mtu };
 	int s = fd_own(t, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)), r = 0;
 
-	memcpy(ifr.ifr_name, t->hal.ifname, IF_NAMESIZE);
+	memcpy(ifr.ifr_name, t->w.hal.ifname, IF_NAMESIZE);
 	if (s < 0 || (mtu && ioctl(s, SIOCSIFMTU, &ifr)))
-		r = say(why, -errno, "%s: MTU %u: %s", t->hal.ifname, mtu, strerror(errno));
+		r = say(why, -errno, "%s: MTU %u: %s", t->w.hal.ifname, mtu, strerror(errno));
 	ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-	memcpy(ifr.ifr_hwaddr.sa_data, t->hal.mac, 6);
+	memcpy(ifr.ifr_hwaddr.sa_data, t->w.hal.mac, 6);
 	if (!r && ioctl(s, SIOCSIFHWADDR, &ifr))
-		r = say(why, -errno, "%s: the device's MAC address: %s", t->hal.ifname, strerror(errno));
+		r = say(why, -errno, "%s: the device's MAC address: %s", t->w.hal.ifname, strerror(errno));
 	if (!r && (ioctl(s, SIOCGIFFLAGS, &ifr) || (ifr.ifr_flags |= IFF_UP, ioctl(s, SIOCSIFFLAGS, &ifr))))
-		r = say(why, -errno, "%s: not brought up: %s", t->hal.ifname, strerror(errno));
+		r = say(why, -errno, "%s: not brought up: %s", t->w.hal.ifname, strerror(errno));
 	fd_close(t, s);
 	return r;
 }
@@ -449,13 +424,13 @@ int hal_tap_attach(struct hal_port *tap, struct hal_port *lower, uint32_t mtu, c
 
 	if (lower->nqueues > QUEUES_MAX) {
 		hal_close(lower);
-		return say(why, -EINVAL, "%s: more than %u queues", t->hal.ifname, QUEUES_MAX);
+		return say(why, -EINVAL, "%s: more than %u queues", t->w.hal.ifname, QUEUES_MAX);
 	}
 	hal.ops = &ops;
-	hal.ifindex = t->hal.ifindex;
-	memcpy(hal.ifname, t->hal.ifname, sizeof(hal.ifname));
-	t->hal = hal;
-	t->lower = lower;
+	hal.ifindex = t->w.hal.ifindex;
+	memcpy(hal.ifname, t->w.hal.ifname, sizeof(hal.ifname));
+	t->w.hal = hal;
+	t->w.lower = lower;
 	for (uint32_t q = 0; q < lower->nqueues; q++)
 		if (epoll_make(t, q))
 			return say(why, -errno, "no descriptors: %s", strerror(errno));
