@@ -554,9 +554,9 @@ static int ask(struct plug_sock *p, int epfd, int op, uint32_t events, epoll_dat
 		return -EPERM;
 	__atomic_store_n(&p->asked, events, __ATOMIC_RELAXED);
 	plug_enter(p->m);
-	errno = EIO;
+	*plug_errno(p->m) = EIO;
 	now = p->m->cb.extern_ops.ep_ctl(epfd, p->s, op, &ev, p);
-	r = now == (unsigned)-1 ? -errno : 0;
+	r = now == (unsigned)-1 ? -*plug_errno(p->m) : 0;
 	plug_leave(p->m);
 	if (r) {
 		if (op == nstack_ep_triggle_add)

@@ -126,11 +126,35 @@ static void *open_by_name(const char *name)
 	return dlopen(name, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* Is the stack there already, so that this is to be another instance of it? */
+static bool second_instance(const struct plug_module *m)
+{
+	for (const struct plug_module *o = modules; o < m; o++)
+		if (o->handle == m->handle && !strcmp(o->conf->function, m->conf->function))
+			return true;
+	return false;
+}
+
+static bool open_instance(struct plug_module *m)
+{
+	const char *why;
+	void *own = plug_open_private(m->handle, &why);
+
+	dlclose(m->handle);
+	m->handle = own;
+	if (!own)
+		return unusable(m, "%s", why);
+	m->errno_at = (int *(*)(void))dlsym(own, "__errno_location");
+	return true;
+}
+
 static bool open_library(struct plug_module *m, nstack_stack_register_fn *reg)
 {
 	m->handle = m->conf->library ? open_by_name(m->conf->library) : RTLD_DEFAULT;
 	if (m->conf->library && !m->handle)
 		return unusable(m, "%s", dlerror());
+	if (m->conf->library && second_instance(m) && !open_instance(m))
+		return false;
 	*reg = (nstack_stack_register_fn)dlsym(m->handle, m->conf->function);
 	return *reg || unusable(m, "%s has no function %s()", m->conf->library ? m->conf->library :
 				"the program", m->conf->function);
@@ -169,10 +193,14 @@ static bool register_module(struct plug_module *m)
 	static _Alignas(16) char filled[LAYOUT_ROOM]; /* load_lock */
 	nstack_event_cb event = { .type = (int)m->conf->id, .event_cb = plug_event };
 	struct first_call c = { .cb = (nstack_proc_cb *)filled, .event = &event };
+	nstack_plugin_configure_fn configure;
 	int sig;
 
 	if (!open_library(m, &c.reg))
 		return false;
+	configure = (nstack_plugin_configure_fn)dlsym(m->handle, "nstack_plugin_configure");
+	if (configure)
+		configure(m->conf->name, m->conf->options);
 	event.handle = m->handle;
 	memset(filled, 0, sizeof(filled));
 	sig = call_guarded(&c);

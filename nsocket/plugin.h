@@ -31,6 +31,7 @@ struct plug_module {
 	const struct rd_module *conf;
 	void *handle;
 	nstack_proc_cb cb;    /* in our layout, whatever the plug-in's is */
+	int *(*errno_at)(void); /* of the thread in its libc, where it has one of its own; NULL: in ours */
 	struct sbr_link *link; /* to the process that has it; NULL: it is in this one */
 	bool usable;          /* atomic: registered, its module_init went well */
 	bool serial;          /* runs to completion: one thread at a time */
@@ -87,15 +88,20 @@ struct plug_module *plug_at(uint32_t i);
 /* Around a call of the stack's: what it calls itself is its own. */
 void plug_enter(struct plug_module *m);
 void plug_leave(struct plug_module *m);
+/* errno as its functions see it. */
+static inline int *plug_errno(const struct plug_module *m)
+{
+	return m->errno_at ? m->errno_at() : &errno;
+}
 /* The stack's function, its result as ours. */
 #define PLUG_CALL(m, fn, ...) \
 	({ \
 		long r_; \
 		plug_enter(m); \
-		errno = EIO; \
+		*plug_errno(m) = EIO; \
 		r_ = (long)(m)->cb.fn(__VA_ARGS__); \
 		if (r_ < 0) \
-			r_ = -errno; \
+			r_ = -*plug_errno(m); \
 		plug_leave(m); \
 		r_; \
 	})
@@ -107,6 +113,11 @@ void plug_fork_parent(void);
 void plug_fork_child(void);
 /* The process ends: its sockets are closed, as the kernel closes its own. */
 void plug_exit(void);
+
+/* --- plug_private.c --------------------------------------------------------------------------- */
+
+/* The library that is open as `shared` once more, with variables of its own; NULL and why. */
+void *plug_open_private(void *shared, const char **why);
 
 /* --- plug_sock.c ------------------------------------------------------------------------------ */
 

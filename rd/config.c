@@ -99,7 +99,7 @@ static const struct key keys[] = {
 	  "rules that choose the stack: a list, or the name of a rule file (relative to this file)" },
 	{ "stacks", T_STACKS, C(modules), 0, 0, NULL, NULL,
 	  "plug-in stacks: a list of objects with \"name\", \"library\" and, where the defaults don't fit, "
-	  "\"register\", \"deploy\", \"ep_free_ref\", \"priority\", \"min_fd\", \"max_fd\"" },
+	  "\"register\", \"deploy\", \"ep_free_ref\", \"priority\", \"min_fd\", \"max_fd\", \"options\"" },
 	{ "module_config", T_PATH, C(module_config), 0, 0, NULL, NULL,
 	  "module_config.json of DMM with plug-in stacks; default: environment NSTACK_MOD_CFG_FILE" },
 	{ "prefixes", T_PATH, C(prefixes), 0, 0, NULL, NULL,

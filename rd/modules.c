@@ -16,18 +16,18 @@
 
 enum field {
 	F_NAME, F_FUNCTION, F_LIBRARY, F_LOAD, F_DEPLOY, F_MINFD, F_MAXFD, F_PRIORITY, F_ID,
-	F_FREE_REF, F_DEFAULT, F_NR_
+	F_FREE_REF, F_DEFAULT, F_OPTIONS, F_NR_
 };
 
 /* The plain names come first: they are those of our own list. */
-#define OWN_FIELDS 8
+#define OWN_FIELDS 9
 static const struct {
 	const char *name;
 	enum field field;
 } fields[] = {
 	{ "name", F_NAME }, { "register", F_FUNCTION }, { "library", F_LIBRARY },
 	{ "deploy", F_DEPLOY }, { "min_fd", F_MINFD }, { "max_fd", F_MAXFD }, { "priority", F_PRIORITY },
-	{ "ep_free_ref", F_FREE_REF },
+	{ "ep_free_ref", F_FREE_REF }, { "options", F_OPTIONS },
 	/* DMM's files and its manual */
 	{ "stack_name", F_NAME }, { "modName", F_NAME }, { "function_name", F_FUNCTION },
 	{ "registe_fn_name", F_FUNCTION }, { "register_fn_name", F_FUNCTION }, { "libname", F_LIBRARY },
@@ -153,6 +153,11 @@ static int read_field(const struct json_doc *d, const cJSON *v, enum field f, st
 		return bool_of(d, v, &e->m.ep_free_ref, err);
 	case F_DEFAULT:
 		return bool_of(d, v, &e->is_default, err);
+	case F_OPTIONS:
+		if (!cJSON_IsString(v))
+			return json_error(d, v, err, "\"%.40s\" must be a string", v->string);
+		e->m.options = strdup(v->valuestring);
+		return e->m.options ? 0 : -ENOMEM;
 	case F_NR_:
 		break;
 	}
@@ -219,6 +224,7 @@ static int add_entry(const struct json_doc *d, const cJSON *o, bool own, struct 
 				 "this order", e.m.name, e.m.id, out->n);
 	if (ret) {
 		free(e.m.library);
+		free(e.m.options);
 		return ret;
 	}
 	if (e.is_default)
@@ -325,8 +331,10 @@ int rd_modules_load(const char *path, struct rd_modules *out, char err[RD_ERR])
 
 void rd_modules_clear(struct rd_modules *ms)
 {
-	for (uint32_t i = 0; i < ms->n; i++)
+	for (uint32_t i = 0; i < ms->n; i++) {
 		free(ms->m[i].library);
+		free(ms->m[i].options);
+	}
 	memset(ms, 0, sizeof(*ms));
 }
 

@@ -25,6 +25,7 @@ struct rd_module {
 	char name[RD_STACK_NAME];
 	char function[RD_MODULE_FUNCTION]; /* that registers it */
 	char *library;      /* for dlopen(); NULL: linked into the program. Ours */
+	char *options;      /* for the stack itself; NULL: none. Ours */
 	uint8_t deploy;     /* 1..4: enum nstack_model_deploy_type */
 	bool ep_free_ref;
 	int32_t priority;   /* 0 first */

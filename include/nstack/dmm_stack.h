@@ -123,6 +123,11 @@ typedef struct __nstack_event_cb {
 typedef int (*nstack_stack_register_fn)(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops);
 typedef nstack_stack_register_fn nstack_stack_registe_fn;
 
+/* A plug-in may export a function nstack_plugin_configure: it is called once, before the one that registers, with
+ * the stack's name and the "options" of its entry in the configuration, NULL without. Both stay nstack's,
+ * and where they are. The same library and function in several entries are several instances, each with variables of its own. */
+typedef void (*nstack_plugin_configure_fn)(const char *name, const char *options);
+
 /* How a stack is deployed; the number in configurations ("deploytype"). */
 typedef enum {
 	NSTACK_MODEL_TYPE1 = 1,    /* in the program's process */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stacks/lwip/lwip_stack.c - lwIP as a plug-in stack, with addresses and a link address of its own
  *
- * Debian's liblwip in the program's process. The environment says where it lives:
+ * Debian's liblwip in the program's process. The "options" of its entry in the configuration, or the environment
+ * variable NSTACK_LWIP, say where it lives:
  *
- *	NSTACK_LWIP=INTERFACE,ADDRESS/LENGTH[,GATEWAY][,ADDRESS6/LENGTH]
+ *	INTERFACE,ADDRESS/LENGTH[,GATEWAY][,ADDRESS6/LENGTH]
+ *
+ * Several entries are several stations.
  *
  * It shares the interface as a second station on the same wire: frames pass by an AF_PACKET socket, ARP and
  * neighbour discovery are lwIP's own, and the kernel does not know its addresses. (So, as with macvlan, the
@@ -41,6 +44,7 @@
 static nstack_event_cb nstack;
 static struct netif netif;
 static int packet = -1;
+static const char *options; /* NULL: the environment says it */
 
 struct place {
 	char name[IF_NAMESIZE];
@@ -69,7 +73,7 @@ static bool read_word(struct place *p, char *word)
 
 static bool read_place(struct place *p)
 {
-	const char *text = getenv("NSTACK_LWIP");
+	const char *text = options ? options : getenv("NSTACK_LWIP");
 	char copy[256], *save, *word;
 
 	memset(p, 0, sizeof(*p));
@@ -348,7 +352,7 @@ static int init(void)
 	sys_sem_t sem;
 
 	if (!read_place(&p)) {
-		fprintf(stderr, "nstack: NSTACK_LWIP must be INTERFACE,ADDRESS/LENGTH[,GATEWAY][,ADDRESS6/LENGTH]\n");
+		fprintf(stderr, "nstack: options of lwIP (or NSTACK_LWIP) must be INTERFACE,ADDRESS/LENGTH[,GATEWAY][,ADDRESS6/LENGTH]\n");
 		return EINVAL;
 	}
 	/* an address of the kind that is nobody's, from the one that is ours */
@@ -407,6 +411,13 @@ static int stack_ioctl(int s, unsigned long req, unsigned long arg)
 static int stack_fcntl(int s, int cmd, unsigned long arg)
 {
 	return lwip_fcntl(s, cmd, (int)arg);
+}
+
+void nstack_plugin_configure(const char *name, const char *text);
+void nstack_plugin_configure(const char *name, const char *text)
+{
+	(void)name;
+	options = text;
 }
 
 int lwip_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops);

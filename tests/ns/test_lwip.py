@@ -221,3 +221,43 @@ def test_four_prefixes_while_rules_change(net):
         phase(of_lwip, *who)
     for load in loads:
         load.end()
+
+
+def test_two_instances(net):
+    """The same library twice in one program: two stations on the wire, served by one listener at once, and each
+    an error of its own."""
+    a4, b4, b6 = beside(net.s4, 77), beside(net.s4, 78), beside(net.s6, 78)
+    conf = {"stacks": [{"name": "one", "library": "libnstack_lwip.so", "register": "lwip_stack_register",
+                        "options": f"{net.sif},{a4}/24,{net.c4}"},
+                       {"name": "two", "library": "libnstack_lwip.so", "register": "lwip_stack_register",
+                        "options": f"{net.sif},{b4}/24,{net.c4},{b6}/64"}],
+            "rules": [{"local": a, "action": n} for a, n in ((a4, "one"), (b4, "two"), (b6, "two"))]}
+    apps.redis(net, config=conf)
+    with Counts(net, "lwip"):
+        for addr in (a4, b4, b6):
+            ping(net, addr)
+        macs = {net.client.run(["ip", "neigh", "show", addr]).stdout.split()[4] for addr in (a4, b4)}
+        assert len(macs) == 2, macs
+        loads = [net.client.spawn(["redis-benchmark", "-h", addr, "-n", "3000", "-c", "10", "-t", "set,get", "--csv"],
+                                  f"load-{i}") for i, addr in enumerate((a4, b4))]
+        for p in loads:
+            assert "rror" not in p.ok(60)
+    with Counts(net, "own"):
+        ping(net, net.s4)
+    stacks = {s["name"]: s for p in nstack.processes(net.server) for s in p.get("stacks", [])}
+    assert all(stacks[n]["usable"] and stacks[n]["sockets"] >= 1 for n in ("one", "two")), stacks
+    shown = {s["stack"] for s in nstack.sockets(net.server) if s["state"] == "LISTEN"}
+    assert {"one", "two", "tcpip"} <= shown, shown
+    # what the second one's libc says of an error arrives
+    other = beside(net.s4, 79)
+    conf["stacks"][1]["options"] = f"{net.sif},{other}/24,{net.c4}"
+    conf["rules"] = [{"local": other, "action": "two"}]
+    conf["stacks"][0]["options"] = f"{net.sif},{beside(net.s4, 80)}/24,{net.c4}"
+    r = net.server.run(net.argv([nstack.PYTHON, "-c", f"""
+import errno, socket
+a = socket.create_server(("{other}", 7))
+b = socket.socket()
+try: b.bind(("{other}", 7))
+except OSError as e: print(errno.errorcode[e.errno])
+"""], conf), timeout=40)
+    assert r.stdout == "EADDRINUSE\n", r

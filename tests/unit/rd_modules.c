@@ -2,6 +2,7 @@
 /* Plug-in stacks as the files of every generation of DMM say them, and as ours do. */
 #include "tests/unit/check.h"
 
+#include <errno.h>
 #include <rd/config.h>
 #include <rd/modules.h>
 #include <stdlib.h>
@@ -42,6 +43,24 @@ static const char last[] =
 	"{ \"default_stack_name\": \"two\", \"module_list\": [\n"
 	" { \"stack_name\": \"kernel\", \"libname\": \"\", \"deploytype\": \"1\", \"stackid\": \"0\", },\n"
 	" { \"stack_name\": \"two\", \"libname\": \"/opt/libtwo.so\", \"deploytype\": 2, \"stackid\": 1, },\n ] }";
+
+static void test_options(void)
+{
+	struct json_doc d = { 0 };
+	struct rd_modules ms = { 0 };
+	char err[RD_ERR] = "";
+	const char text[] = "[ { \"name\": \"a\", \"options\": \"x,y\" }, { \"name\": \"b\" } ]";
+	const char wrong[] = "[ { \"name\": \"a\", \"options\": 7 } ]";
+
+	CHECK(!json_parse(&d, text, strlen(text), "test", err) && !rd_modules_from_json(&d, d.root, &ms, err), "%s", err);
+	CHECK(ms.n == 2 && !strcmp(ms.m[0].options, "x,y") && !ms.m[1].options, " ");
+	rd_modules_clear(&ms);
+	json_free(&d);
+	CHECK(!json_parse(&d, wrong, strlen(wrong), "test", err), "%s", err);
+	CHECK(rd_modules_from_json(&d, d.root, &ms, err) == -EINVAL && strstr(err, "must be a string"), "%s", err);
+	rd_modules_clear(&ms);
+	json_free(&d);
+}
 
 static void test_generations(void)
 {
@@ -155,6 +174,7 @@ int main(void)
 {
 	if (!mkdtemp(dir))
 		return 1;
+	test_options();
 	test_generations();
 	test_refused();
 	test_default_by_priority();
