@@ -12,9 +12,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* --- claims -------------------------------------------------------------------------------- */
@@ -173,10 +171,7 @@ int steer_claim(struct steer *st, uint8_t proto, const struct nst_addr *local, b
 	err = steer_claim_new(st, proto, local, v6_takes_v4, owner);
 	if (err || proto != IPPROTO_TCP)
 		return err;
-	/* and those that began while the first look was under way; where there is traffic, what the program let
-	 * pass before the claim may still be on its way in the kernel: it has arrived after a grace period */
-	if (p.pinned)
-		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	/* and those that began while the first look was under way; what this one misses, the stack asks about */
 	(void)steer_kernel_flows(ntohs(local->port), pin_to_kernel, &p);
 	return 0;
 }
@@ -328,13 +323,15 @@ int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 }
 
 int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
-		const struct nst_addr *remote)
+		const struct nst_addr *remote, unsigned instance)
 {
 	struct steer_flow f;
+	uint32_t held;
 	int err = flow_of(&f, proto, local, remote);
 
-	if (!err)
-		err = pin_del(st, &f);
+	if (err || bpf_map_lookup_elem(st->map[STEER_M_PINS], &f, &held) || held != instance)
+		return err;
+	err = pin_del(st, &f);
 	if (!err)
 		pin_changed(st, &f, STEER_GONE);
 	return err;

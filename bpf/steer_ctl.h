@@ -90,8 +90,9 @@ int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local,
 /* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */
 int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	      const struct nst_addr *remote, unsigned instance);
+/* Take that pin back; one to another instance, or to the kernel, stays. */
 int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
-		const struct nst_addr *remote);
+		const struct nst_addr *remote, unsigned instance);
 
 /* Pin the kernel's TCP connections on claimed ports to the kernel, so that a change of rules or
  * claims moves none of them. Returns how many there are. */

@@ -31,7 +31,6 @@ struct claim {
 	struct claim *next;
 	struct nst_addr addr;
 	bool v6_takes_v4;
-	uint64_t since;
 	uint32_t users; /* sockets; the stack's holds are in held[] only */
 };
 
@@ -50,10 +49,6 @@ static int idx(uint8_t proto)
 {
 	return proto == IPPROTO_TCP ? 0 : 1;
 }
-
-/* Connections that the kernel has on a port are pinned to it by a look before the claim and one after
- * it. So long, packets of those that no look has seen may come here. */
-#define SETTLE_NS 5000000000ull
 
 /* Processes whose port was asked for: when one ends, its ports are asked for again. */
 static int owners_ep = -1;
@@ -189,7 +184,6 @@ static int claim(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4, 
 		}
 		c->addr = *local;
 		c->v6_takes_v4 = v6_takes_v4;
-		c->since = worker_now();
 		c->next = claims[idx(proto)][local->port];
 		claims[idx(proto)][local->port] = c;
 	}
@@ -247,7 +241,7 @@ static void steer_unpin_each(uint8_t proto, const struct nst_addr *local, const 
 {
 	for (uint32_t i = 0; i < worker.nports; i++)
 		if (worker.port[i].steer)
-			steer_unpin(worker.port[i].steer, proto, local, remote);
+			steer_unpin(worker.port[i].steer, proto, local, remote, worker.port[i].instance);
 }
 
 static void unpin_port(uint8_t proto, uint16_t port)
@@ -400,36 +394,33 @@ static bool claim_covers(const struct claim *c, const struct nst_addr *local)
 					   nst_addr_same_ip(&c->addr, local);
 }
 
-/* The youngest claim that packets to that address come by, or NULL. */
-static const struct claim *claim_of(uint8_t proto, const struct nst_addr *local)
+/* Do packets to that address come by a claim? */
+static bool claimed(uint8_t proto, const struct nst_addr *local)
 {
-	const struct claim *young = NULL;
+	const struct claim *c = claims[idx(proto)][local->port];
 
-	for (const struct claim *c = claims[idx(proto)][local->port]; c; c = c->next)
-		if (claim_covers(c, local) && (!young || c->since > young->since))
-			young = c;
-	return young;
+	while (c && !claim_covers(c, local))
+		c = c->next;
+	return c;
 }
 
-/* Without a claim the port is the kernel's, but for our own flows: what still comes was on its way when
- * the claim ended. While a claim is young, the kernel is asked. */
+/* Connections of the kernel are pinned to it by looks at them before a claim, or the rules, change and after that.
+ * One may have begun between a look and the change; its packets come here then, however much later. So the kernel
+ * is asked each time, and what it has is pinned now: the peer sends again. Without a claim the port is the kernel's,
+ * but for our own flows: what still comes was on its way when the claim ended. */
 bool ports_ours_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote)
 {
-	const struct claim *c = claim_of(proto, local);
-
-	if (pinned(proto, local, remote))
-		return true;
-	if (!c)
+	if (kernel_has(local, remote))
 		return false;
-	return worker_now() - c->since >= SETTLE_NS || !kernel_has(local, remote);
+	return claimed(proto, local) || pinned(proto, local, remote);
 }
 
 /* A pin lasts longer than its connection, whose peer may use its port again. */
 bool ports_left_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote)
 {
-	if (claim_of(proto, local) || !pinned(proto, local, remote))
+	if (claimed(proto, local) || !pinned(proto, local, remote))
 		return false;
 	pin_forget(proto, local, remote);
 	steer_unpin_each(proto, local, remote);

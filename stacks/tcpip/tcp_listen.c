@@ -422,7 +422,7 @@ void tcp_req_input(struct tcpip *t, struct tcp_req *r, struct tcp_seg *g)
 	if (!(g->flags & TCP_ACK))
 		return;
 	if (g->ack != r->iss + 1) {
-		tcp_reply_rst(t, g);
+		tcp_refuse(t, g); /* perhaps another stack answered the SYN when it came again */
 		return;
 	}
 	req_complete(t, r, g);

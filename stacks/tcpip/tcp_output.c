@@ -663,18 +663,6 @@ void tcp_reply_ack(struct tcpip *t, const struct tcp_seg *g, uint32_t seq, uint3
 	COUNT(t, tcp_acks_out);
 }
 
-void tcp_refuse(struct tcpip *t, const struct tcp_seg *g)
-{
-	struct stack_env *env = t->env;
-
-	if (env->port_ours && !env->port_ours(env, IPPROTO_TCP, &g->p->dst, &g->p->src)) {
-		COUNT(t, tcp_not_ours);
-		return;
-	}
-	COUNT(t, tcp_no_socket);
-	tcp_reply_rst(t, g);
-}
-
 bool tcp_leave_syn(struct tcpip *t, const struct tcp_seg *g)
 {
 	struct stack_env *env = t->env;
@@ -685,23 +673,30 @@ bool tcp_leave_syn(struct tcpip *t, const struct tcp_seg *g)
 	return true;
 }
 
-void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
+/* Is it answered by a reset? Never where it is one (RFC 9293 3.10.7.1), and so many in a second at most. */
+static bool rst_wanted(struct tcpip *t, const struct tcp_seg *g)
 {
 	uint64_t second = t->now / NS_PER_S;
-	struct ip_out o;
-	uint32_t end = g->seq + g->len + !!(g->flags & TCP_SYN) + !!(g->flags & TCP_FIN);
 
 	if (g->flags & TCP_RST || g->p->bcast)
-		return;
+		return false;
 	if (t->tcp->rst_s != second) {
 		t->tcp->rst_s = second;
 		t->tcp->rst_n = 0;
 	}
 	if (t->tcp->rst_n >= RST_PER_S) {
 		COUNT(t, tcp_rst_limited);
-		return;
+		return false;
 	}
 	t->tcp->rst_n++;
+	return true;
+}
+
+static void rst_send(struct tcpip *t, const struct tcp_seg *g)
+{
+	uint32_t end = g->seq + g->len + !!(g->flags & TCP_SYN) + !!(g->flags & TCP_FIN);
+	struct ip_out o;
+
 	if (ip_out_begin_reply(t, g->p, &o))
 		return;
 	COUNT(t, tcp_resets_out);
@@ -709,4 +704,25 @@ void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
 		reply(t, g, &o, TCP_HDR, g->ack, 0, TCP_RST, 0);
 	else
 		reply(t, g, &o, TCP_HDR, 0, end, TCP_RST | TCP_ACK, 0);
+}
+
+void tcp_reply_rst(struct tcpip *t, const struct tcp_seg *g)
+{
+	if (rst_wanted(t, g))
+		rst_send(t, g);
+}
+
+void tcp_refuse(struct tcpip *t, const struct tcp_seg *g)
+{
+	struct stack_env *env = t->env;
+	bool wanted = rst_wanted(t, g);
+
+	/* not more often than resets are sent: it costs system calls */
+	if (wanted && env->port_ours && !env->port_ours(env, IPPROTO_TCP, &g->p->dst, &g->p->src)) {
+		COUNT(t, tcp_not_ours);
+		return;
+	}
+	COUNT(t, tcp_no_socket);
+	if (wanted)
+		rst_send(t, g);
 }

@@ -198,14 +198,14 @@ static void mirror_changes(struct scene_ctx *s, struct steer *st, struct steer_m
 	if (steer_pin(st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
 		abort();
 	expect_verdict(m, "pinned by the owner", p, len, STEER_PASS);
-	if (steer_unpin(st, IPPROTO_TCP, &local, &remote))
+	if (steer_unpin(st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
 		abort();
 	expect_verdict(m, "unpinned by the owner", p, len, STEER_STACK);
 	if (steer_pin(&s->st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
 		abort();
 	steer_mirror_sync(m);
 	expect_verdict(m, "pinned by another", p, len, STEER_PASS);
-	if (steer_unpin(&s->st, IPPROTO_TCP, &local, &remote))
+	if (steer_unpin(&s->st, IPPROTO_TCP, &local, &remote, STEER_TO_KERNEL))
 		abort();
 	steer_mirror_sync(m);
 	expect_verdict(m, "unpinned by another", p, len, STEER_STACK);
