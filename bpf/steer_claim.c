@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bpf/steer_claim.c - claims, pins and local addresses
+/* bpf/steer_claim.c - claims and local addresses
  *
  * A claim for every address is one compare-and-exchange on the mapped claims entry; a claim for
  * one address is an element of the hash, announced by the entry's count. A count goes up before
@@ -16,11 +16,6 @@
 #include <unistd.h>
 
 /* --- claims -------------------------------------------------------------------------------- */
-
-static uint64_t *claim_word(struct steer *st, int proto, uint16_t port_be)
-{
-	return &st->claims[STEER_CLAIM_INDEX(proto, ntohs(port_be))];
-}
 
 /* Another living instance holds it: -EADDRINUSE and who. Dead: it is cleaned, -EAGAIN. */
 static int claim_conflict(struct steer *st, uint32_t holder, struct steer_owner *owner)
@@ -110,7 +105,7 @@ int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *loca
 
 	if (err)
 		return err;
-	word = claim_word(st, p, local->port);
+	word = steer_claim_word(st, p, local->port);
 	for (int i = 0; i < 8; i++) {
 		err = nst_addr_is_any(local) ? claim_every(st, word, v4 || v6_takes_v4, !v4, owner)
 					     : claim_one(st, word, p, local, owner);
@@ -129,7 +124,7 @@ struct pinning {
 static int pin_to_kernel(void *arg, const struct steer_flow *flow)
 {
 	struct pinning *p = arg;
-	uint64_t word = __atomic_load_n(claim_word(p->st, flow->proto, flow->lport),
+	uint64_t word = __atomic_load_n(steer_claim_word(p->st, flow->proto, flow->lport),
 					__ATOMIC_RELAXED); /* a word of its own */
 	uint32_t held;
 	int err;
@@ -183,9 +178,9 @@ int steer_port_exempt(struct steer *st, uint8_t proto, uint16_t port_be, bool on
 	if (p < 0)
 		return -EINVAL;
 	if (on)
-		__atomic_fetch_or(claim_word(st, p, port_be), STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
+		__atomic_fetch_or(steer_claim_word(st, p, port_be), STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
 	else
-		__atomic_fetch_and(claim_word(st, p, port_be), ~STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
+		__atomic_fetch_and(steer_claim_word(st, p, port_be), ~STEER_CLAIM_EXEMPT, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -215,7 +210,7 @@ int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local,
 
 	if (err)
 		return err;
-	word = claim_word(st, p, local->port);
+	word = steer_claim_word(st, p, local->port);
 	if (nst_addr_is_any(local)) {
 		unclaim_every(word, st->instance, v4 || v6_takes_v4, !v4);
 		return 0;
@@ -228,186 +223,6 @@ int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	__atomic_fetch_sub(word, STEER_CLAIM_ONE_ADDR, __ATOMIC_RELAXED);
 	addr_changed(st, &k, STEER_GONE);
 	return 0;
-}
-
-/* --- pins ---------------------------------------------------------------------------------- */
-
-static int pin_put(struct steer *st, const struct steer_flow *flow, uint32_t instance)
-{
-	uint64_t *word = claim_word(st, flow->proto, flow->lport);
-	int err = -EAGAIN;
-
-	__atomic_fetch_add(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
-	/* new or changed, never both by one call: each element is counted by who made it, and who
-	 * finds it gone that was there a moment ago makes it anew */
-	for (int i = 0; i < 8 && err == -EAGAIN; i++) {
-		if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_NOEXIST))
-			return 0;
-		if (errno != EEXIST)
-			err = errno == E2BIG ? -ENOSPC : -errno;
-		else if (!bpf_map_update_elem(st->map[STEER_M_PINS], flow, &instance, BPF_EXIST))
-			err = 0;
-		else if (errno != ENOENT)
-			err = -errno;
-	}
-	__atomic_fetch_sub(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
-	return err;
-}
-
-static int pin_del(struct steer *st, const struct steer_flow *flow)
-{
-	if (bpf_map_delete_elem(st->map[STEER_M_PINS], flow))
-		return errno == ENOENT ? 0 : -errno;
-	__atomic_fetch_sub(claim_word(st, flow->proto, flow->lport), STEER_CLAIM_ONE_PIN,
-			   __ATOMIC_RELAXED);
-	return 0;
-}
-
-int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance)
-{
-	int err = pin_put(st, flow, instance);
-
-	steer_changed(st);
-	return err;
-}
-
-int steer_unpin_flow(struct steer *st, const struct steer_flow *flow)
-{
-	int err = pin_del(st, flow);
-
-	steer_changed(st);
-	return err;
-}
-
-static void pin_changed(struct steer *st, const struct steer_flow *flow, uint32_t instance)
-{
-	if (st->mirror)
-		steer_mirror_pin(st->mirror, flow, instance);
-	else
-		steer_changed(st);
-}
-
-static int flow_of(struct steer_flow *f, uint8_t proto, const struct nst_addr *local,
-		   const struct nst_addr *remote)
-{
-	int p = steer_proto_of(proto);
-
-	if (p < 0 || local->family != remote->family)
-		return -EINVAL;
-	if (local->family != AF_INET && local->family != AF_INET6)
-		return -EAFNOSUPPORT;
-	memset(f, 0, sizeof(*f));
-	f->family = local->family;
-	f->proto = (uint8_t)p;
-	f->lport = local->port;
-	f->rport = remote->port;
-	steer_addr_words(f->local, local);
-	steer_addr_words(f->remote, remote);
-	return 0;
-}
-
-int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
-	      const struct nst_addr *remote, unsigned instance)
-{
-	struct steer_flow f;
-	int err = flow_of(&f, proto, local, remote);
-
-	if (err)
-		return err;
-	if (instance >= STEER_INSTANCES)
-		return -EINVAL;
-	err = pin_put(st, &f, instance);
-	if (!err)
-		pin_changed(st, &f, instance);
-	return err;
-}
-
-int steer_unpin(struct steer *st, uint8_t proto, const struct nst_addr *local,
-		const struct nst_addr *remote, unsigned instance)
-{
-	struct steer_flow f;
-	uint32_t held;
-	int err = flow_of(&f, proto, local, remote);
-
-	if (err || bpf_map_lookup_elem(st->map[STEER_M_PINS], &f, &held) || held != instance)
-		return err;
-	err = pin_del(st, &f);
-	if (!err)
-		pin_changed(st, &f, STEER_GONE);
-	return err;
-}
-
-bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
-			  const struct nst_addr *remote)
-{
-	struct steer_flow f;
-	int has = flow_of(&f, IPPROTO_TCP, local, remote) ? 0 : steer_kernel_has(&f);
-
-	/* where it can't be asked, too: the next packet asks again */
-	return has < 0 || (has && !steer_pin_flow(st, &f, STEER_TO_KERNEL));
-}
-
-struct sweep {
-	struct steer *st;
-	struct steer_flow *flows; /* that the kernel has; sorted by flow_compare */
-	size_t n, room;
-	int removed;
-};
-
-static int flow_compare(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct steer_flow));
-}
-
-static int sweep_mark(void *arg, const struct steer_flow *flow)
-{
-	struct sweep *s = arg;
-
-	if (s->n == s->room) {
-		size_t room = s->room ? s->room * 2 : 256;
-		struct steer_flow *f = reallocarray(s->flows, room, sizeof(*f));
-
-		if (!f)
-			return -ENOMEM;
-		s->flows = f;
-		s->room = room;
-	}
-	s->flows[s->n++] = *flow;
-	return 0;
-}
-
-static int sweep_pin(void *arg, const void *key, const void *value)
-{
-	const struct steer_flow *f = key;
-	struct sweep *s = arg;
-
-	if (*(const uint32_t *)value != STEER_TO_KERNEL || f->proto != STEER_P_TCP ||
-	    (s->n && bsearch(f, s->flows, s->n, sizeof(*f), flow_compare)))
-		return 0;
-	/* It may have begun since the list was made, or the list lacks it: a dump is none of a moment. */
-	if (!steer_kernel_has(f) && !steer_unpin_flow(s->st, f))
-		s->removed++;
-	return 0;
-}
-
-int steer_pins_sweep(struct steer *st)
-{
-	struct sweep s = { .st = st };
-	struct steer_flow first;
-	uint32_t value;
-	int err;
-
-	if (bpf_map_get_next_key(st->map[STEER_M_PINS], NULL, &first))
-		return 0; /* no pins: the usual case */
-	err = steer_kernel_flows(0, sweep_mark, &s);
-	if (!err) {
-		if (s.n)
-			qsort(s.flows, s.n, sizeof(*s.flows), flow_compare);
-		err = steer_map_each(st->map[STEER_M_PINS], sizeof(struct steer_flow), STEER_PINS_MAX,
-				     &value, sweep_pin, &s);
-	}
-	free(s.flows);
-	return err ? err : s.removed;
 }
 
 /* --- local addresses ----------------------------------------------------------------------- */

@@ -105,6 +105,20 @@ bool steer_kernel_listens(uint16_t port, uint64_t cookie);
 /* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */
 int steer_pins_sweep(struct steer *st);
 
+/* A list of flows; all zero: empty. */
+struct steer_flows {
+	struct steer_flow *flow;
+	size_t n, room;
+	unsigned instance; /* of pins: to whom */
+};
+int steer_flows_add(struct steer_flows *l, uint8_t proto, const struct nst_addr *local,
+		    const struct nst_addr *remote);
+void steer_flows_free(struct steer_flows *l);
+/* Lists the own instance's pins; steer_flows_free() is the caller's, after an error (-errno), too. */
+int steer_pins_own(struct steer *st, struct steer_flows *out);
+/* Forgets those of them whose flow is not among the live ones, which are sorted by this. Returns how many are left. */
+size_t steer_pins_end(struct steer *st, const struct steer_flows *pins, struct steer_flows *live);
+
 /* Replace the set of local addresses (differences only are written). */
 int steer_local_set(struct steer *st, const struct nst_addr *addrs, uint32_t n);
 

@@ -116,6 +116,11 @@ void steer_mirror_addr(struct steer_mirror *m, const struct steer_addr_claim *ke
 int steer_pin_flow(struct steer *st, const struct steer_flow *flow, uint32_t instance);
 int steer_unpin_flow(struct steer *st, const struct steer_flow *flow);
 
+static inline uint64_t *steer_claim_word(struct steer *st, int proto, uint16_t port_be)
+{
+	return &st->claims[STEER_CLAIM_INDEX(proto, ntohs(port_be))];
+}
+
 static inline int steer_proto_of(uint8_t ipproto)
 {
 	return ipproto == IPPROTO_TCP ? STEER_P_TCP : ipproto == IPPROTO_UDP ? STEER_P_UDP : -1;

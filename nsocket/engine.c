@@ -232,6 +232,7 @@ static int stack_make(const struct ns_config *c, const struct shm_region_config 
 	worker.env.port_hold = ports_hold_cb;
 	worker.env.port_ours = ports_ours_cb;
 	worker.env.flow_left = ports_left_cb;
+	worker.env.flow_begins = ports_flow_begins_cb;
 	worker.env.port_release = ports_release_cb;
 	worker.env.region = worker.region;
 	worker.ops = &tcpip_stack_ops;
@@ -415,6 +416,7 @@ void engine_sweep(void)
 	for (uint32_t i = 0; i < worker.nports; i++)
 		if (worker.port[i].steer)
 			steer_pins_sweep(worker.port[i].steer);
+	ports_keep_sweep();
 }
 
 void engine_after_fork_child(void)

@@ -137,7 +137,7 @@ int observe_pin_flows(void *arg)
 
 	worker_lock();
 	if (worker.st)
-		n = ports_pin_flows();
+		n = ports_keep_flows();
 	worker_unlock();
 	return n;
 }

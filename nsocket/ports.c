@@ -428,9 +428,8 @@ bool ports_left_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *
 }
 
 struct pin_arg {
-	uint8_t proto; /* 0: all, and not remembered */
+	uint8_t proto;
 	uint16_t port;
-	int count;
 };
 
 static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
@@ -438,12 +437,10 @@ static void pin_one(void *arg, uint8_t proto, const struct nst_addr *local,
 {
 	struct pin_arg *a = arg;
 
-	if (a->proto && (proto != a->proto || local->port != a->port))
+	if (proto != a->proto || local->port != a->port)
 		return;
 	pin_make(proto, local, remote, -1);
-	a->count++;
-	if (a->proto)
-		pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */
+	pin_keep(proto, local, remote); /* no memory: the pin goes with the instance */
 }
 
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local)
@@ -488,12 +485,13 @@ bool ports_in_use(uint8_t proto, const struct nst_addr *local, bool v6_takes_v4)
 	return u.found;
 }
 
-int ports_pin_flows(void)
+void ports_pins_each(void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
+				const struct nst_addr *remote), void *arg)
 {
-	struct pin_arg a = { 0 };
-
-	worker.ops->flows(worker.st, pin_one, &a);
-	return a.count;
+	for (int i = 0; i < 2; i++)
+		for (unsigned port = 0; port < 65536; port++)
+			for (struct pin *p = pins[i][port]; p; p = p->next)
+				fn(arg, i ? IPPROTO_UDP : IPPROTO_TCP, &p->local, &p->remote);
 }
 
 void ports_after_fork_child(void)

@@ -47,7 +47,16 @@ bool ports_left_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *
 void ports_release_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local);
 /* A listener went: flows that remain are pinned, the port is free for others. */
 void ports_listener_gone(uint8_t proto, const struct nst_addr *local);
-int ports_pin_flows(void); /* all flows; number of pins */
+/* Pins that go with their port's last user, one by one. */
+void ports_pins_each(void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
+				const struct nst_addr *remote), void *arg);
+/* Rules are about to change, or are changing (ports_keep.c): every flow stays here, and each that begins in the
+ * next seconds. How many there are. */
+int ports_keep_flows(void);
+void ports_flow_begins_cb(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+			  const struct nst_addr *remote);
+/* Takes back the pins of such flows that have ended. Takes the worker lock itself, for the list of flows. */
+void ports_keep_sweep(void);
 /* Has a process ended that had a port which we asked for? */
 bool ports_owner_gone(void);
 /* Who had the port when a claim failed last; in the same thread. */

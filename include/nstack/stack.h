@@ -50,6 +50,10 @@ struct stack_env {
 	 * NULL: false. Under the worker lock; as above. */
 	bool (*flow_left)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
 			  const struct nst_addr *remote);
+	/* A peer's first packet has met a listener and will be answered: what follows of (local, remote) must
+	 * come to the stack, too. Under the worker lock; must not call back into the stack. May be NULL. */
+	void (*flow_begins)(struct stack_env *env, uint8_t proto, const struct nst_addr *local,
+			    const struct nst_addr *remote);
 	/* The stack lives in another process, which has ended: nothing will come of it any more. Once,
 	 * under the worker lock; must not call back into the stack. May be NULL. */
 	void (*gone)(struct stack_env *env);

@@ -227,6 +227,12 @@ static uint32_t syn_window(const struct tcp_listener *l)
 	return min_u32(min_u32(l->c->s->rx_limit, l->c->rx.size), 65535);
 }
 
+static void flow_begins(struct tcpip *t, const struct tcp_node *n)
+{
+	if (t->env->flow_begins)
+		t->env->flow_begins(t->env, IPPROTO_TCP, &n->local, &n->remote);
+}
+
 static void req_new(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g, uint32_t hash,
 		    uint32_t isn)
 {
@@ -264,6 +270,7 @@ static void req_new(struct tcpip *t, struct tcp_listener *l, struct tcp_seg *g, 
 	req_link(r, l);
 	tcp_node_add(t, &r->n, hash);
 	COUNT(t, tcp_syn_queued);
+	flow_begins(t, &r->n);
 	tcp_send_synack(t, r);
 	wheel_add(&t->wheel, &r->timer, t->now + NS_PER_S);
 }
@@ -531,6 +538,7 @@ static bool cookie_input(struct tcpip *t, struct tcp_listener *l, struct tcp_seg
 		return false;
 	}
 	COUNT(t, tcp_cookies_good);
+	flow_begins(t, &c->n);
 	tcp_conn_input(t, c, g);
 	return true;
 }

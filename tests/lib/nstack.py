@@ -132,6 +132,18 @@ def interface(ns, name):
     return next((i for i in tool_json(ns, "status")["interfaces"] if i["name"] == name), {})
 
 
+def bpftool(*args):
+    return json.loads(subprocess.run(["bpftool", "-j", *map(str, args)], capture_output=True, text=True,
+                                     check=True).stdout)
+
+
+def table(ns, ifname, name):
+    """Entries of a hash table of the interface's steering program: "pins", "claims_addr", ..."""
+    prog = bpftool("prog", "show", "id", interface(ns, ifname)["prog_id"])
+    (number,) = [m for m in prog["map_ids"] if bpftool("map", "show", "id", m)["name"] == name]
+    return bpftool("map", "dump", "id", number)
+
+
 def findings(ns, prefix=()):
     """nstack doctor: {check: (verdict, detail)}; prefix runs it in other circumstances."""
     r = ns.run([*prefix, TOOL, "doctor", "--json"], check=False)

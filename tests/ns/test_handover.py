@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections that move to the kernel: under load, and what is left in the tables."""
-import json
 import os
 import shutil
 import signal
-import subprocess
 
 import pytest
 
@@ -34,17 +32,7 @@ def test_moves_under_load(net, family, what):
 
 def pins(net):
     """Flows in the pins of the server's interface."""
-    prog = next(int(i["prog_id"]) for i in nstack.tool_json(net.server, "status")["interfaces"]
-                if i["name"] == net.sif)
-    for number in json.loads(bpftool("prog", "show", "id", prog))["map_ids"]:
-        if json.loads(bpftool("map", "show", "id", number))["name"] == "pins":
-            return json.loads(bpftool("map", "dump", "id", number))
-    raise LookupError("no pins")
-
-
-def bpftool(*args):
-    return subprocess.run(["bpftool", "-j", *map(str, args)], capture_output=True, text=True,
-                          check=True).stdout
+    return nstack.table(net.server, net.sif, "pins")
 
 
 @pytest.mark.skipif(not shutil.which("bpftool"), reason="needs bpftool")

@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
 
-from lib import apps, nstack, wait
+from lib import apps, netns, nstack, wait
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="rules need nstack")
 
@@ -135,6 +137,63 @@ def test_set_under_load(net):
     assert load.running() and "rror" not in load.stdout() + load.stderr(), load.stdout()
     load.stop()
     assert which(net, net.s4) == "stack"
+
+
+class Callers:
+    """Threads of clients whose connections are short: each is closed for sending at once, and read to its end."""
+
+    def __init__(self, net, port):
+        self.net, self.port, self.over, self.done, self.failed = net, port, threading.Event(), 0, []
+        self.threads = [threading.Thread(target=self.call_on) for _ in range(4)]
+
+    def call(self):
+        with self.net.client.inside():
+            s = socket.socket()
+        with s:
+            s.settimeout(10 * wait.SLOW)
+            s.connect((self.net.s4, self.port))
+            s.shutdown(socket.SHUT_WR)
+            assert s.recv(100) == b""
+
+    def call_on(self):
+        while not self.over.is_set():
+            try:
+                self.call()
+                self.done += 1
+            except (OSError, AssertionError) as e:
+                self.failed.append(repr(e))
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+
+@pytest.mark.skipif(not shutil.which("bpftool"), reason="needs bpftool")
+def test_set_among_new_connections(net):
+    """A connection that begins while rules change is served whole by who answered it: neither stack resets what the
+    other one has. Afterwards no pin of it is left."""
+    net.serve([*apps.prog("echo.py"), "tcp", net.s4, 9000], "echo", tcp=[9000])
+    files = [rules_file(net, "a.json", [{"remote": net.c4, "action": "kernel"}]), rules_file(net, "b.json", [])]
+    with Callers(net, 9000) as c:
+        for i in range(16):
+            done = c.done
+            net.tool("rules", "set", files[i % 2])
+            wait.until(lambda done=done: c.done > done + 20, "connections after the change")
+    assert not c.failed, c.failed
+
+    def nothing_left():
+        c.call()  # the sweep goes along with traffic
+        held = [s for s in net.server.sockets("tcp") if s[1] == 9000 and s[4] != netns.TCP_LISTEN]
+        pins = nstack.table(net.server, net.sif, "pins")
+        assert not held and not pins, (held, pins)
+        return True
+    wait.until(nothing_left, "its end of every connection, and of its pin", 30, every=0.3)
 
 
 def test_rules_of_the_configuration_and_signal(net):
