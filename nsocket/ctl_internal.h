@@ -6,6 +6,7 @@
 #include "ctl_server.h"
 
 #include <cjson/cJSON.h>
+#include <rd/json.h>
 #include <sys/types.h>
 
 #define CTL_CLIENTS 16u
@@ -56,7 +57,10 @@ cJSON *ctl_reply_new(bool ok);
 int ctl_reply_error(struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line in the log of operations: this client did that. */
 void ctl_note(const struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void ctl_put_u64(cJSON *o, const char *key, uint64_t v);
+static inline void ctl_put_u64(cJSON *o, const char *key, uint64_t v)
+{
+	json_put_u64(o, key, v);
+}
 uint64_t ctl_get_u64(const cJSON *o, const char *key);   /* 0: not there, or out of range */
 const char *ctl_get_str(const cJSON *o, const char *key); /* NULL: not there */
 

@@ -42,15 +42,6 @@ void ctl_note(const struct ctl_client *c, const char *fmt, ...)
 	ns_log(NS_INF, NS_M_OPER, "%s (asked by process %d, user %u)", text, (int)c->pid, (unsigned)c->uid);
 }
 
-/* cJSON prints large numbers as 1e+15; counters stay whole numbers. */
-void ctl_put_u64(cJSON *o, const char *key, uint64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
-	cJSON_AddRawToObject(o, key, text);
-}
-
 uint64_t ctl_get_u64(const cJSON *o, const char *key)
 {
 	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);

@@ -4,7 +4,7 @@
  * A JSON file (comments and trailing commas accepted) that NSTACK_CONFIG or `nstack run --config`
  * names; NSTACK_CONFIG may also hold the JSON text itself (it starts with '{'). Every key has a
  * default; an unknown key is an error that names the line and the nearest known key. The table of
- * keys in config.c is the only list: parsing, the tool's help and the manual page come from it.
+ * keys in config_keys.c is the only list: parsing, the tool's help and the manual page come from it.
  *
  * Threads: rd_config_init() once, early (library constructor, before other threads); afterwards
  * the configuration is constant and may be read by any thread, but for the soft keys: their numbers may

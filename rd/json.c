@@ -313,6 +313,14 @@ int json_load(struct json_doc *d, const char *path, char err[JSON_ERR])
 	return ret;
 }
 
+void json_put_u64(cJSON *o, const char *key, uint64_t v)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
+	cJSON_AddRawToObject(o, key, text);
+}
+
 int json_int(const cJSON *item, int64_t min, int64_t max, int64_t *out)
 {
 	double v;

@@ -41,6 +41,8 @@ const char *json_nearest(const char *word, const char *(*name)(const void *arg, 
 			 const void *arg, unsigned n);
 unsigned json_distance(const char *a, const char *b);
 
+/* Add a whole number as one: cJSON prints large ones as 1e+15. */
+void json_put_u64(cJSON *o, const char *key, uint64_t v);
 /* The whole number of an item into *out; 0 or -EINVAL (not a number, a fraction, out of range). */
 int json_int(const cJSON *item, int64_t min, int64_t max, int64_t *out);
 

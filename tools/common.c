@@ -171,14 +171,6 @@ int print_json(cJSON *o)
 	return 0;
 }
 
-void put_u64(cJSON *o, const char *key, uint64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
-	cJSON_AddRawToObject(o, key, text);
-}
-
 double num(const cJSON *o, const char *key)
 {
 	const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <rd/config.h>
+#include <rd/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,7 +61,10 @@ int set_key(cJSON *root, const char *assignment);
 /* --- output -------------------------------------------------------------------------------------- */
 
 int print_json(cJSON *o); /* frees it; returns 0 */
-void put_u64(cJSON *o, const char *key, uint64_t v);
+static inline void put_u64(cJSON *o, const char *key, uint64_t v)
+{
+	json_put_u64(o, key, v);
+}
 double num(const cJSON *o, const char *key);         /* 0 if absent */
 const char *str(const cJSON *o, const char *key);    /* "" if absent */
 bool flag(const cJSON *o, const char *key);
