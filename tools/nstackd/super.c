@@ -637,5 +637,7 @@ bool super_take(void (*in)(int sock, struct quota *a))
 	while ((n = att_recv(own_channel, &quota, sizeof(quota), &sock, 1, &nfds, MSG_DONTWAIT)) > 0)
 		if (nfds)
 			in(sock, quota < shared->nquotas ? &shared->quota[quota] : NULL);
+		else if (quota < shared->nquotas) /* no descriptor was free for it */
+			quota_give(&shared->quota[quota], QUOTA_PROGRAMS);
 	return n == -EAGAIN;
 }
