@@ -8,11 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FDS_MAX 8u /* of a message from somebody who does not keep to the protocol, before it is cut off */
-
 union control {
 	struct cmsghdr h;
-	char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	char room[CMSG_SPACE(ATT_RECV_FDS * sizeof(int))];
 };
 
 long att_send(int sock, const void *msg, size_t size, const int *fds, unsigned nfds, int flags)
@@ -61,8 +59,8 @@ long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned
 {
 	union control c;
 	struct iovec iov = { msg, size };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c,
-			    .msg_controllen = sizeof(c) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = max ? &c : NULL,
+			    .msg_controllen = max ? sizeof(c) : 0 };
 	long r;
 
 	if (nfds)
@@ -73,12 +71,5 @@ long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned
 	if (r < 0)
 		return -errno;
 	fds_sort(&m, fds, max, nfds);
-	if (m.msg_flags & MSG_TRUNC) {
-		for (unsigned i = 0; nfds && i < *nfds; i++)
-			syscall(SYS_close, fds[i]);
-		if (nfds)
-			*nfds = 0;
-		return -EMSGSIZE;
-	}
-	return r;
+	return m.msg_flags & MSG_TRUNC ? -EMSGSIZE : r;
 }

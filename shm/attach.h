@@ -137,10 +137,12 @@ static inline socklen_t att_address(struct sockaddr_un *a)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(ATT_NAME));
 }
 
-/* One message with up to 8 descriptors. Both use system calls that are no cancellation points, restart
+#define ATT_RECV_FDS 253u /* as many as a message can have */
+
+/* One message with descriptors. Both use system calls that are no cancellation points, restart
  * after signals, and never raise SIGPIPE. Bytes, or -errno; 0 from att_recv: the other side is gone.
- * att_recv: longer messages than size are -EMSGSIZE; fds: room for max, others that come are closed;
- * *nfds may be NULL with max 0. All received ones are close-on-exec. */
+ * att_recv: longer messages than size are -EMSGSIZE, with their descriptors; fds: room for max, others that come
+ * are closed, with max 0 by the kernel; *nfds may be NULL then. All received ones are close-on-exec. */
 long att_send(int sock, const void *msg, size_t size, const int *fds, unsigned nfds, int flags);
 long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *nfds, int flags);
 

@@ -624,15 +624,13 @@ static int hello(struct remote *r, uint64_t image, char why[256])
 	struct att_call c = { .op = ATT_HELLO, .session = ATT_MAGIC, .arg = ATT_VERSION };
 	struct att_answer a;
 	int fds[ATT_FDS], err;
-	unsigned nfds;
+	unsigned nfds = 0;
 	long n;
 
 	hello_fill(&c, image);
 	n = att_send(r->sock, &c, sizeof(c), NULL, 0, 0);
 	if (n >= 0)
 		n = att_recv(r->sock, &a, sizeof(a), fds, ATT_FDS, &nfds, 0);
-	if (n <= 0)
-		return refused(why, n ? (int)n : -ECONNRESET, "no answer");
 	NST_FAULT_POINT("remote.attach.hello");
 	if (n == sizeof(a) && !a.result && nfds == ATT_FDS) {
 		err = take(r, &a, fds);
@@ -640,6 +638,8 @@ static int hello(struct remote *r, uint64_t image, char why[256])
 	}
 	for (unsigned i = 0; i < nfds; i++)
 		syscall(SYS_close, fds[i]);
+	if (n <= 0)
+		return refused(why, n ? (int)n : -ECONNRESET, "no answer");
 	return n == sizeof(a) && a.result < 0 ? hello_refused(&a, why) : refused(why, -EPROTO, "no answer");
 }
 

@@ -10,8 +10,8 @@ import struct
 import pytest
 
 from lib import nstack
-from lib.liar import (ACCEPT, CLAIM, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, listener, result,
-                      show)
+from lib.liar import (ACCEPT, CLAIM, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, dial, listener,
+                      result, show)
 from lib.wait import until
 from test_nstackd import ask, server
 
@@ -198,3 +198,47 @@ def test_two_who_look_at_each_other(net):
     assert show(s, call(TAKE), yours) == -11
     server(net, 7000)
     assert ask(net, 7000) == "HELLO"
+
+
+def lingering(net):
+    """A connection of the kernel's, the last close() of which takes a minute; and its other end."""
+    with net.server.inside(), socket.create_server(("127.0.0.1", 0)) as sink:
+        s = socket.create_connection(sink.getsockname())
+        peer, _ = sink.accept()
+    s.setblocking(False)
+    try:
+        while True:
+            s.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    return s, peer
+
+
+def in_a_unix_socket(s):
+    one, other = socket.socketpair()
+    socket.send_fds(one, [b"x"], [s.fileno()])
+    one.close()
+    return other
+
+
+@pytest.mark.parametrize("how", ["shown", "many", "in_a_unix_socket", "too_long", "unread", "at_the_door"])
+def test_a_socket_that_lingers(net, how):
+    """The daemon is the last to close it, and waits for nobody."""
+    server(net, 7000)
+    d = net.daemon(net.server)
+    s = dial(net) if how == "at_the_door" else attach(net)[0]
+    mine, peer = lingering(net)
+    carrier = in_a_unix_socket(mine) if how == "in_a_unix_socket" else mine
+    nothing = call(0, QUIET)
+    os.kill(d.pid, signal.SIGSTOP)
+    if how == "unread":
+        s.send(b"this ends it")
+    socket.send_fds(s, [nothing * (40 if how == "too_long" else 1)], [carrier.fileno()] * (200 if how == "many" else 1))
+    for x in (mine, carrier):
+        x.close()
+    os.kill(d.pid, signal.SIGCONT)
+    assert ask(net, 7000) == "HELLO"
+    s.close()
+    assert ask(net, 7000) == "HELLO"
+    peer.close() # nobody waits any more

@@ -9,6 +9,7 @@
 #include "tools/nstackd/door.h"
 
 #include "tools/nstackd/access.h"
+#include "tools/nstackd/closer.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -145,11 +146,11 @@ void door_refuse(int sock, pid_t pid, int err, const char *why)
 	refused++;
 	ns_log(NS_ERR, NS_M_OPER, "process %d: %s", (int)pid, why);
 	/* with something unread, the answer would be a reset */
-	att_recv(sock, &(struct att_call){ 0 }, sizeof(struct att_call), NULL, 0, NULL, MSG_DONTWAIT);
+	closer_recv(sock, &(struct att_call){ 0 }, sizeof(struct att_call), NULL);
 	a.len = (uint32_t)strnlen(why, sizeof(a.data) - 1);
 	memcpy(a.data, why, a.len);
 	att_send(sock, &a, sizeof(a), NULL, 0, MSG_DONTWAIT);
-	close(sock);
+	closer_end(sock);
 }
 
 static void leave(unsigned i)
@@ -171,7 +172,7 @@ static unsigned wait_for_word(int sock)
 		int longest = waiting[at].sock;
 
 		leave(at);
-		close(longest);
+		closer_end(longest);
 	}
 	ev.data.u32 = at;
 	waiting[at].sock = sock;
@@ -215,7 +216,7 @@ static void word(unsigned i)
 	/* what else is wrong with it will be found when it is read */
 	if (att_recv(v.sock, &c, sizeof(c), NULL, 0, NULL, MSG_PEEK | MSG_DONTWAIT) != (long)sizeof(c) ||
 	    c.op != ATT_HELLO || getsockopt(v.sock, SOL_SOCKET, SO_PEERCRED, &v.who, &len)) {
-		close(v.sock);
+		closer_end(v.sock);
 		return;
 	}
 	label_read(&c, v.label);

@@ -10,6 +10,7 @@
  * Descriptors are bounded: by program, and together to half of what this process may have.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/closer.h"
 #include "tools/nstackd/park.h"
 
 #include <errno.h>
@@ -97,7 +98,7 @@ static struct park *unlink_at(struct peer *p, struct park **at)
 
 static void park_free(struct park *k)
 {
-	close(k->shadow);
+	closer_close(k->shadow);
 	total--;
 	free(k);
 }

@@ -6,6 +6,7 @@
  * becomes of what it had is in recycle.c; the record stays until that is done.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/closer.h"
 #include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
@@ -237,7 +238,7 @@ static int pidfd_of(int sock, pid_t pid)
 
 static void close_all(struct peer *p)
 {
-	int *const fd[] = { &p->sock, &p->pidfd, &p->bell_in, &p->bell_out };
+	int *const fd[] = { &p->pidfd, &p->bell_in, &p->bell_out };
 
 	if (p->bell_in >= 0) /* the program's descriptors of it may stay open */
 		epoll_ctl(peers_config.epfd, EPOLL_CTL_DEL, p->bell_in, NULL);
@@ -246,6 +247,9 @@ static void close_all(struct peer *p)
 			close(*fd[i]);
 		*fd[i] = -1;
 	}
+	if (p->sock >= 0)
+		closer_end(p->sock);
+	p->sock = -1;
 }
 
 /* sock stays the caller's if that fails. */
@@ -286,7 +290,7 @@ void peer_new(int sock, struct quota *q)
 	    peer_make(sock, &u) : NULL;
 	if (!p) {
 		quota_give(q, QUOTA_PROGRAMS);
-		close(sock);
+		closer_end(sock);
 		return;
 	}
 	p->quota = q;
@@ -383,10 +387,10 @@ void peers_end(void)
 
 /* --- messages ---------------------------------------------------------------------------------- */
 
+/* What a program has sent. */
 static void fd_drop(int *fd)
 {
-	if (*fd >= 0)
-		close(*fd);
+	closer_close(*fd);
 	*fd = -1;
 }
 
@@ -406,8 +410,10 @@ static int attach(struct peer *p, const struct att_call *c)
 		by_part[p->part] = p;
 	if (att_send(p->sock, &a, sizeof(a), fds, ok ? ATT_FDS : 0, MSG_DONTWAIT) < 0)
 		ok = false;
-	fd_drop(&fds[ATT_FD_NOTIFY]);
-	fd_drop(&fds[ATT_FD_BELL_PROGRAM]);
+	if (fds[ATT_FD_NOTIFY] >= 0)
+		close(fds[ATT_FD_NOTIFY]);
+	if (fds[ATT_FD_BELL_PROGRAM] >= 0)
+		close(fds[ATT_FD_BELL_PROGRAM]);
 	if (ok)
 		ns_log(NS_INF, NS_M_CTL, "%s (%d, user %u) is attached", p->name, (int)p->pid,
 		       (unsigned)p->uid);
@@ -442,13 +448,11 @@ void peer_run(void *what)
 	bool died = (uintptr_t)what & DIED;
 	struct peer *p = (struct peer *)((uintptr_t)what & ~DIED);
 	uint64_t end = worker_now() + TURN_NS;
-	unsigned nfds;
 	long n = 0;
 	int fd, err = 0;
 
 	for (unsigned i = 0; i < MESSAGES_ROUND && !err && p->sock >= 0 && (!i || worker_now() < end); i++) {
-		fd = -1;
-		n = att_recv(p->sock, calls, sizeof(calls), &fd, 1, &nfds, MSG_DONTWAIT);
+		n = closer_recv(p->sock, calls, sizeof(calls), &fd);
 		if (n == -EAGAIN && !died)
 			return;
 		if (n <= 0 || n % (long)sizeof(calls[0]))

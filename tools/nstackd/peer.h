@@ -4,6 +4,7 @@
  *   door.c, access.c  who comes, who may      super.c  several workers     shared.c  what these share
  *   main.c   options, signals, the loop      peer.c  life of an attached program
  *   calls.c  what programs ask for           claims.c  local ports of programs
+ *   closer.c what programs send is closed
  *   recycle.c  what becomes of what an ended program had  accounts.c  what all of them have
  *   observe.c  what the nstack tool asks
  *   group.c  listeners that several programs have   park.c  connections that others have, too
@@ -12,7 +13,7 @@
  * Nothing of a program is believed: ids are looked up in the daemon's own tables, addresses are checked
  * against the kernel's socket that is bound to them, what a call says is copied before it is looked at.
  *
- * Threads: the daemon has one, which holds the worker lock in all of this.
+ * Threads: the daemon has one, which holds the worker lock in all of this; those of closer.c only close.
  */
 #ifndef NSTACKD_PEER_H
 #define NSTACKD_PEER_H

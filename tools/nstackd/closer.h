@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tools/nstackd/closer.h - closing what came from programs
+ *
+ * By the daemon's thread.
+ */
+#ifndef NSTACKD_CLOSER_H
+#define NSTACKD_CLOSER_H
+
+#include <shm/attach.h>
+
+/* One message, the descriptors of which are closed but the first; *fd: that, or -1. NULL: it is closed, too.
+ * As att_recv(). */
+long closer_recv(int sock, void *msg, size_t size, int *fd);
+/* A descriptor that a program has sent, or -1. */
+void closer_close(int fd);
+/* The connection of a program, with what it has said and nobody has read. */
+void closer_end(int sock);
+
+#endif
