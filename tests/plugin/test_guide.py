@@ -52,6 +52,18 @@ def test_the_steps(installed, tmp_path):
     assert 'stack "loop" is not used' in log
 
 
+def test_the_same_in_a_process_of_its_own(installed, tmp_path):
+    shutil.copy(f"{nstack.BUILD}/libnstack_loop.so", tmp_path)
+    (tmp_path / "loop.json").write_text(block("json"))
+    (tmp_path / "hello.py").write_text(block("python"))
+    env = {**os.environ, "PATH": f"{installed}/usr/bin:{installed}/usr/sbin:/usr/bin:/bin", "NSTACK_LOG_ON": "INF",
+           "NSTACK_APP_LOG_PATH": str(tmp_path)}
+    r = subprocess.run(["unshare", "-n", "sh", "-ec", block("sh", 2)], cwd=tmp_path, env=env, capture_output=True,
+                       text=True, timeout=60)
+    assert r.returncode == 0 and r.stdout == "HELLO\n", r
+    assert 'stack "loop" is in process' in "".join(p.read_text() for p in tmp_path.glob("app_*.log"))
+
+
 def test_what_it_says_of_rules(tmp_path):
     (tmp_path / "loop.rules").write_text(re.search(r'"rules": (\[.*?\n  \])', block("json"), re.S)[1])
     r = subprocess.run([nstack.TOOL, "rules", "explain", "tcp", "198.18.77.1:7", "--file", "loop.rules"], cwd=tmp_path,
