@@ -529,7 +529,7 @@ int plug_event(void *pdata, int events)
 		plug_event_seen();
 		__atomic_or_fetch(&p->ready, (uint32_t)events & EV_ALL, __ATOMIC_SEQ_CST);
 		sbr_host_event(p, (uint32_t)events & EV_ALL);
-		return 0;
+		return __atomic_load_n(&p->s, __ATOMIC_RELAXED) < 0 ? -1 : 0;
 	}
 	rcu_read_lock();
 	ns = rcu_dereference(p->ns);

@@ -44,7 +44,8 @@
 
 /* In brackets: members of struct sbr_call; after ->, of struct sbr_answer besides the result. */
 enum sbr_op {
-	SBR_HELLO = 1,   /* s: SBR_MAGIC, arg: SBR_VERSION, token: 0 or a fork's -> descriptors SBR_FD_* */
+	SBR_HELLO = 1,   /* s: SBR_MAGIC, arg: SBR_VERSION, token: 0 or a fork's -> descriptors SBR_FD_*; flags: is
+			  * SBR_PREWAIT of use? */
 	SBR_FORK,        /* -> token, a descriptor: the claim */
 	SBR_SOCKET,      /* arg: domain, arg2: type, arg3: protocol -> a number */
 	SBR_BIND,        /* s, name */

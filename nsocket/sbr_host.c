@@ -19,6 +19,7 @@
 
 #include <nsocket/init.h>
 #include <nstack/fault_point.h>
+#include <rd/config.h>
 #include <rd/log.h>
 #include <sched.h>
 #include <shm/attach.h>
@@ -71,6 +72,7 @@ static uint32_t ndoors;
 static struct sbr_prog *progs;
 static uint32_t nprogs, programs_max;
 static int ep = -1;
+static int spare = -1; /* a descriptor that is to be had when there are no more */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 bool sbr_hosts(const struct rd_module *conf)
@@ -212,6 +214,8 @@ static struct sbr_holder *holder_add(struct sbr_prog *g, struct plug_sock *p, ui
 
 static bool number_free(struct sbr_prog *g, uint32_t *s)
 {
+	if (g->used >= rd_config()->max_sockets)
+		return false;
 	while (g->first_free < g->size && g->table[g->first_free])
 		g->first_free++;
 	if (g->first_free == g->size && !table_grow(g))
@@ -526,7 +530,8 @@ static int hello(struct sbr_prog *g, const struct sbr_call *c, int fds[SBR_FDS])
 static bool welcome(struct sbr_prog *g, const struct sbr_call *c)
 {
 	int fds[SBR_FDS];
-	struct sbr_answer a = { .result = hello(g, c, fds) };
+	const nstack_extern_ops *x = &g->m->cb.extern_ops;
+	struct sbr_answer a = { .result = hello(g, c, fds), .flags = x->ep_prewait_proc || x->ep_prewait };
 	long r = att_send(g->channel.fd, &a, sizeof(a), fds, a.result ? 0 : SBR_FDS, MSG_DONTWAIT);
 
 	for (int i = 0; i < SBR_FDS; i++)
@@ -577,11 +582,26 @@ static void run_program(struct sbr_prog *g)
 		}
 }
 
+/* Without a descriptor for it, a visitor is turned away, rather than looked at again and again. */
+static int let_in(struct door *d)
+{
+	int fd = accept4(d->src.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	fd_hide_close(spare);
+	fd = accept4(d->src.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	spare = fd_hide(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	return -1;
+}
+
 static void visitor(struct door *d)
 {
 	struct ucred who;
 	socklen_t len = sizeof(who);
-	int fd = accept4(d->src.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = let_in(d);
 	struct sbr_prog *g;
 
 	if (fd < 0)
@@ -600,7 +620,7 @@ static void visitor(struct door *d)
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
-static void run(struct source *src)
+static void run(struct source *src, uint32_t events)
 {
 	struct sbr_prog *g;
 
@@ -615,6 +635,10 @@ static void run(struct source *src)
 		return;
 	case EVENTS:
 		g = caa_container_of(src, struct sbr_prog, events);
+		if (events & (EPOLLHUP | EPOLLERR)) { /* it wants none any more, which is the end of it */
+			prog_end(g);
+			return;
+		}
 		lock_take(&lock);
 		tell_locked(g);
 		lock_give(&lock);
@@ -642,7 +666,7 @@ static void *serve(void *arg)
 		sweep();
 		n = libc.epoll_wait(ep, ev, 32, pause_ms());
 		for (int i = 0; i < n; i++)
-			run(ev[i].data.ptr);
+			run(ev[i].data.ptr, ev[i].events);
 	}
 	return NULL;
 }
@@ -705,6 +729,7 @@ int sbr_host_open(const struct sbr_host_config *c, const struct rd_modules *ms, 
 
 	programs_max = c->programs;
 	ep = fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
+	spare = fd_hide(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	if (ep < 0) {
 		err = -errno;
 		snprintf(why, 256, "no epoll descriptor: %s", strerror(-err));
@@ -791,5 +816,6 @@ void sbr_host_close(void)
 	ndoors = 0;
 	if (ep >= 0)
 		fd_hide_close(ep);
-	ep = -1;
+	fd_hide_close(spare);
+	ep = spare = -1;
 }

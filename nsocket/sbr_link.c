@@ -40,6 +40,7 @@ struct sbr_link {
 	int events;           /* the thread's to close, too */
 	uint8_t *area;
 	uint32_t turn;        /* atomic; of the channel, in its sockets' numbers */
+	bool prewaits;        /* the stack has something to do before a thread sleeps */
 	bool broken;          /* the thread is about to take the channel apart */
 	pid_t host;           /* atomic */
 	uint64_t token;       /* in a child that has not dialled yet, with */
@@ -212,8 +213,10 @@ static int hello(struct sbr_link *l, int fd, int fds[SBR_FDS])
 
 	if (n >= 0)
 		n = att_recv(fd, &a, sizeof(a), fds, SBR_FDS, &nfds, 0);
-	if (n == (long)sizeof(a) && !a.result && nfds == SBR_FDS)
+	if (n == (long)sizeof(a) && !a.result && nfds == SBR_FDS) {
+		l->prewaits = a.flags;
 		return 0;
+	}
 	for (unsigned i = 0; i < nfds; i++)
 		SYS_CALL_(SYS_close, fds[i]);
 	return n == (long)sizeof(a) && a.result < 0 ? a.result : -ECONNRESET;
@@ -668,7 +671,7 @@ static int link_prewait(int epfd)
 	struct sbr_answer a;
 
 	lock_take(&l->lock);
-	if (l->channel >= 0 && !l->broken)
+	if (l->prewaits && l->channel >= 0 && !l->broken)
 		ask_locked(l, &c, &a, NULL);
 	lock_give(&l->lock);
 	return 0;

@@ -422,9 +422,27 @@ def test_who_never_speaks(place):
     with pytest.raises(OSError):
         while True:
             deaf.send(call(SOCKET, arg=99), socket.MSG_DONTWAIT)
+    blind = dial(place)
+    for fd in hello(blind):  # the end of the socket for events
+        os.close(fd)
+    assert blind.recv(1) == b""
     place.python((PROGS / "sockets.py").read_text(), env, "follows")
     for s in mute:
         s.close()
+
+
+def test_a_limit_for_each(place):
+    """max_sockets; and when the host has no descriptors left, it turns programs away instead of spinning."""
+    env = environment(KERNEL3)
+    config = json.loads(env["NSTACK_CONFIG"])
+    place.start({**env, "NSTACK_CONFIG": json.dumps({**config, "max_sockets": 64})}, prefix=["prlimit", "--nofile=100"])
+    many, more = dial(place), dial(place)
+    for s in (many, more):
+        for fd in hello(s):
+            os.close(fd) if fd % 2 else None
+    got = [ask(many, SOCKET, arg=socket.AF_INET, arg2=socket.SOCK_STREAM) for _ in range(66)]
+    assert got == [*range(64), -24, -24]
+    place.python((PROGS / "sockets.py").read_text(), env, "no", check=False)
 
 
 ASKS = """

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <nsocket/worker.h>
 #include <nstack/dmm_stack.h>
 #include <poll.h>
@@ -83,6 +84,7 @@ static void become(const struct host *h, int word)
 		_exit(1);
 	path[n] = 0;
 	strcpy(strrchr(path, '/') + 1, "nstack-host");
+	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* systemd's, too */
 	fcntl(word, F_SETFD, 0);
 	snprintf(fd, sizeof(fd), "%d", word);
 	execl(path, "nstack-host", "--ready-fd", fd, h->name, (char *)NULL);
