@@ -147,7 +147,10 @@ static void dgrams_move(struct nsock *ns, int fd)
 	struct to_kernel k = { .s = ns->s, .view = ns->s, .rx = ns->rx };
 
 	if (worker.ops == &remote_stack_ops) {
-		remote_to_kernel(worker.st, ns->s, fd);
+		int n = remote_to_kernel(worker.st, ns->s, fd);
+
+		if (n > 0 && (uint32_t)n <= fifo_used(&ns->rx))
+			fifo_consume(&ns->rx, (uint32_t)n);
 		return;
 	}
 	to_kernel_drain_late();
@@ -161,9 +164,7 @@ static void dgram_handover(struct nsock *ns, int fd, enum sock_reason why)
 	lock_take(&ns->tx_lock);
 	worker_lock();
 	if (ns->s && worker.st) {
-		/* before the kernel gets newer ones; nstackd takes nothing from our queue and would send it twice */
-		if (worker.ops != &remote_stack_ops)
-			dgrams_move(ns, fd);
+		dgrams_move(ns, fd); /* before the kernel gets newer ones */
 		if (ns->port_held)
 			ports_release(ns->proto, &ns->held);
 		ns->port_held = false;

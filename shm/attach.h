@@ -57,8 +57,8 @@ enum att_op {
 	ATT_RELEASE,    /* of a claim or a pin; connections on it stay. arg: protocol, local */
 	ATT_PIN,        /* a client's flow: arg: protocol, local, remote; with the socket. -EPERM: a rule gives
 			 * it to the kernel; -EACCES: a rule drops it */
-	ATT_TO_KERNEL,  /* with the shadow, which becomes the connection, or gets the datagrams: the session is
-			 * to be closed then */
+	ATT_TO_KERNEL,  /* with the shadow, which becomes the connection, or gets the datagrams (result: bytes of
+			 * rx that they were): the session is to be closed then */
 	ATT_ACCEPT,     /* of a listener that is shared -> session: a connection. -EAGAIN: none waits */
 	ATT_IN_USE,     /* arg: protocol, arg2: ATT_CLAIM_V4TOO, local. -EADDRINUSE: connections have it */
 	ATT_PARK,       /* with the shadow, by which another program that has it, too, may find the session; when

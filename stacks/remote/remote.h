@@ -44,7 +44,8 @@ int remote_pin(struct stack *st, uint8_t proto, const struct nst_addr *local,
 /* Some time after it. */
 void remote_unpin(struct stack *st, uint8_t proto, const struct nst_addr *local);
 /* What the daemon has of s becomes the kernel's: the shadow takes over a connection, or datagrams that were
- * received. The session is to be closed then. 0 or -errno with nothing changed, as to_kernel_tcp(). */
+ * received. The session is to be closed then. 0, -errno with nothing changed, as to_kernel_tcp(); or the bytes
+ * of the queue that were delivered as datagrams, for the caller to consume. */
 int remote_to_kernel(struct stack *st, struct shm_session *s, int shadow);
 /* stack_ops.listen() on a port that was claimed, the packets of which come to the stack from now on; shadow:
  * the socket that listens there, which says the backlog. As remote_claim(). */

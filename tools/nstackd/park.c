@@ -205,7 +205,7 @@ static void park_end(struct park *k)
 {
 	int err = lives(k) ? session_to_kernel(k->s, k->shadow) : 0;
 
-	if (err && err != -ENOTCONN)
+	if (err < 0 && err != -ENOTCONN)
 		ns_log(NS_WAR, NS_M_CTL, "a connection ends with its program: %s", strerror(-err));
 	if (lives(k))
 		worker.ops->close(worker.st, k->s, -1);

@@ -171,7 +171,8 @@ int peer_call(struct peer *p, const struct att_call *c, int fd, struct att_answe
 
 /* ATT_TO_KERNEL of a session; fd: the shadow, or -1. */
 int peer_to_kernel(struct shm_session *s, const struct peer *p, int fd);
-/* The same with a socket that is known to be of our network namespace. */
+/* The same with a socket that is known to be of our network namespace. 0, for UDP the bytes of the queue that
+ * were delivered, or -errno. */
 int session_to_kernel(struct shm_session *s, int fd);
 
 /* --- claims.c ---------------------------------------------------------------------------------- */

@@ -109,12 +109,15 @@ static bool deliverable(void *bound, const struct nst_addr *local)
 	return nst_addr_is_any(bound) ? engine_is_local(local) : nst_addr_same_ip(bound, local);
 }
 
+/* How many bytes of the queue that were; the program is its reader, and takes them out. */
 static int dgrams_move(struct shm_session *s, int fd, int family)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 	struct nst_addr bound;
 	struct copy *c;
+	uint64_t from;
+	int n;
 
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) ||
 	    nst_addr_from_sockaddr(&bound, (struct sockaddr *)&ss, len) || !bound.port)
@@ -123,9 +126,11 @@ static int dgrams_move(struct shm_session *s, int fd, int family)
 	c = copy_of(s, fd, family);
 	if (!c)
 		return -ENOMEM;
+	from = fifo_tail(&c->k.rx);
 	to_kernel_udp(&c->k, bound.port, deliverable, &bound);
+	n = (int)(fifo_tail(&c->k.rx) - from);
 	copy_free(c);
-	return 0;
+	return n;
 }
 
 int session_to_kernel(struct shm_session *s, int fd)
