@@ -157,6 +157,26 @@ def test_killed_and_started_again(net):
         assert wire == tap and net.s4 in net.server.run(["ip", "addr", "show", TAP]).stdout
 
 
+@pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="no testpmd")
+@pytest.mark.parametrize("net", ["daemon"], indirect=True)
+def test_link(net):
+    """The TAP has a carrier as long as the device has a link: a memif, while somebody is at its other end."""
+    path = os.path.join(net.workdir, "memif")
+    device = f"net_memif0,role={{}},id=0,socket={path},socket-abstract=no"
+    config = {**net.keys(), "dpdk": {"devices": [device.format("server")]}}
+    net.daemon(net.server, net.config(**config))
+
+    def carrier():
+        return "LOWER_UP" in net.server.run(["ip", "link", "show", TAP]).stdout
+    wait.until(lambda: not carrier(), "no carrier")
+    peer = net.client.spawn(["dpdk-testpmd", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry",
+                             "--lcores", "0@(0-1),1@(0-1)", "--vdev", device.format("client"), "--", "--no-mlockall",
+                             "--total-num-mbufs=4096", "--forward-mode=icmpecho"], "testpmd", stdin="pipe")
+    wait.until(carrier, "a carrier")
+    peer.kill9()
+    wait.until(lambda: not carrier(), "no carrier again")
+
+
 def test_idle(net):
     p = apps.redis(net)
     assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
