@@ -102,18 +102,40 @@ static bool has_address(const char *ifname)
 	return found;
 }
 
+/* Has the driver answered? */
+static bool ethtool(const char *ifname, void *cmd)
+{
+	struct ifreq ifr = { .ifr_data = cmd };
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool done;
+
+	memcpy(ifr.ifr_name, ifname, IF_NAMESIZE);
+	done = s >= 0 && !ioctl(s, SIOCETHTOOL, &ifr);
+	if (s >= 0)
+		close(s);
+	return done;
+}
+
 static bool receives_merged(const char *ifname)
 {
 	struct ethtool_value v = { .cmd = ETHTOOL_GGRO };
-	struct ifreq ifr = { .ifr_data = (void *)&v };
-	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool on;
 
-	memcpy(ifr.ifr_name, ifname, IF_NAMESIZE);
-	on = s >= 0 && !ioctl(s, SIOCETHTOOL, &ifr) && v.data;
-	if (s >= 0)
-		close(s);
-	return on;
+	return ethtool(ifname, &v) && v.data;
+}
+
+/* net_af_xdp: what comes by a queue that it has not opened is the kernel's, which knows nothing of it. */
+static int check_queues(const char *device, const char *ifname, char *why)
+{
+	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
+	uint32_t got = hal_dpdk_queue_count(device), n;
+
+	if (!ethtool(ifname, &ch))
+		return 0;
+	n = ch.rx_count + ch.combined_count;
+	if (n <= got)
+		return 0;
+	return say(why, -EINVAL, "%s has %u receive queues, of which DPDK would get %u: ethtool -L %s %s %u, or "
+		   "queue_count=%u", ifname, n, got, ifname, ch.combined_count ? "combined" : "rx", got, n);
 }
 
 static int check_interface(const char *device, char ifname[IF_NAMESIZE], char *why)
@@ -153,5 +175,7 @@ int hal_dpdk_check(const char *device, const char *tap, char why[HAL_DPDK_WHY])
 	if (!packet && strncmp(device, "net_af_xdp", 10))
 		return 0;
 	err = check_interface(device, ifname, why);
-	return err || !packet || !ifname[0] ? err : check_shared(ifname, tap, why);
+	if (err || !ifname[0])
+		return err;
+	return packet ? check_shared(ifname, tap, why) : check_queues(device, ifname, why);
 }

@@ -138,12 +138,16 @@ static uint64_t huge_free(void)
 static void arg_memory(struct args *a, const struct hal_dpdk_config *cfg)
 {
 	uint64_t frames = dpdk_frames(cfg, cfg->rx_ring ? cfg->rx_ring : DPDK_RING,
-				      cfg->tx_ring ? cfg->tx_ring : DPDK_RING) * (cfg->queues ? cfg->queues : 1);
-	uint64_t bytes = FRAME_BYTES, mb;
+				      cfg->tx_ring ? cfg->tx_ring : DPDK_RING);
+	uint64_t bytes = FRAME_BYTES, mb = BASE_MB;
+	uint32_t queues;
 
 	while (bytes < cfg->mtu + FRAME_EXTRA)
 		bytes *= 2;
-	mb = BASE_MB + cfg->ndevices * (frames * bytes >> 20);
+	for (uint32_t i = 0; i < cfg->ndevices; i++) {
+		queues = hal_dpdk_queue_count(cfg->devices[i]);
+		mb += (cfg->queues > queues ? cfg->queues : queues) * frames * bytes >> 20;
+	}
 
 	if (cfg->eal && (strstr(cfg->eal, "huge") || strstr(cfg->eal, "-m ") || strstr(cfg->eal, "in-memory")))
 		return;

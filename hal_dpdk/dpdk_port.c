@@ -350,6 +350,8 @@ static uint32_t queues_wanted(struct dpdk_port *p)
 
 	if (rte_eth_dev_info_get(p->id, &info))
 		return 1;
+	if (!strcmp(info.driver_name, "net_af_xdp")) /* the interface fills all that the device's arguments name */
+		n = info.max_rx_queues;
 	if (n > info.max_rx_queues)
 		n = info.max_rx_queues;
 	return n > info.max_tx_queues ? info.max_tx_queues : n;

@@ -65,6 +65,15 @@ static inline const char *hal_dpdk_iface(const char *device, char ifname[IF_NAME
 	return ifname;
 }
 
+/* Queues that net_af_xdp opens (its queue_count=). */
+static inline uint32_t hal_dpdk_queue_count(const char *device)
+{
+	const char *at = strstr(device, ",queue_count=");
+	unsigned n;
+
+	return at && sscanf(at, ",queue_count=%u", &n) == 1 ? n : 1;
+}
+
 /* Is the interface itself to be the kernel's side, without a TAP? Only net_af_xdp can be told which packets are the
  * kernel's. */
 static inline bool hal_dpdk_is_steered(const char *device, const char *ifname)

@@ -267,6 +267,13 @@ def test_without_permission(net, tmp_path):
 
 
 @pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
+def test_queues_without_a_socket(net):
+    """What they receive would be the kernel's."""
+    net.server.run(["ethtool", "-L", net.sif, "rx", "2"])
+    runs_on_the_kernel(net, "ethtool -L s0 rx 1")
+
+
+@pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
 def test_busy_queue(net):
     hog = net.server.spawn([*apps.prog("xsk_hog.py"), net.sif, "0"], "hog", stdin="pipe")
     hog.wait_output("^bound")
