@@ -35,7 +35,8 @@ def test_server(net, family, streams, reverse):
     args = ["-P", streams] + (["-R"] if reverse else [])
     out = net.client.run(client_argv(net.saddr(family), *args), timeout=40).stdout
     nbytes = check_tcp(totals(out), streams)
-    proof.user_stack(tcp=nbytes // 66_000 // 4)
+    d = proof.user_stack(tcp=100)  # acknowledgements: a slow receiver sends few
+    assert d["tcp_out" if reverse else "tcp_in"] >= nbytes // 66_000 // 4, d
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["up", "down"])
