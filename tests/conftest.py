@@ -15,6 +15,7 @@ from lib import dpdk, netns, nstack  # noqa: E402
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than some seconds")
     config.addinivalue_line("markers", "smoke: the part that also runs under ASan")
+    config.addinivalue_line("markers", "as_root: its programs need root for reasons of their own")
     config.addinivalue_line("markers", "in_process: about what only a stack in the process has")
 
 

@@ -1,11 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real programs against each other: which of the two runs under nsocket, and who carried the bytes."""
+"""Real programs against each other: which of the two runs under nsocket, and who carried the bytes.
+
+Those that nstackd serves run as nobody, without a capability, but in tests that say why not (as_root)."""
+import os
+import tempfile
+
 import pytest
 
 from lib import nstack
 
 #: segments that may reach the kernel after a program is gone: the peer's last FIN, its answer
 LATE = 8
+
+
+@pytest.fixture
+def tmp_path():
+    """Where any user can get, unlike the folders of other test runs."""
+    with tempfile.TemporaryDirectory(prefix="nstack-apps-") as path:
+        os.chmod(path, 0o755)
+        yield path
+
+
+@pytest.fixture
+def net(request, mode, net): # pytest looks for parameters of `mode` here only
+    if not request.node.get_closest_marker("as_root"):
+        net.run_bare()
+    return net
 
 
 class Sides:

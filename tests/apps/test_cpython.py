@@ -24,13 +24,14 @@ class Run:
     def __init__(self, net, ns, module, ours, host, cases=()):
         self.dir = os.path.join(net.workdir, f"{'nstack' if ours else 'plain'}-{module}-{len(cases)}")
         os.makedirs(self.dir)
+        net.give(self.dir)
         self.xml = self.dir + "/result.xml"
         cmd = [PYTHON, PROG, "nstack" if ours and net.is_nstack else "plain", host or "-",
                "--junit-xml", self.xml, "--tempdir", self.dir, "-u", "network", *IGNORE]
         for case in cases:
             cmd += ["-m", case]
         cmd.append("test_" + module)
-        self.proc = ns.spawn(net.argv(cmd, side=ns) if ours else cmd, os.path.basename(self.dir),
+        self.proc = ns.spawn(net.argv(cmd, side=ns) if ours else net.user() + cmd, os.path.basename(self.dir),
                              env={**net.env(), "HOME": self.dir})
 
     def results(self):

@@ -47,6 +47,7 @@ def web(sides):
     net.server.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
                     "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=test",
                     "-addext", f"subjectAltName=IP:{net.s4},IP:{net.s6}"])
+    net.give("key.pem")
     with open(net.workdir + "/nginx.conf", "w", encoding="utf8") as f:
         f.write(CONF.format(dir=net.workdir))
     sides.serve(["nginx", "-c", net.workdir + "/nginx.conf"], "nginx", tcp=[PLAIN, HTTPS, H2C])
@@ -85,6 +86,8 @@ def test_wget(sides, web):
     whole, part = f"{sides.net.workdir}/got/10m", f"{sides.net.workdir}/got/part"
     with open(whole, "rb") as src, open(part, "wb") as dst:
         dst.write(src.read(3_333_333))
+    if sides.client_ours:
+        sides.net.give("got/part")
     sides.run(["wget", "-q", "-T", "20", "-t", "1", "-c", "-O", part, base + "10m"])
     sides.user_stack(100)
     got = {name: apps.sha256(f"{sides.net.workdir}/got/{name}") for name in web}

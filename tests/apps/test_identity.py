@@ -7,6 +7,8 @@ import pytest
 
 from lib import apps, nstack
 
+pytestmark = pytest.mark.as_root # they change the user
+
 PORT = 6379
 REDIS = ["redis-server", "--port", PORT, "--bind", "0.0.0.0", "::", "--protected-mode", "no", "--save", "",
          "--appendonly", "no", "--dir", "/"]

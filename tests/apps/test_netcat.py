@@ -118,6 +118,7 @@ def tls(sides):
     sides.net.server.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                           "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out", "cert.pem",
                           "-days", "2", "-subj", "/CN=test"])
+    sides.net.give("key.pem")
 
 
 @pytest.mark.parametrize("proto", ["tcp", "openssl"])

@@ -25,9 +25,13 @@ def as_user(cmd, *options):
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", *options, *cmd]
 
 
-def with_stack(cmd):
-    """The server refuses to be root: it gets what the stack takes, as doctor says."""
-    return as_user(cmd, f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}")
+def with_stack(cmd, net):
+    """The server refuses to be root: it gets what the stack takes, as doctor says. nstackd takes nothing."""
+    caps = [f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}"]
+    return as_user(cmd, *(["--inh-caps=-all", "--bounding-set=-all"] if net.mode == "daemon" else caps))
+
+
+pytestmark = pytest.mark.as_root # the server has a user of its own
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ class Postgres:
         ns.run(as_user([f"{BIN}/initdb", "-D", data, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]))
         with open(f"{data}/pg_hba.conf", "a", encoding="utf8") as f:
             f.write("host all all all trust\n")
-        sides.serve(with_stack([f"{BIN}/postgres", "-D", data, "-h", "*", "-p", PORT, "-k", data, "-F"]),
+        sides.serve(with_stack([f"{BIN}/postgres", "-D", data, "-h", "*", "-p", PORT, "-k", data, "-F"], sides.net),
                     "postgres", tcp=[PORT])
         self.at = ["-h", sides.addr, "-p", PORT, "-U", USER]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on runtimes that bring their own event loop: Node.js (libuv), Java NIO."""
 import os
+import tempfile
 
 import pytest
 
@@ -19,13 +20,14 @@ def test_node(sides):
 
 
 @pytest.fixture(scope="module")
-def java(tmp_path_factory):
+def java():
     """The compiler is in Debian's headless runtime as a module; `javac` the command is not."""
     import subprocess
-    out = str(tmp_path_factory.mktemp("java"))
-    subprocess.run(["java", "--source", "17", "-Xshare:auto", os.path.join(PROGS, "Compile.java"), out,
-                    os.path.join(PROGS, "Echo.java")], check=True, capture_output=True, timeout=60)
-    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m", "-cp", out, "Echo"]
+    with tempfile.TemporaryDirectory() as out: # any user gets there
+        os.chmod(out, 0o755)
+        subprocess.run(["java", "--source", "17", "-Xshare:auto", os.path.join(PROGS, "Compile.java"), out,
+                        os.path.join(PROGS, "Echo.java")], check=True, capture_output=True, timeout=60)
+        yield ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m", "-cp", out, "Echo"]
 
 
 def test_java_nio(sides, java):

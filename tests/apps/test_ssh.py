@@ -30,21 +30,25 @@ class Ssh:
         self.sides, self.dir = sides, sides.net.workdir
         for key in ("host_key", "user_key"):
             sides.net.server.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+        sides.net.give("user_key")
         os.makedirs("/run/sshd", exist_ok=True)  # where sshd confines itself; no service made it
         with open(f"{self.dir}/sshd_config", "w", encoding="utf8") as f:
             f.write(SSHD.format(port=PORT, dir=self.dir))
-        cmd = ["/usr/sbin/sshd", "-f", f"{self.dir}/sshd_config", "-E", f"{self.dir}/sshd.log"]
-        if daemon:
-            net = sides.net
-            start = net.server.spawn(net.argv(cmd) if sides.server_ours else cmd, "sshd", env=net.env())
-            assert start.wait(20) == 0, start.stderr()
-            wait.until(lambda: net.server.listening(PORT), "sshd to listen")
-        else:
-            sides.serve([*cmd, "-D"], "sshd", tcp=[PORT], owned=False)
+        with sides.net.as_root():  # it logs in others
+            self.serve(["/usr/sbin/sshd", "-f", f"{self.dir}/sshd_config", "-E", f"{self.dir}/sshd.log"], daemon)
         self.opts = ["-F", "none", "-i", f"{self.dir}/user_key", "-o", "StrictHostKeyChecking=no",
                      "-o", f"UserKnownHostsFile={self.dir}/known_hosts", "-o", "LogLevel=ERROR",
                      "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
         self.at = f"{getpass.getuser()}@{sides.addr}"
+
+    def serve(self, cmd, daemon):
+        net = self.sides.net
+        if daemon:
+            start = net.server.spawn(net.argv(cmd) if self.sides.server_ours else cmd, "sshd", env=net.env())
+            assert start.wait(20) == 0, start.stderr()
+            wait.until(lambda: net.server.listening(PORT), "sshd to listen")
+        else:
+            self.sides.serve([*cmd, "-D"], "sshd", tcp=[PORT], owned=False)
 
     def command(self, *remote, **kw):
         return self.sides.run(["ssh", *self.opts, "-p", PORT, self.at, *remote], **kw)

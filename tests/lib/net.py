@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers and clients in a pair of namespaces, as a mode wants them: plain, or under nstack."""
+import contextlib
 import json
 import os
 
@@ -9,6 +10,7 @@ from . import netns, nstack, wait
 class Net(netns.Pair):
     """The pair of namespaces and how servers start in them in the current mode."""
     link_by_program = False  # can a side under nstack be reached only while a program is running?
+    bare = False  # do programs that nstackd serves run as nobody, without capabilities?
 
     def __init__(self, workdir, mode, **kw):
         self.mode, self.workdir, self._configs = mode, workdir, 0
@@ -36,7 +38,33 @@ class Net(netns.Pair):
             config = self.config(**config)
         if self.mode == "daemon":
             self.daemon(side or self.server, config)
-        return nstack.run_argv(cmd, config)
+        return self.user() + nstack.run_argv(cmd, config)
+
+    def user(self):
+        """What makes a program the user that programs under nstack are in this test."""
+        return nstack.BARE if self.bare else []
+
+    @contextlib.contextmanager
+    def as_root(self):
+        """Programs that are started in between stay root."""
+        bare, self.bare = self.bare, False
+        try:
+            yield
+        finally:
+            self.bare = bare
+
+    def give(self, *names):
+        """Files of the test's folder that only their owner may read are the programs'."""
+        for name in names if self.bare else ():
+            os.chown(os.path.join(self.workdir, name), nstack.NOBODY, nstack.NOBODY)
+
+    def run_bare(self):
+        """From here on programs that nstackd serves are nobody's, who may bind any port."""
+        self.bare = self.mode == "daemon"
+        if self.bare:
+            os.chmod(self.workdir, 0o777)
+            for ns in (self.server, self.client):
+                ns.run(["sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0"])
 
     def load(self, ns):
         """The steering program stays when the programs have ended: its counters can be looked at then."""

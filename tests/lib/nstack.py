@@ -22,7 +22,8 @@ if SHARED:
 SAN = os.environ.get("NSTACK_TEST_SAN")
 
 #: another user, no capability, no way to get one
-BARE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
+NOBODY = 65534
+BARE = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
         "--inh-caps=-all"]
 
 
