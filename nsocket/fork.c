@@ -20,6 +20,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
 #include <nsocket/plugin.h>
+#include <nsocket/sides.h>
 #include <nsocket/sbr.h>
 #include <nsocket/stdio.h>
 #include <nsocket/to_backlog.h>
@@ -114,6 +115,7 @@ void fork_child(void)
 	ports_after_fork_child();
 	yield_after_fork_child();
 	to_backlog_after_fork_child();
+	sides_after_fork_child();
 	remote_forget();
 	share_fork_child();
 	init_after_fork_child(); /* closes by owner; the rest by number, before new ones are made */

@@ -17,8 +17,7 @@
  * is killed, or lacks the privilege, can't do it: the child's connections then answer ECONNRESET. Where the
  * stack is nstackd's, the parent parks them there before it forks, and a child whose parent is dead takes
  * them over, or finds that the kernel has them.
- * Parent and child may not read (or write) the same connection at the same time; with fork that is rare
- * and, for streams, without meaning.
+ * Of all who read (or write) a connection one at a time is at the FIFO (sides.h).
  *
  * Moving: the parent sets every slot's phase to FREEZING and waits until no child is at the FIFOs
  * (busy); a child announces itself in busy, then looks at the phase. Ordering share.phase: both are

@@ -14,6 +14,7 @@
 #include "nsocket/sock.h"
 
 #include <nsocket/plugin.h>
+#include <nsocket/sides.h>
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,16 +27,19 @@ static bool side_enter(struct nsock *ns, struct shm_session *s, uint32_t side)
 	pthread_mutex_t *lock = side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock;
 
 	lock_take(lock);
-	if (nsock_session(ns) == s && (!ns->remote || share_enter(ns, side)))
+	if (nsock_session(ns) == s && (!ns->remote || share_enter(ns, side))) {
+		sides_take(side == SHARE_RX ? &s->rx.at_tail : &s->tx.at_head);
 		return true;
+	}
 	lock_give(lock);
 	if (ns->remote)
 		share_gone(ns);
 	return false;
 }
 
-static void side_leave(struct nsock *ns, uint32_t side)
+static void side_leave(struct nsock *ns, struct shm_session *s, uint32_t side)
 {
+	sides_give(side == SHARE_RX ? &s->rx.at_tail : &s->tx.at_head);
 	if (ns->remote)
 		share_leave(ns, side);
 	lock_give(side == SHARE_RX ? &ns->rx_lock : &ns->tx_lock);
@@ -129,7 +133,7 @@ static ssize_t rx_oob(struct nsock *ns, struct shm_session *s, const struct iove
 	if (!side_enter(ns, s, SHARE_RX))
 		return sock_moved_recv(ns, iov, n, 0, flags);
 	r = sock_urg_recv(ns, s, iov, n, flags);
-	side_leave(ns, SHARE_RX);
+	side_leave(ns, s, SHARE_RX);
 	return r;
 }
 
@@ -202,13 +206,13 @@ ssize_t sock_stream_recv(struct nsock *ns, const struct iovec *iov, size_t n, in
 			done = 0; /* all of it again */
 		w = (struct rx_window){ 0, UINT32_MAX };
 		if (__builtin_expect(low, 0) && fifo_used(&ns->rx)) {
-			side_leave(ns, SHARE_RX);
+			side_leave(ns, s, SHARE_RX);
 			return -EFAULT;
 		}
 		end = __builtin_expect(sock_urg_any(s), 0) && !sock_urg_window(ns, s, done, &w);
 		got = end || !want ? 0 : rx_copy(ns, iov, n, done, flags, &w);
 		rx_mark = s->urg_pos;
-		side_leave(ns, SHARE_RX);
+		side_leave(ns, s, SHARE_RX);
 		done += got;
 		if (done && (done >= need || nonblock || end || got == w.end)) {
 			worker_tick();
@@ -347,18 +351,18 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 			if (!side_enter(ns, s, SHARE_TX))
 				return sock_moved_send(ns, iov, n, done, flags);
 			if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
-				side_leave(ns, SHARE_TX);
+				side_leave(ns, s, SHARE_TX);
 				return done ? (ssize_t)done : tx_fail(s, flags);
 			}
 			if (__builtin_expect(low, 0)) {
-				side_leave(ns, SHARE_TX);
+				side_leave(ns, s, SHARE_TX);
 				return -EFAULT;
 			}
 			put = tx_copy(ns, s, iov, n, done,
 				      flags & MSG_OOB ? urgent_mark(ns, s, total - done) : SIZE_MAX);
 			if (!more || done + put < total)
 				s->push_pos = fifo_head(&ns->tx);
-			side_leave(ns, SHARE_TX);
+			side_leave(ns, s, SHARE_TX);
 			done += put;
 			if (put)
 				nsock_post(ns, more && done == total ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
@@ -485,11 +489,11 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 			return r < 0 ? (done ? (ssize_t)done : r) : (ssize_t)done + r;
 		}
 		if (tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_RELAXED)) {
-			side_leave(ns, SHARE_TX);
+			side_leave(ns, s, SHARE_TX);
 			return done ? (ssize_t)done : tx_fail(s, 0);
 		}
 		r = tx_space(ns, s) ? file_fill(ns, s, in, off, n - done) : -EAGAIN;
-		side_leave(ns, SHARE_TX);
+		side_leave(ns, s, SHARE_TX);
 		if (r == -EAGAIN)
 			continue;
 		if (r <= 0)

@@ -30,7 +30,9 @@ struct shm_fifo {
 	_Alignas(64) uint64_t head; /* producer: next position to publish */
 	uint64_t rebase;            /* producer: position of data[0] */
 	uint64_t touched;           /* producer: highest index ever used, for giving memory back */
+	uint32_t at_head;           /* atomic: which of several processes that may write is here; by itself; 0 = none */
 	_Alignas(64) uint64_t tail; /* consumer: next position to take */
+	uint32_t at_tail;           /* the same of those that may read */
 };
 _Static_assert(sizeof(struct shm_fifo) == 128, "two cache lines");
 

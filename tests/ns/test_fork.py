@@ -2,6 +2,7 @@
 """fork with inherited listeners: the worker serves."""
 import os
 import signal
+import socket
 
 import pytest
 
@@ -55,4 +56,23 @@ def test_other_worker_takes_the_port(net, family):
     proof = net.proof()
     for _ in range(3):
         assert ask() != first
-    proof.user_stack(tcp=12)
+    proof.user_stack(tcp=9)  # an answer may carry the acknowledgement and the end
+
+
+def test_two_use_one_connection(net, family):
+    """Parent and child write at the same time, then read: no byte is lost, or comes twice."""
+    n = 4000
+    srv = net.serve([*apps.prog("two_at_once.py"), net.saddr(family), 9200, n], "two", tcp=[9200])
+    data = os.urandom(1 << 20)
+    with net.client.inside():
+        conn = socket.create_connection((net.saddr(family), 9200), 20)
+    with conn:
+        conn.sendall(b"!")
+        got = b""
+        while not got.endswith(b"\n"):
+            got += conn.recv(1 << 16)
+        want = sum(1 + i * 37 % 400 for i in range(n))
+        assert (got.count(b"c"), got.count(b"p"), len(got)) == (want, want, 2 * want + 1)
+        conn.sendall(data)
+        conn.shutdown(socket.SHUT_WR)
+        assert srv.ok(20).split() == [str(len(data)), str(sum(data))]
