@@ -115,7 +115,8 @@ NSTACK_API int nstack_rd_age(void);
  * stack serves it, whatever the rules say. Not up to the program are loopback addresses (the kernel's), what rules
  * drop, and what the rules of a daemon refuse. A stack that can't be used leaves the socket to the kernel, as when a
  * rule names it; a listener on all addresses can also be reached by the kernel's way.
- *	ENOPROTOOPT  nstack does not serve this socket: not loaded, or of another kind
+ *	ENOPROTOOPT  nstack does not know this socket: not loaded, of another kind, or a connection that was accepted
+ *	             from the kernel (getsockopt() of the kernel says EOPNOTSUPP)
  *	EISCONN      it is bound or connected
  *	ENOENT       no usable stack has that name
  *	EINVAL, EFAULT

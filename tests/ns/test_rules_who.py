@@ -147,3 +147,50 @@ def test_explain(net):
         assert ask(*full[:i], *full[i + 2:]) == "kernel"
     assert net.tool("rules", "explain", "tcp", "198.18.0.1:80", "--file", path, "--user", "no-such-user",
                     check=False).returncode
+
+
+CHOOSES = """
+import socket, sys
+listeners = []
+for i, name in enumerate(sys.argv[1:]):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(0xff02, 0x100, name.encode())  # NSTACK_SOCKOPT, NSTACK_RD_STACK
+    s.bind(("0.0.0.0", 6500 + i))
+    s.listen()
+    listeners.append(s)
+for s in listeners:
+    c, _ = s.accept()
+    try: of_connection = c.getsockopt(0xff02, 0x100, 32)
+    except OSError: of_connection = b"kernel"  # as any socket that nstack does not know
+    c.sendall(s.getsockopt(0xff02, 0x100, 32) + b" " + of_connection)
+    c.close()
+input()
+"""
+
+
+def chosen(net, names, default):
+    """For each choice: what the listener and the connection say, and who has served it."""
+    argv = net.argv([nstack.PYTHON, "-c", CHOOSES, *names], config=rules(default=default))
+    net.server.spawn(argv, "chooses", stdin="pipe", env=net.env())
+    out = []
+    for i, name in enumerate(names):
+        wait.until(lambda i=i: net.server.listening(6500 + i), "a listener")
+        if (name or default) not in ("kernel", ""):
+            owns(net, 6500 + i)
+        before = net.server.kernel_tcp_opens(), nstack.stack_counters(net.server).get("tcp_passive_opens", 0)
+        said = net.client.run(["nc", "-d", "-w5", net.s4, str(6500 + i)]).stdout.replace("\0", "")
+        after = net.server.kernel_tcp_opens(), nstack.stack_counters(net.server).get("tcp_passive_opens", 0)
+        assert after != before
+        out.append((said, "kernel" if after[0] != before[0] else "stack"))
+    return out
+
+
+def test_a_sockets_own_stack(net):
+    """Chosen by setsockopt(), in place of the rules; "" leaves it to them."""
+    assert chosen(net, ["kernel", ""], "stack") == [("kernel kernel", "kernel"), ("tcpip tcpip", "stack")]
+
+
+@pytest.mark.in_process
+def test_a_sockets_own_stack_where_rules_say_kernel(net):
+    assert chosen(net, ["tcpip", ""], "kernel") == [("tcpip tcpip", "stack"), ("kernel kernel", "kernel")]
