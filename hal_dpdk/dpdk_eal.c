@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <rte_alarm.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_log.h>
@@ -258,6 +259,16 @@ int dpdk_eal_start(const struct hal_dpdk_config *cfg, char *why)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	state = r ? EAL_FAILED : EAL_RUNS;
 	return r;
+}
+
+static void thread_calls(void *fn)
+{
+	((void (*)(void))fn)();
+}
+
+bool dpdk_eal_thread_call(void (*fn)(void))
+{
+	return state == EAL_RUNS && !rte_eal_alarm_set(1, thread_calls, (void *)fn);
 }
 
 void dpdk_eal_forget(void)

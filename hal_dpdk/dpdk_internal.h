@@ -63,6 +63,8 @@ uint64_t dpdk_now(void);
 int dpdk_eal_start(const struct hal_dpdk_config *cfg, char *why);
 /* What DPDK complained about first since this was asked last, "" = nothing. */
 const char *dpdk_eal_words(void);
+/* Calls fn once in DPDK's thread, soon; false: it can't. */
+bool dpdk_eal_thread_call(void (*fn)(void));
 /* A forked child: DPDK is the parent's. */
 void dpdk_eal_forget(void);
 

@@ -93,3 +93,8 @@ uint32_t hal_dpdk_sockets(struct hal_port *port, int *fds, uint32_t n)
 {
 	return plugin->sockets(port, fds, n);
 }
+
+bool hal_dpdk_thread_call(void (*fn)(void))
+{
+	return plugin && plugin->thread_call(fn);
+}

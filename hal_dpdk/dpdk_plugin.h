@@ -19,6 +19,7 @@ struct dpdk_plugin {
 	void (*forget)(struct hal_port *port);
 	bool (*link)(struct hal_port *port);
 	uint32_t (*sockets)(struct hal_port *port, int *fds, uint32_t n);
+	bool (*thread_call)(void (*fn)(void));
 };
 
 #endif

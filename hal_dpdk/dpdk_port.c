@@ -413,4 +413,5 @@ const struct dpdk_plugin nstack_dpdk_plugin = {
 	.forget = port_forget,
 	.link = port_link,
 	.sockets = port_sockets,
+	.thread_call = dpdk_eal_thread_call,
 };

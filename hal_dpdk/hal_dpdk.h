@@ -87,6 +87,9 @@ static inline bool hal_dpdk_is_steered(const char *device, const char *ifname)
  * up to n. They stay the port's. */
 uint32_t hal_dpdk_sockets(struct hal_port *port, int *fds, uint32_t n);
 
+/* Calls fn once, soon, in the thread that DPDK has started. False: it has none, or can't. */
+bool hal_dpdk_thread_call(void (*fn)(void));
+
 /* In the child after fork(), before anything else: the port becomes a dead stub, and this process can't
  * open another. */
 void hal_dpdk_forget_after_fork(struct hal_port *port);

@@ -184,3 +184,8 @@ void engine_dpdk_forget(struct worker_port *p)
 		hal_tap_forget_after_fork(p->base);
 	p->dpdk = NULL;
 }
+
+bool engine_dpdk_thread_call(void (*fn)(void))
+{
+	return hal_dpdk_thread_call(fn);
+}

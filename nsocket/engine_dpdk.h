@@ -4,6 +4,7 @@
 #define NSOCKET_ENGINE_DPDK_H
 
 #include <bpf/steer_mirror.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ns_config;
@@ -17,6 +18,8 @@ int engine_dpdk_open(struct worker_port *p, const struct ns_config *c, uint32_t 
 		     int (*own_fd)(void *arg, int fd), void (*disown_fd)(void *arg, int fd));
 /* With p->steer: from now on packets are told apart. */
 int engine_dpdk_steer(struct worker_port *p);
+/* Calls fn once, soon, in DPDK's thread; false: there is none. */
+bool engine_dpdk_thread_call(void (*fn)(void));
 /* In a forked child: the device is the parent's. */
 void engine_dpdk_forget(struct worker_port *p);
 

@@ -28,6 +28,7 @@
 
 #include <grp.h>
 #include <linux/securebits.h>
+#include <nsocket/engine_dpdk.h>
 #include <nsocket/to_backlog.h>
 #include <nsocket/worker_internal.h>
 #include <stacks/remote/remote.h>
@@ -152,6 +153,11 @@ static bool post_yield(void)
 	return yield_call(follow);
 }
 
+static bool post_dpdk(void)
+{
+	return engine_dpdk_thread_call(follow);
+}
+
 /* Under identity_lock. */
 static void threads_follow(void)
 {
@@ -164,6 +170,7 @@ static void threads_follow(void)
 	follow_by(post_helper);
 	follow_by(post_rcu);
 	follow_by(post_yield);
+	follow_by(post_dpdk);
 	while (!all_followed() && worker_now() < end)
 		syscall(SYS_nanosleep, &moment, NULL);
 }

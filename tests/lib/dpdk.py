@@ -10,6 +10,8 @@ A side gets its device, and its TAP, with the first program that runs under nsta
 long as one does (or nstackd).
 """
 import os
+import shutil
+import tempfile
 
 from . import nstack
 from .net import Net
@@ -17,7 +19,19 @@ from .net import Net
 PLUGIN = os.path.join(nstack.BUILD, "libnstack_dpdk.so")
 
 class _DpdkNet(Net):
-    """Programs under nstack, and nstackd, are told of a DPDK device."""
+    """Programs under nstack, and nstackd, are told of a DPDK device: in files that other users can read."""
+
+    def __init__(self, workdir, mode, **kw):
+        self.public = tempfile.mkdtemp(prefix="nstest-")
+        os.chmod(self.public, 0o755)
+        super().__init__(workdir, mode, **kw)
+
+    def config(self, **keys):
+        return shutil.copy(super().config(**keys), self.public)
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.public, ignore_errors=True)
 
     def keys(self, side=None, **more):
         """What the configuration says of it, and more."""

@@ -215,8 +215,8 @@ def test_without_a_tap_one_is_made(net):
     wait.until(lambda: f" {TAP}: " not in net.server.run(["ip", "link"]).stdout, "the TAP to go")
 
 
-def runs_on_the_kernel(net, words, keys=None, prefix=(), env=None):
-    """The program does, and these words say why."""
+def runs_on_the_kernel(net, words, keys=None, prefix=(), env=None, logs=None):
+    """The program does, and these words say why, in the folder of logs."""
     config = net.keys()
     config["dpdk"].update(keys or {})
     r = net.server.run([*prefix, *nstack.run_argv([nstack.PYTHON, "-c", """
@@ -225,9 +225,13 @@ s = socket.create_server(("0.0.0.0", 7000))
 c = socket.create_connection(("127.0.0.1", 7000))
 s.accept()[0].sendall(b"by the kernel")
 print(c.recv(100).decode())
-"""], net.config(**config))], env={**net.env(), **(env or {})})
+"""], net.config(**config))], env={**net.env(), **(env or {}), **({"NSTACK_APP_LOG_PATH": logs} if logs else {})})
     assert r.stdout == "by the kernel\n", r
-    assert words in net.logs() + r.stderr, net.logs()[-2000:] + r.stderr
+    said = net.logs() + r.stderr
+    for name in os.listdir(logs) if logs else ():
+        with open(os.path.join(logs, name), encoding="utf8") as f:
+            said += f.read()
+    assert words in said, said[-2000:]
 
 
 @pytest.mark.parametrize("net", ["in_process"], indirect=True)
@@ -260,10 +264,14 @@ def test_without_the_plugin(net, tmp_path):
     assert found["dpdk"][0] == "fail" and "libnstack_dpdk.so" in found["dpdk"][1]
 
 
-@pytest.mark.parametrize("net", ["in_process", "in_process.steered"], indirect=True)
-def test_without_permission(net, tmp_path):
-    tmp_path.chmod(0o777)
-    runs_on_the_kernel(net, "ermi", prefix=nstack.BARE)
+@pytest.mark.parametrize("net, words", [("in_process", "open AF_PACKET socket"),
+                                        ("in_process.steered", "Permission denied")], indirect=["net"])
+def test_without_permission(net, words):
+    """Logs of the user's own say what was refused."""
+    logs = os.path.join(net.public, "logs")
+    os.mkdir(logs)
+    os.chmod(logs, 0o777)
+    runs_on_the_kernel(net, words, prefix=nstack.BARE, logs=logs)
 
 
 @pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
