@@ -16,6 +16,7 @@ import subprocess
 import pytest
 
 from lib import faults, netns, nstack, wait
+from test_plugin import build
 
 HERE = pathlib.Path(__file__).parent
 PROGS = HERE / "progs"
@@ -138,12 +139,8 @@ def test_scheduling(place):
 
 @pytest.fixture(scope="session")
 def counting(tmp_path_factory):
-    out = tmp_path_factory.mktemp("counting") / "counting.so"
-    subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread",
-                    "-o", out, f"-I{nstack.ROOT}/include", f"-I{nstack.BUILD}/include",
-                    f"-I{nstack.BUILD}/include/nstack/dmm", PROGS / "counting.c", f"-L{nstack.BUILD}", "-lnStackAdapt"],
-                   check=True)
-    return str(out)
+    return build(tmp_path_factory.mktemp("counting"), "counting.c",
+                 flags=["-D_GNU_SOURCE", f"-L{nstack.BUILD}", "-lnStackAdapt"])
 
 
 def test_what_failed_is_undone(place, counting):
@@ -337,6 +334,28 @@ def test_hooks_of_forks_and_recycling(place, counting):
     at = [h.index(x) for x in (f"slow {child} 1 1", "resumed 1", f"quick {child} 1 1 used 3")]
     assert at == sorted(at) and not any(x.startswith("end") for x in h[:at[2]]), h
     assert sorted(x for x in h if x.startswith("end")) == [f"end {s}" for s in (5000, 5001, 5002)], h
+
+
+def test_a_stack_from_the_manual(place, tmp_path):
+    """What test_from_manual.py shows for the program's own process: every hook is called, references balance."""
+    lib = build(tmp_path, "from_manual.c", flags=["-Wno-missing-prototypes", f"-L{nstack.BUILD}", "-lnStackAdapt"])
+    env = environment(stack("stackx", lib, ep_free_ref=True))
+    host = place.start({**env, "STACKX_HOSTED": "1"})
+    p = place.ns.spawn([nstack.PYTHON, PROGS / "from_manual.py"], "program", env={**env, "LD_PRELOAD": nstack.LIB})
+    p.ok()
+
+    def calls():
+        return [line.split()[2:] for line in host.stderr().splitlines() if line.startswith("hook 0 ")]
+    wait.until(lambda: sum(c[0] == "close" and c[3] == "0" for c in calls()) == 5, "the last references to go")
+    names = {c[0] for c in calls()}
+    assert names == {"register", "module_init", "ep_ctl", "ep_getevt", "event", "ep_prewait_proc", "peak",
+                     "fork_parent_fd", "fork_child_fd", "fork_free_fd", "close"}, names
+    for hook in ("fork_parent_fd", "fork_child_fd"):
+        assert len({c[1] for c in calls() if c[0] == hook}) == 5
+    freed = [c[1] for c in calls() if c[0] == "fork_free_fd"]
+    assert len(freed) == 3, "the child's by FD_CLOEXEC"
+    told = {c[2] for c in calls() if c[0] == "ep_ctl"}
+    assert all(c[5] == str(int(c[1] in told)) for c in calls() if c[0] == "close" and c[3] == "0"), calls()
 
 
 # --- programs are not believed ----------------------------------------------------------------------------

@@ -33,6 +33,7 @@ static void *pdatas[SOCKS];
 static nstack_event_cb to_dmm;
 static pid_t first;
 static int epoll_fd = -1;
+static int hosted; /* deploy type 3, as the environment says */
 
 /* --- references ---------------------------------------------------------------------------------- */
 
@@ -51,6 +52,12 @@ static unsigned ref_drop(int s, pid_t pid)
 		if (shared[s].pids[i] == pid)
 			shared[s].pids[i] = 0;
 	return __atomic_sub_fetch(&shared[s].refs, 1, __ATOMIC_SEQ_CST);
+}
+
+/* This process's descriptor: in a process of the stack's own it is that of all programs. */
+static int shut(int s, unsigned refs)
+{
+	return hosted && refs ? 0 : close(s);
 }
 
 static int begin(int fd)
@@ -208,7 +215,7 @@ int stackx_close(int s)
 {
 	void *pdata = pdatas[s];
 	unsigned refs = ref_drop(s, getpid());
-	int r = close(s);
+	int r = shut(s, refs);
 
 	say("close %d refs %u freed %d", s, refs, nsep_force_epinfo_free(pdata));
 	return r;
@@ -289,6 +296,7 @@ static nsfw_rcc_stat recycle(uint32_t exit_pid, void *pdata, uint16_t rec_type)
 static int stackx_init(void)
 {
 	first = getpid();
+	hosted = getenv("STACKX_HOSTED") != NULL;
 	shared = mmap(NULL, SOCKS * sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	say("module_init recycle %d %d", nsfw_recycle_reg_fun(NSFW_REC_TYPE_MAX - 1, recycle),
 	    nsfw_recycle_reg_obj(NSFW_REC_PRIO_NORMAL, NSFW_REC_TYPE_MAX - 1, shared));
@@ -317,8 +325,10 @@ static void stackx_fork_child_fd(int s, pid_t p, pid_t c)
 
 static void stackx_fork_free_fd(int s, pid_t p, pid_t c)
 {
-	say("fork_free_fd %d %d %d refs %u", s, p == first, c == getpid(), ref_drop(s, c));
-	close(s);
+	unsigned refs = ref_drop(s, c);
+
+	say("fork_free_fd %d %d %d refs %u", s, p == first, c == getpid(), refs);
+	shut(s, refs);
 }
 
 static int stackx_fd_check(int s, int flag)
