@@ -48,7 +48,7 @@ static void put_claims(cJSON *o, struct steer *st)
 		item = cJSON_CreateObject();
 		cJSON_AddStringToObject(item, "proto", info[i].proto == IPPROTO_TCP ? "tcp" : "udp");
 		put_u64(item, "port", ntohs(info[i].local.port));
-		if (info[i].local.family && !nst_addr_is_any(&info[i].local))
+		if (info[i].local.family) /* else it is for all of both */
 			inet_ntop(info[i].local.family, info[i].local.v6, addr, sizeof(addr));
 		cJSON_AddStringToObject(item, "local", addr);
 		put_u64(item, "instance", info[i].instance);

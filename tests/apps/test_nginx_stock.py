@@ -55,8 +55,10 @@ class StockNginx:
         self.wait_owned()
 
     def wait_owned(self):
+        """There is a listener for each family, and each may have another owner."""
         if self.net.is_nstack:
-            wait.until(lambda: ("tcp", 80) in nstack.claims(self.net.server), "a worker to own port 80")
+            wait.until(lambda: nstack.claimed_addresses(self.net.server, "tcp", 80) in ({"*"}, {"0.0.0.0", "::"}),
+                       "workers to own port 80")
 
     def errors(self):
         path = f"{self.dir}/error.log"

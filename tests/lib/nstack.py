@@ -87,6 +87,13 @@ def claims(ns):
     return out
 
 
+def claimed_addresses(ns, proto, port):
+    """The local addresses that living processes have the port of: "*" is all of both families, "0.0.0.0" and "::" of
+    one."""
+    return {c["local"] for d in walk(tool_json(ns, "status")) for c in d.get("claims", [])
+            if (c["proto"], int(c["port"])) == (proto, port)}
+
+
 def owners(ns, proto, port):
     """Pids of the processes that have the port."""
     return {pid for d in walk(tool_json(ns, "status")) for c in d.get("claims", [])
