@@ -10,13 +10,13 @@ import struct
 import pytest
 
 from lib import nstack
-from lib.liar import (ACCEPT, CLAIM, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, dial, listener,
-                      result, show)
+from lib.liar import (ACCEPT, BIND, CLAIM, OPEN, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, dial,
+                      listener, result, show)
 from lib.wait import until
 from test_nstackd import ask, server
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
-RX = 256 # where in a session its receive FIFO is described
+PROTO, RX = 9, 256 # where in a session it says its protocol, and its receive FIFO is described
 SO_SNDBUFFORCE = 32
 
 
@@ -242,3 +242,17 @@ def test_a_socket_that_lingers(net, how):
     s.close()
     assert ask(net, 7000) == "HELLO"
     peer.close() # nobody waits any more
+
+
+def test_a_session_of_another_protocol(net):
+    """To have a port of UDP's is not to have that of TCP's, whatever the session says that it is."""
+    server(net, 7000)
+    s, fds, _ = attach(net)
+    udp = socket_in(net, socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind((net.s4, 7000))
+    there = address(net.s4, 7000)
+    assert show(s, call(CLAIM, arg=socket.IPPROTO_UDP, local=there), udp) == 0
+    session = alloc(s)
+    assert result(s, call(OPEN, session=session)) == 0
+    mmap.mmap(fds[0], 1 << 20)[4096 + session * 512 + PROTO] = socket.IPPROTO_UDP
+    assert result(s, call(BIND, session=session, local=there)) == -13

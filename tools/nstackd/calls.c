@@ -147,16 +147,18 @@ static int call_alloc(struct peer *p, const struct att_call *c, struct att_answe
 
 static int call_bind(struct peer *p, const struct att_call *c, struct shm_session *s, struct att_answer *a)
 {
-	uint8_t proto = s->proto == IPPROTO_UDP ? IPPROTO_UDP : IPPROTO_TCP; /* copied: it may change */
-	int err;
+	struct stack_sock_info i; /* which protocol it is: the session may say anything */
+	int err = worker.ops->info(worker.st, s, &i);
 
-	if (c->local.port && !port_held(p, proto, &c->local))
+	if (err)
+		return -EINVAL;
+	if (c->local.port && !port_held(p, i.proto, &c->local))
 		return -EACCES;
 	err = worker.ops->bind(worker.st, s, &c->local);
 	if (!err)
 		p->bound[c->session] = c->local.port != 0;
-	if (!err && proto == IPPROTO_UDP && c->local.port)
-		err = port_steer(p, proto, &c->local, a);
+	if (!err && i.proto == IPPROTO_UDP && c->local.port)
+		err = port_steer(p, i.proto, &c->local, a);
 	return err;
 }
 
