@@ -102,6 +102,8 @@ bool steer_kernel_pin_one(struct steer *st, const struct nst_addr *local,
 			  const struct nst_addr *remote);
 /* Does the TCP socket of that cookie (SO_COOKIE) listen on the port (network byte order)? */
 bool steer_kernel_listens(uint16_t port, uint64_t cookie);
+/* Does it not, as far as can be asked? */
+bool steer_kernel_listener_gone(uint16_t port, uint64_t cookie);
 /* Forget pins to the kernel whose connection the kernel no longer has. Returns how many. */
 int steer_pins_sweep(struct steer *st);
 

@@ -204,3 +204,10 @@ bool steer_kernel_listens(uint16_t port, uint64_t cookie)
 
 	return !dump(ntohs(port), 1u << TCP_LISTEN, on_listener, &l) && l.found;
 }
+
+bool steer_kernel_listener_gone(uint16_t port, uint64_t cookie)
+{
+	struct listener l = { cookie, false };
+
+	return !dump(ntohs(port), 1u << TCP_LISTEN, on_listener, &l) && !l.found;
+}

@@ -244,6 +244,16 @@ def test_a_socket_that_lingers(net, how):
     peer.close() # nobody waits any more
 
 
+def test_a_port_that_is_closed_and_kept(net):
+    """The kernel lets the next program have the port, and so does the daemon."""
+    net.daemon(net.server)
+    s, _, _ = attach(net)
+    with create_server(net, 7100) as mine:
+        listener(s, net.s4, 7100, mine)
+    server(net, 7100)
+    assert ask(net, 7100) == "HELLO"
+
+
 def test_a_session_of_another_protocol(net):
     """To have a port of UDP's is not to have that of TCP's, whatever the session says that it is."""
     server(net, 7000)

@@ -140,17 +140,23 @@ static bool shared(const struct peer_port *a, const struct peer_port *b)
 	return same ? a->proto == IPPROTO_TCP : a->reuseport && b->reuseport;
 }
 
-/* Which other program has it for itself? */
-static const struct peer *holder(const struct peer *p, const struct peer_port *port)
+/* Which other program has it for itself? And where in its list. */
+static struct peer *holder(const struct peer *p, const struct peer_port *port, struct peer_port ***at)
 {
-	for (const struct peer *o = peers_first(); o; o = o->next) {
+	for (struct peer *o = peers_first(); o; o = o->next) {
 		if (o == p || !o->attached || o->ended)
 			continue;
-		for (const struct peer_port *pp = o->ports; pp; pp = pp->next)
-			if (!pp->client && overlap(pp, port) && !shared(pp, port))
+		for (*at = &o->ports; **at; *at = &(**at)->next)
+			if (!(**at)->client && overlap(**at, port) && !shared(**at, port))
 				return o;
 	}
 	return NULL;
+}
+
+/* Closed, but not given back here: the kernel may have let somebody else have the port since. */
+static bool abandoned(const struct peer_port *pp)
+{
+	return pp->proto == IPPROTO_TCP && pp->steered && steer_kernel_listener_gone(pp->local.port, pp->cookie);
 }
 
 /* What c asks for, with what the socket shows. */
@@ -192,10 +198,28 @@ static int steer(struct peer_port *port, struct att_answer *a)
 	return err == -EADDRINUSE ? taken(a, ports_owner()->pid, ports_owner()->image) : err;
 }
 
+static void drop(struct peer *p, struct peer_port **at)
+{
+	struct peer_port *pp = *at;
+
+	*at = pp->next;
+	p->nports--;
+	peer_port_give(p);
+	if (pp->steered) {
+		if (pp->proto == IPPROTO_TCP && !pp->client)
+			groups_pause(&pp->local);
+		ports_release(pp->proto, &pp->local);
+		NST_FAULT_POINT("nstackd.release");
+		ports_listener_gone(pp->proto, &pp->local);
+	}
+	free(pp);
+}
+
 int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answer *a)
 {
-	const struct peer *o;
-	struct peer_port port;
+	struct peer_port port, **at;
+	struct nst_addr local;
+	struct peer *o;
 	struct rd_listen may;
 	int err = check(p, c, fd, &port);
 
@@ -209,9 +233,13 @@ int port_claim(struct peer *p, const struct att_call *c, int fd, struct att_answ
 		taken(a, getpid(), 0);
 		return -EADDRINUSE;
 	}
-	o = holder(p, &port);
-	if (o)
-		return taken(a, o->pid, o->image);
+	while ((o = holder(p, &port, &at))) {
+		if (!abandoned(*at))
+			return taken(a, o->pid, o->image);
+		local = (*at)->local;
+		drop(o, at);
+		groups_evict(&local);
+	}
 	/* steered when it listens, or a UDP socket is bound there: what came before that would be lost */
 	port.fresh = c->arg2 & ATT_CLAIM_NEW;
 	return add(p, &port);
@@ -242,23 +270,6 @@ int port_pin(struct peer *p, const struct att_call *c, int fd)
 	port.client = port.steered = true;
 	err = ports_pin(port.proto, &port.local, &c->remote, -1);
 	return err ? err : add(p, &port);
-}
-
-static void drop(struct peer *p, struct peer_port **at)
-{
-	struct peer_port *pp = *at;
-
-	*at = pp->next;
-	p->nports--;
-	peer_port_give(p);
-	if (pp->steered) {
-		if (pp->proto == IPPROTO_TCP && !pp->client)
-			groups_pause(&pp->local);
-		ports_release(pp->proto, &pp->local);
-		NST_FAULT_POINT("nstackd.release");
-		ports_listener_gone(pp->proto, &pp->local);
-	}
-	free(pp);
 }
 
 int port_release(struct peer *p, const struct att_call *c)

@@ -439,14 +439,44 @@ static bool has_port(const struct group *g)
 	return m;
 }
 
+static bool without_port(const struct group *g, const struct nst_addr *local)
+{
+	return g->local.port == local->port && nst_addr_same_ip(&g->local, local) && !has_port(g);
+}
+
+static uint32_t members(const struct group *g)
+{
+	uint32_t n = 0;
+
+	for (const struct member *m = g->members; m; m = m->next)
+		n++;
+	return n;
+}
+
 /* A handshake that began now would end in the kernel, which would reset it. */
 void groups_pause(const struct nst_addr *local)
 {
 	for (int i = 0; i < DRAIN_ROUNDS && worker_round_locked(); i++)
 		;
 	for (struct group *g = groups; g; g = g->next)
-		if (g->local.port == local->port && nst_addr_same_ip(&g->local, local) && !has_port(g))
+		if (without_port(g, local))
 			worker.ops->listen_pause(worker.st, g->ls);
+}
+
+void groups_evict(const struct nst_addr *local)
+{
+	struct group *g = groups, *next;
+	struct member *m;
+
+	for (; g; g = next) {
+		next = g->next;
+		if (!without_port(g, local))
+			continue;
+		for (uint32_t n = members(g); n; n--) { /* the group goes with the last one */
+			m = g->members;
+			listen_undo(m->p, m->id, session_of(m));
+		}
+	}
 }
 
 /* Others have the listener: what waits here waits in its queue from now on. Where it can't, it stays. */

@@ -216,6 +216,8 @@ bool group_leave(struct peer *p, uint32_t id);
 /* A claim of that address is about to be given up: no connection begins any more at listeners the members of
  * which have no other. */
 void groups_pause(const struct nst_addr *local);
+/* Nobody who listens there has a claim any more, and none gave it up: they do not listen any longer. */
+void groups_evict(const struct nst_addr *local);
 /* It was so: the program has closed it and has no say in it any more. */
 bool group_orphan(const struct peer *p, uint32_t id, const struct shm_session *s);
 /* The program has ended; keep[id]: sessions that go on without it. */
