@@ -60,10 +60,10 @@ static bool send_one(struct plug_sock *p, const struct transfer *t, const void *
 				       t->msg->msg_namelen);
 		return op->pfsendto;
 	}
-	if (!t->flags && op->pfwrite)
-		*r = PLUG_CALL(p->m, socket_ops.pfwrite, p->s, buf, len);
-	else if (op->pfsend)
+	if (op->pfsend)
 		*r = PLUG_CALL(p->m, socket_ops.pfsend, p->s, buf, len, t->flags);
+	else if (!t->flags && op->pfwrite)
+		*r = PLUG_CALL(p->m, socket_ops.pfwrite, p->s, buf, len);
 	else if (op->pfsendto)
 		*r = PLUG_CALL(p->m, socket_ops.pfsendto, p->s, buf, len, t->flags, NULL, 0);
 	else
@@ -175,10 +175,10 @@ static bool recv_one(struct plug_sock *p, const struct transfer *t, void *buf, s
 				       &t->msg->msg_namelen);
 		return op->pfrecvfrom;
 	}
-	if (!t->flags && op->pfread)
-		*r = PLUG_CALL(p->m, socket_ops.pfread, p->s, buf, len);
-	else if (op->pfrecv)
+	if (op->pfrecv) /* takes a datagram into nothing, too, as read() does not */
 		*r = PLUG_CALL(p->m, socket_ops.pfrecv, p->s, buf, len, t->flags);
+	else if (!t->flags && op->pfread)
+		*r = PLUG_CALL(p->m, socket_ops.pfread, p->s, buf, len);
 	else if (op->pfrecvfrom)
 		*r = PLUG_CALL(p->m, socket_ops.pfrecvfrom, p->s, buf, len, t->flags, NULL, NULL);
 	else

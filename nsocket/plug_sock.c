@@ -470,6 +470,9 @@ int plug_shutdown(struct nsock *ns, int how)
 	struct plug_sock *p = ns->plug;
 	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfshutdown, -EOPNOTSUPP, p->s, how);
 
+	/* Linux remembers it for sockets that are not connected, too */
+	if (ns->proto == IPPROTO_UDP && how != SHUT_WR && (!r || r == -ENOTCONN))
+		__atomic_store_n(&p->no_rx, true, __ATOMIC_RELAXED);
 	plug_event(p, STACK_EV_IN | STACK_EV_OUT); /* who blocks in another thread looks again, whatever it said */
 	return r;
 }
@@ -717,6 +720,8 @@ long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct 
 		r = plug_try(p, ev, fn, arg);
 		if (r != -EAGAIN || dont || !p->nonblock || nsock_nonblock(ns) || plug_in_loop())
 			return r;
+		if (in && __atomic_load_n(&p->no_rx, __ATOMIC_RELAXED))
+			return 0;
 		plug_work(p->m);
 		r = nsock_wait(ns, -1, 0, deadline, in ? ready_in : ready_out, true);
 		if (r <= 0)

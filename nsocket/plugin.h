@@ -50,6 +50,7 @@ struct plug_sock {
 	bool guessed;         /* atomic: that `ready` has STACK_EV_IN is not reported, but left from a call */
 	bool inherited;       /* of a descriptor that had FD_CLOEXEC when the process was forked off */
 	bool hosted;          /* others' */
+	bool no_rx;           /* atomic: a datagram socket that was shut down for reading, which nobody waits for */
 	struct plug_module *m;
 	struct nsock *ns;     /* RCU; NULL: closed, or others' */
 	struct sbr_holder *holders; /* the host's lock: hosted, the programs that have it */

@@ -199,6 +199,14 @@ def datagrams(family, addr):
     b.send(b"three")
     b.send(b"4")
     assert a.recv(2) == b"th" and a.recvmsg(10)[0] == b"4"
+    b.send(b"into nothing")
+    b.send(b"next")
+    select.select([a], [], [], 5)
+    assert os.read(a.fileno(), 0) == b"" and a.recv(0) == b"" and a.recv(10) == b"next"
+    ends = threading.Timer(0.02, b.shutdown, [socket.SHUT_RD])
+    ends.start()
+    assert b.recv(10) == b"" and b.recv(10) == b""
+    ends.join()
     a.setblocking(False)
     try:
         a.recv(1)
