@@ -114,11 +114,18 @@ static long send_pieces(struct nsock *ns, struct transfer *t, bool dont)
 	return r;
 }
 
-/* The rest of a stream's data, whose first `done` bytes the stack took. */
-static ssize_t send_rest(struct nsock *ns, const struct msghdr *msg, size_t done, int flags)
+static long send_piece(struct nsock *ns, struct transfer *t)
 {
-	static struct msghdr plain;
-	size_t sent = done;
+	return send_pieces(ns, t, false);
+}
+
+/* The rest of a stream's data, after the first `done` bytes of the message, piece by piece until it is all, or
+ * nothing goes on. How much there was with these. */
+static ssize_t do_rest(struct nsock *ns, const struct msghdr *msg, size_t done, int flags,
+		       long (*piece)(struct nsock *ns, struct transfer *t))
+{
+	struct msghdr plain = { 0 };
+	size_t all = done;
 
 	for (size_t i = 0; i < msg->msg_iovlen; i++) {
 		struct iovec one = msg->msg_iov[i];
@@ -129,16 +136,16 @@ static ssize_t send_rest(struct nsock *ns, const struct msghdr *msg, size_t done
 		one.iov_len -= skip;
 		while (one.iov_len) {
 			struct transfer t = { .iov = &one, .n = 1, .flags = flags, .msg = &plain };
-			long r = send_pieces(ns, &t, false);
+			long r = piece(ns, &t);
 
 			if (r <= 0)
-				return (ssize_t)sent;
-			sent += (size_t)r;
+				return (ssize_t)all;
+			all += (size_t)r;
 			one.iov_base = (char *)one.iov_base + r;
 			one.iov_len -= (size_t)r;
 		}
 	}
-	return (ssize_t)sent;
+	return (ssize_t)all;
 }
 
 ssize_t plug_sendmsg(struct nsock *ns, const struct msghdr *msg, int flags)
@@ -160,7 +167,7 @@ ssize_t plug_sendmsg(struct nsock *ns, const struct msghdr *msg, int flags)
 	if (r < 0 || !stream || dont || nsock_nonblock(ns) || plug_in_loop() ||
 	    (size_t)r >= total(msg->msg_iov, msg->msg_iovlen))
 		return r;
-	return send_rest(ns, msg, (size_t)r, t.flags);
+	return do_rest(ns, msg, (size_t)r, t.flags, send_piece);
 }
 
 /* --- receiving --------------------------------------------------------------------------------------- */
@@ -236,31 +243,9 @@ static long try_recv(struct plug_sock *p, void *arg)
 	return r;
 }
 
-/* MSG_WAITALL: the rest, until all is there or the stream ends. */
-static ssize_t recv_rest(struct nsock *ns, struct msghdr *msg, size_t done, int flags)
+static long recv_piece(struct nsock *ns, struct transfer *t)
 {
-	struct msghdr plain = { 0 };
-	size_t got = done;
-
-	for (size_t i = 0; i < msg->msg_iovlen; i++) {
-		struct iovec one = msg->msg_iov[i];
-		size_t skip = done < one.iov_len ? done : one.iov_len;
-
-		done -= skip;
-		one.iov_base = (char *)one.iov_base + skip;
-		one.iov_len -= skip;
-		while (one.iov_len) {
-			struct transfer t = { .iov = &one, .n = 1, .flags = flags, .msg = &plain };
-			long r = plug_wait_call(ns, STACK_EV_IN, false, try_recv, &t);
-
-			if (r <= 0)
-				return (ssize_t)got;
-			got += (size_t)r;
-			one.iov_base = (char *)one.iov_base + r;
-			one.iov_len -= (size_t)r;
-		}
-	}
-	return (ssize_t)got;
+	return plug_wait_call(ns, STACK_EV_IN, false, try_recv, t);
 }
 
 ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags)
@@ -283,7 +268,7 @@ ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags)
 		msg->msg_namelen = 0;
 	}
 	if (r > 0 && all && !plug_in_loop() && (size_t)r < total(msg->msg_iov, msg->msg_iovlen))
-		return recv_rest(ns, msg, (size_t)r, t.flags);
+		return do_rest(ns, msg, (size_t)r, t.flags, recv_piece); /* MSG_WAITALL */
 	return r;
 }
 
