@@ -6,7 +6,7 @@ packages="gcc make pkg-config clang-14 llvm-14 libclang-rt-14-dev bpftool
  libdpdk-dev dpdk-dev libncurses-dev
  iproute2 ethtool iputils-ping procps libcap2-bin kmod util-linux
  python3 python3-pytest python3-pyte cppcheck
- nginx-light redis-server redis-tools memcached iperf3 wrk apache2-utils curl netcat-openbsd
+ nginx-light php-fpm redis-server redis-tools memcached iperf3 wrk apache2-utils curl netcat-openbsd
  socat webhook liburing-dev dnsmasq-base bind9-dnsutils openssh-client tshark strace jq
  haproxy openssh-server wget ncat netcat-traditional lighttpd vsftpd postgresql openssl
  liblwip-dev python3-uvloop libpython3.11-testsuite nodejs default-jre-headless
