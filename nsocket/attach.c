@@ -17,6 +17,7 @@
 #include <nsocket/sock.h>
 #include <nsocket/yield.h>
 #include <rd/config.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 #include <stacks/remote/remote.h>
 
@@ -90,6 +91,7 @@ static void take(struct stack *st, struct shm_region *region)
 	worker.spin_ns = (uint64_t)rd_config()->spin_us * 1000;
 	worker.started_ns = worker_now();
 	ns_log(NS_INF, NS_M_NSOCKET, "served by nstackd (%d)", (int)remote_pid(st));
+	ns_alarm_clear(NS_ALARM_NO_STACK);
 }
 
 int attach_start(char why[256])
@@ -202,6 +204,7 @@ void attach_retry(void)
 		if (worker.region != lost_region) {
 			lost_region = worker.region;
 			nsock_each(socket_lost);
+			ns_alarm_raise(NS_ALARM_NO_STACK, "nstackd has ended: the kernel serves until there is one");
 		}
 		look_again();
 	}

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <rd/config.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 #include <rd/sys.h>
 #include <stdio.h>
@@ -158,6 +159,26 @@ static void put_rules_summary(cJSON *r)
 	free(rules);
 }
 
+static void put_alarms(cJSON *r)
+{
+	cJSON *list = cJSON_AddArrayToObject(r, "alarms"), *o;
+	struct ns_alarm_state s;
+
+	for (int a = 0; a < NS_ALARM_NR_; a++) {
+		if (!ns_alarm_get((enum ns_alarm)a, &s))
+			continue;
+		o = cJSON_CreateObject();
+		cJSON_AddStringToObject(o, "name", s.name);
+		cJSON_AddStringToObject(o, "severity", s.severity);
+		cJSON_AddBoolToObject(o, "raised", s.raised);
+		cJSON_AddStringToObject(o, "text", s.text);
+		ctl_put_u64(o, "count", s.count);
+		ctl_put_u64(o, "raised_s", s.raised_s);
+		ctl_put_u64(o, "cleared_s", s.cleared_s);
+		cJSON_AddItemToArray(list, o);
+	}
+}
+
 static int op_status(struct ctl_request *q)
 {
 	struct ctl_server *s = q->s;
@@ -196,6 +217,7 @@ static int op_status(struct ctl_request *q)
 	put_ports(s, r);
 	put_reasons(s, r);
 	put_accounts(s, r);
+	put_alarms(r);
 	if (s->ops->more_status)
 		s->ops->more_status(s->arg, r);
 	return ctl_client_reply(q->c, r);

@@ -25,6 +25,7 @@
 #include <nsocket/uring.h>
 #include <nsocket/yield.h>
 #include <nstack/fd_host.h>
+#include <rd/alarm.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/program.h>
@@ -123,8 +124,10 @@ static int start(void)
 	}
 	if (c->model != NS_MODEL_DAEMON)
 		err = engine_start(c, &rc, yield_image(), nsock_stack_event, why);
-	if (err)
+	if (err) {
 		ns_log_fallback("everything stays with the kernel: %s%s", refused, why);
+		ns_alarm_raise(NS_ALARM_NO_STACK, "%s%s", refused, why);
+	}
 	return err;
 }
 

@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <nsocket/init.h>
 #include <nsocket/sbr.h>
+#include <rd/alarm.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <setjmp.h>
@@ -108,6 +109,7 @@ __attribute__((format(printf, 2, 3))) static bool unusable(const struct plug_mod
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	ns_log_fallback("stack \"%s\" is not used: %s", m->conf->name, why);
+	ns_alarm_raise(NS_ALARM_PLUGIN_OFF, "stack \"%s\": %s", m->conf->name, why);
 	return false;
 }
 

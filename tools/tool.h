@@ -29,7 +29,7 @@ struct verb {
 	const char *help;    /* the options, and what it does */
 };
 extern const struct verb verb_load, verb_unload, verb_status, verb_sockets, verb_stats, verb_rules,
-	verb_doctor, verb_dump, verb_log, verb_run, verb_set, verb_top;
+	verb_doctor, verb_dump, verb_log, verb_run, verb_set, verb_top, verb_alarms;
 
 /* --- options ----------------------------------------------------------------------------------- */
 

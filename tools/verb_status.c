@@ -330,6 +330,9 @@ static void print_process(const cJSON *o)
 	print_workers(o);
 	if (str(o, "fallback")[0])
 		printf("  served by the kernel: %s\n", str(o, "fallback"));
+	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "alarms"))
+		if (flag(p, "raised"))
+			printf("  alarm %s (%s): %s\n", str(p, "name"), str(p, "severity"), str(p, "text"));
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "ports")) {
 		const cJSON *st = cJSON_GetObjectItem(p, "stats");
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """nstackd: programs without privilege, several at once, the end of either side, programs that lie."""
+import json
 import mmap
 import os
 import random
@@ -123,6 +124,10 @@ def test_program_is_killed(net):
     assert ask(net, 7000) == "HELLO"
 
 
+def alarms(net, *options):
+    return json.loads(net.tool("alarms", "--json", *options).stdout)
+
+
 def test_daemon_is_killed_and_returns(net):
     server(net, 7000)
     with net.client.inside():
@@ -139,8 +144,12 @@ def test_daemon_is_killed_and_returns(net):
         c.recv(10)
     c.close()
     until(lambda: ask(net, 7000) == "HELLO", "the kernel to serve")
+    until(lambda: [(a["name"], a["severity"]) for a in alarms(net)] == [("no_stack", "major")], "the program's alarm")
     net.daemon(net.server)
     until(lambda: ("tcp", 7000) in nstack.claims(net.server), "the listener to be taken up again")
+    assert not alarms(net)
+    (cleared,) = alarms(net, "--all")
+    assert not cleared["raised"] and cleared["cleared_s"] >= cleared["raised_s"] and "nstackd" in cleared["text"]
     proof = net.proof()
     assert ask(net, 7000) == "HELLO"
     proof.user_stack(tcp=3)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """nstackd with several workers: who goes where, what is lost with one of them, and what is not."""
+import json
 import os
 import signal
 import socket
@@ -107,6 +108,8 @@ def test_a_worker_is_killed(net):
     one, other = connect(net, 7000), connect(net, 7001)
     os.kill(owner(net, 7000), signal.SIGKILL)
     until(lambda: [w["restarts"] for w in workers(net) if w["ready"]] in ([0, 1], [1, 0]), "it to be started again")
+    alarms = json.loads(net.tool("alarms", "--all", "--json").stdout)
+    assert [(a["severity"], a["raised"], a["count"]) for a in alarms if a["name"] == "worker_lost"] == [("critical", False, 1)]
     other.sendall(b"y")
     assert other.recv(10) == b"Y"
     one.settimeout(10)

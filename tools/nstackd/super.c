@@ -31,6 +31,7 @@
 #include <nsocket/ctl_server.h>
 #include <nsocket/worker.h>
 #include <poll.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 #include <sched.h>
 #include <shm/attach.h>
@@ -323,6 +324,14 @@ static int wait_ready(struct child *c)
 	return 0;
 }
 
+static bool all_ready(void)
+{
+	for (uint32_t i = 0; i < nchildren; i++)
+		if (!child[i].ready)
+			return false;
+	return true;
+}
+
 /* c (NULL: none) is; once all are, systemd is told. */
 static void reloaded(struct child *c)
 {
@@ -348,6 +357,7 @@ static void ended(struct child *c, int status)
 	else
 		ns_log(NS_ERR, NS_M_OPER, "worker %u (%d) ended with status %d", c->number, (int)c->pid,
 		       WEXITSTATUS(status));
+	ns_alarm_raise(NS_ALARM_WORKER_LOST, "worker %u (%d) has ended", c->number, (int)c->pid);
 	channel_end(c);
 	c->pid = 0;
 	reloaded(c);
@@ -409,6 +419,8 @@ static void on_channel(struct child *c)
 	if (!c->ready)
 		ns_log(NS_INF, NS_M_OPER, "worker %u (%d) is ready", c->number, (int)c->pid);
 	c->ready = true;
+	if (all_ready())
+		ns_alarm_clear(NS_ALARM_WORKER_LOST);
 	reloaded(c);
 }
 
