@@ -10,8 +10,8 @@ import struct
 import pytest
 
 from lib import nstack
-from lib.liar import (ACCEPT, BIND, CLAIM, OPEN, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach, call, dial,
-                      listener, result, show)
+from lib.liar import (ACCEPT, BIND, CLAIM, LISTEN, OPEN, PARK, QUIET, TAKE, TO_KERNEL, V4TOO, address, alloc, attach,
+                      call, dial, listener, result, show)
 from lib.wait import until
 from test_nstackd import ask, server
 
@@ -266,3 +266,20 @@ def test_a_session_of_another_protocol(net):
     assert result(s, call(OPEN, session=session)) == 0
     mmap.mmap(fds[0], 1 << 20)[4096 + session * 512 + PROTO] = socket.IPPROTO_UDP
     assert result(s, call(BIND, session=session, local=there)) == -13
+
+
+def test_a_listener_a_thousand_times(net):
+    """One program has a few sessions for it: each is looked at for every connection, and at the end."""
+    server(net, 7000)
+    s, _, _ = attach(net)
+    sock, there = create_server(net, 7100), address(net.s4, 7100)
+    listener(s, net.s4, 7100, sock)
+    results = []
+    for _ in range(30):
+        session = alloc(s)
+        results.append(show(s, call(OPEN, QUIET, session) + call(BIND, QUIET, session, local=there) +
+                            call(LISTEN, session=session), sock))
+    assert results == [0] * 15 + [-12] * 15
+    with net.client.inside():
+        socket.create_connection((net.s4, 7100), 5).close()
+    assert ask(net, 7000) == "HELLO"

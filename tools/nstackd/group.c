@@ -34,6 +34,7 @@
 #define ORPHAN_NS 5000000000ull
 #define GRACE_NS 2000000000ull /* a program that becomes another one, or replaces its workers, is back by then */
 #define DRAIN_ROUNDS 64
+#define PROGRAM_MAX 16u /* members that are one program's: each costs all the others time */
 #define LOOK_NS 1000000 /* what was not taken by then is said to everybody */
 
 struct group {
@@ -359,12 +360,21 @@ static void orphan_close(struct group *g)
 	group_free(g);
 }
 
+static bool has_room(const struct group *g, const struct peer *p)
+{
+	uint32_t n = 0;
+
+	for (const struct member *m = g->members; m; m = m->next)
+		n += m->p == p;
+	return n < PROGRAM_MAX;
+}
+
 /* One more of a group. */
 static int follow(struct group *g, struct peer *p, uint32_t id, struct shm_session *s, int backlog)
 {
 	struct shm_session *former = g->ls;
 	bool orphan = !g->members;
-	struct member *m = join(g, p, id);
+	struct member *m = has_room(g, p) ? join(g, p, id) : NULL;
 	int err = m ? 0 : -ENOMEM;
 
 	if (!err && orphan) {
