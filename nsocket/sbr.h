@@ -4,6 +4,7 @@
  *   sbr_link.c     the program's end: a stack's functions, each of which asks the host
  *   sbr_host.c     the host: doors, programs, their sockets, events
  *   sbr_call.c     one call of a program's, done by the stack
+ *   sbr_access.c   whose programs may come
  *   sbr_policy.c   what a program may not ask for, since the stack would do it with the host's privilege
  *
  * Channel. The host listens on the abstract unix SOCK_SEQPACKET socket @nstack-stack-NAME of its network
@@ -173,6 +174,13 @@ struct sbr_caller {
 };
 /* Do what c says; claim: -1, or a descriptor that goes with the answer and is to be closed. */
 void sbr_serve(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_answer *a, int *claim);
+
+/* --- sbr_access.c ---------------------------------------------------------------------------------- */
+
+/* Once, before programs come. */
+void sbr_access_init(void);
+/* May the program at the other end? */
+bool sbr_may_attach(int sock, const struct ucred *who);
 
 /* --- sbr_policy.c ---------------------------------------------------------------------------------- */
 

@@ -599,14 +599,20 @@ static int let_in(struct door *d)
 
 static void visitor(struct door *d)
 {
-	struct ucred who;
+	struct ucred who = { 0 };
 	socklen_t len = sizeof(who);
 	int fd = let_in(d);
 	struct sbr_prog *g;
 
 	if (fd < 0)
 		return;
-	g = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) ? NULL : prog_new(d->m);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || !sbr_may_attach(fd, &who)) {
+		ns_log(NS_WAR, NS_M_NSOCKET, "stack \"%s\": a program of user %u may not come in (daemon.access)",
+		       d->m->conf->name, (unsigned)who.uid);
+		close(fd);
+		return;
+	}
+	g = prog_new(d->m);
 	if (!g) {
 		ns_log(NS_WAR, NS_M_NSOCKET, "stack \"%s\" has %u programs already", d->m->conf->name, programs_max);
 		close(fd);
@@ -728,6 +734,7 @@ int sbr_host_open(const struct sbr_host_config *c, const struct rd_modules *ms, 
 	int err;
 
 	programs_max = c->programs;
+	sbr_access_init();
 	ep = fd_hide(libc.epoll_create1(EPOLL_CLOEXEC));
 	spare = fd_hide(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	if (ep < 0) {

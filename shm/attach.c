@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define GROUPS_MAX 256u
+
 union control {
 	struct cmsghdr h;
 	char room[CMSG_SPACE(ATT_RECV_FDS * sizeof(int))];
@@ -72,4 +74,19 @@ long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned
 		return -errno;
 	fds_sort(&m, fds, max, nfds);
 	return m.msg_flags & MSG_TRUNC ? -EMSGSIZE : r;
+}
+
+bool att_peer_in_group(int sock, const struct ucred *who, gid_t gid)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+
+	if (who->gid == gid)
+		return true;
+	if (syscall(SYS_getsockopt, sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
+		return false;
+	for (socklen_t i = 0; i < len / sizeof(gid_t); i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
 }

@@ -27,6 +27,7 @@
 #include <nstack/addr.h>
 #include <nstack/stack.h>
 #include <shm/notify.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -145,5 +146,8 @@ static inline socklen_t att_address(struct sockaddr_un *a)
  * are closed, with max 0 by the kernel; *nfds may be NULL then. All received ones are close-on-exec. */
 long att_send(int sock, const void *msg, size_t size, const int *fds, unsigned nfds, int flags);
 long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *nfds, int flags);
+
+/* Is who, at the other end of sock, of that group, be it a supplementary one? */
+bool att_peer_in_group(int sock, const struct ucred *who, gid_t gid);
 
 #endif

@@ -3,6 +3,7 @@
 
 The stack process is progs/stackd.c, written from the DMM manual.
 """
+import errno
 import json
 import mmap
 import os
@@ -455,13 +456,31 @@ def test_a_limit_for_each(place):
     env = environment(KERNEL3)
     config = json.loads(env["NSTACK_CONFIG"])
     place.start({**env, "NSTACK_CONFIG": json.dumps({**config, "max_sockets": 64})}, prefix=["prlimit", "--nofile=100"])
-    many, more = dial(place), dial(place)
-    for s in (many, more):
-        for fd in hello(s):
-            os.close(fd) if fd % 2 else None
+    many = dial(place)
+    fds = hello(many)
     got = [ask(many, SOCKET, arg=socket.AF_INET, arg2=socket.SOCK_STREAM) for _ in range(66)]
-    assert got == [*range(64), -24, -24]
-    place.python((PROGS / "sockets.py").read_text(), env, "no", check=False)
+    assert got == [*range(64), -errno.EMFILE, -errno.EMFILE]
+    more = [dial(place) for _ in range(40)]
+    with pytest.raises((ConnectionError, AssertionError)):
+        for s in more:
+            fds += hello(s)
+    for s in (many, *more):
+        s.close()
+    place.python((PROGS / "sockets.py").read_text(), environment(KERNEL3), "follows")
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("who", [{"user": "nobody"}, {"group": "nogroup"}, {}])
+def test_who_may_come(place, who):
+    """daemon.access; root always may. Who may not is the kernel's."""
+    env = environment(LOOP3)
+    config = {**json.loads(env["NSTACK_CONFIG"]), "daemon": {"access": [{**who, "allow": False}]}}
+    host = place.start({**env, "NSTACK_CONFIG": json.dumps(config)})
+    one = "import socket; socket.create_server(('198.18.77.1', 0))"
+    assert "is in process" not in place.python(one, env, prefix=nstack.BARE).stderr
+    assert "may not come in" in host.stderr()
+    assert "is in process" in place.python(one, env).stderr
 
 
 ASKS = """

@@ -17,12 +17,12 @@
 #include <grp.h>
 #include <pwd.h>
 #include <rd/log.h>
+#include <shm/attach.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define GROUPS_MAX 256u
 #define NOBODY ((uid_t)-1)
 
 /* With numbers for names. */
@@ -134,27 +134,12 @@ int access_set(const struct ns_access *list, uint32_t n)
 
 /* --- one program ------------------------------------------------------------------------------- */
 
-static bool member(const struct visitor *v, gid_t gid)
-{
-	gid_t groups[GROUPS_MAX];
-	socklen_t len = sizeof(groups);
-
-	if (v->who.gid == gid)
-		return true;
-	if (getsockopt(v->sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
-		return false;
-	for (socklen_t i = 0; i < len / sizeof(gid_t); i++)
-		if (groups[i] == gid)
-			return true;
-	return false;
-}
-
 static const struct entry *find(const struct visitor *v)
 {
 	for (uint32_t i = 0; i < nentries; i++) {
 		const struct entry *e = &entries[i];
 
-		if ((e->uid == NOBODY || e->uid == v->who.uid) && (e->gid == NOBODY || member(v, e->gid)) &&
+		if ((e->uid == NOBODY || e->uid == v->who.uid) && (e->gid == NOBODY || att_peer_in_group(v->sock, &v->who, e->gid)) &&
 		    (!e->is.label[0] || !strcmp(e->is.label, v->label)))
 			return e;
 	}
