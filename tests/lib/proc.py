@@ -132,6 +132,22 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def switches(pid):
+    """How often the process's threads were given a processor: exact, whatever else runs on the machine."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="utf8") as f:
+            total += sum(int(x.split()[1]) for x in f if "ctxt_switches" in x)
+    return total
+
+
+def sleeps(pids):
+    """Is nobody of them woken in a second?"""
+    before = sum(map(switches, pids))
+    time.sleep(1)  # a span to count over
+    return sum(map(switches, pids)) == before
+
+
 def threads_of(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
 

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from lib import apps, nstack
+from lib import apps, nstack, proc
 from lib.liar import (ACCEPT, ALLOC, BIND, CALL, CLAIM, CONNECT, HELLO, LISTEN, MAGIC, OPEN, QUIET, VERSION, address,
                       attach, call, dial, listen, result)
 from lib.wait import until
@@ -166,21 +166,11 @@ def test_daemon_ends_cleanly(net):
 
 
 def test_idle_costs_nothing(net):
-    server(net, 7000)
+    """Without traffic neither the daemon nor its program is woken."""
+    p = server(net, 7000)
     assert ask(net, 7000) == "HELLO"
-    d = net.daemon(net.server)
-
-    def cpu():
-        with open(f"/proc/{d.pid}/stat", encoding="ascii") as f:
-            return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
-    until(lambda: _quiet(cpu), "no use of the processor in a second", 15)
-
-
-def _quiet(cpu):
-    import time
-    before = cpu()
-    time.sleep(1) # a span to measure over
-    return cpu() - before <= 1
+    pids = [net.daemon(net.server).pid, p.pid]
+    until(lambda: proc.sleeps(pids), "a second without a wake-up")
 
 
 # --- programs that do not keep to the protocol --------------------------------------------------

@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import socket
-import time
 
 import pytest
 
-from lib import apps, nstack
+from lib import apps, nstack, proc
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
@@ -205,16 +204,4 @@ def test_idle_costs_nothing(net):
     server(net, 7000)
     assert ask(net, 7000) == "HELLO"
     pids = [net.daemons[net.server].pid, *(w["pid"] for w in workers(net))]
-
-    def used():
-        total = 0
-        for pid in pids:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-                total += sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
-        return total
-
-    def quiet():
-        before = used()
-        time.sleep(1) # a span to measure over
-        return used() - before <= 1
-    until(quiet, "no use of the processor in a second")
+    until(lambda: proc.sleeps(pids), "a second without a wake-up")
