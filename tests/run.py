@@ -223,18 +223,18 @@ class Runner:
         self.unit_programs(out, "tsan", names, {"TSAN_OPTIONS": "halt_on_error=1"})
 
     def stage_fuzz(self):
-        total.add("fuzz build", self.build(["fuzz-build"], self.out))
         seconds = int(os.environ.get("FUZZ_SECONDS", "60"))
         names = [os.path.basename(f)[:-2] for f in sorted(glob.glob(ROOT + "/tests/fuzz/fuzz_*.c"))]
         workers = max(1, os.cpu_count() or 1)
         with (concurrent.futures.ThreadPoolExecutor(workers) as pool,
               concurrent.futures.ThreadPoolExecutor(1) as other):
-            soak = other.submit(self.soak, 2.5 * seconds)
+            soak = other.submit(self.soak, 5 * seconds)
+            total.add("fuzz build", self.build(["fuzz-build"], self.out))
             list(pool.map(lambda n: self.fuzz(n, seconds), names))
             soak.result()
 
     def soak(self, seconds):
-        """As long as the fuzzers take, with its start and its end; SOAK_SECONDS says otherwise."""
+        """As long as the fuzzers take, from their build on; SOAK_SECONDS says otherwise."""
         if os.geteuid() != 0:
             return
         seconds = float(os.environ.get("SOAK_SECONDS", seconds))

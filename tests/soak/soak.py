@@ -8,8 +8,9 @@ Stock programs (redis, nginx, iperf3, a prefork server, a program that does all 
 real clients without a pause, while programs and their workers are killed, stopped and started, nginx is
 reloaded, redis forks, rules change, and nstackd itself is killed, stopped and started. Requests may fail
 when what serves them dies; but every program has to answer again within a bounded time, none may crash,
-and in the end the daemon's accounts are what they were before the first program came, and its memory
-does not grow. The seed makes the order of disturbances the same again.
+and in the end the daemon's accounts are what they were before the first program came, no claim is left and
+(after a long run) no pin, and its memory does not grow. The seed makes the order of disturbances the same
+again.
 """
 import argparse
 import contextlib
@@ -29,6 +30,7 @@ from lib import apps, netns, nstack, wait  # noqa: E402
 from lib.net import Net  # noqa: E402
 
 ANSWER_S = 25     # how long after a disturbance a program may be without an answer
+LONG_S = 600      # of a run that may wait for a minute in the end
 LEAK_KB = 2048    # how much the daemon's memory may differ after the same again
 BALANCE = ("programs", "programs_ended", "parts", "sessions", "ports", "parked", "recycle_waiting")
 PROGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ns", "progs")
@@ -318,6 +320,11 @@ class Soak:
         assert now["rx_frames"] == now["rx_frames_kernel"] + now["rx_frames_received"] + now["rx_frames_held"], now
         assert now["session_double_frees"] == 0, now
         assert not nstack.claims(self.net.server), nstack.claims(self.net.server)
+        return self.empty("claims_addr")
+
+    def empty(self, table):
+        entries = nstack.table(self.net.server, self.net.sif, table)
+        assert not entries, (table, entries[:10])
         return True
 
     def open(self):
@@ -370,6 +377,8 @@ class Soak:
         self.served_by_the_stack()
         self.stop_all()
         self.leaks()
+        if seconds >= LONG_S:
+            wait.until(lambda: self.empty("pins"), "the end of TIME_WAIT, and of its pins", 90)
 
 
 def main():
