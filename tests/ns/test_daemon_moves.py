@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from lib import apps, nstack
+from lib import apps, netns, nstack
 from lib.wait import until
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="about nstack")
@@ -121,6 +121,24 @@ def test_restart_keeps_all(server, net, family):
     assert got == total
     for conn in (full, idle, unread, waiting):
         conn.close()
+
+
+@pytest.mark.parametrize("what", ["held", "closed"])
+def test_port_is_free_for_the_next_server(server, net, family, what):
+    """A connection that went to the kernel, and which its program had, or had closed, keeps nobody from its port
+    who may share it (SO_REUSEADDR), no more than one of the kernel's own does."""
+    conn = client(server, net, family)
+    if what == "closed":
+        server("fill(0)")
+    restart(net)
+    until(lambda: any(s[1] == PORT and s[4] != netns.TCP_LISTEN for s in
+                      net.server.sockets("tcp" if family == 4 else "tcp6")), "the kernel to have it")
+    server.kill()
+    with net.server.inside():
+        s = socket.socket(conn.family)
+    with s, conn:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((net.saddr(family), PORT))
 
 
 # --- a parent that dies ---------------------------------------------------------------------------

@@ -31,12 +31,13 @@ void leave_begin(void)
 	parks_reap(true);
 }
 
-/* Nobody's any more: its socket is made here, and closed at once. */
+/* Nobody's any more: its socket is made here, and closed at once. What is left of it keeps nobody from the port who
+ * may share it, as had it been accepted from such a listener; what the program's had is not known any more. */
 static bool closed_move(struct shm_session *s, const struct stack_tcp_image *img)
 {
-	int fd = socket(img->local.family, SOCK_STREAM | SOCK_CLOEXEC, 0), err = -1;
+	int fd = socket(img->local.family, SOCK_STREAM | SOCK_CLOEXEC, 0), err = -1, on = 1;
 
-	if (fd >= 0)
+	if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
 		err = session_to_kernel(s, fd);
 	if (!err)
 		worker.ops->close(worker.st, s, -1);
