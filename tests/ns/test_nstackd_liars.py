@@ -139,11 +139,12 @@ def test_bells_of_the_past(net):
     d = net.daemon(net.server)
     parts = nstack.accounts(net.server)["parts"]
     before = watched(d.pid)
-    for _ in range(3):
+    for _ in range(8):
         s, _, _ = attach(net)
         s.close()
     until(lambda: nstack.accounts(net.server)["parts"] == parts, "their memory to be given back")
-    assert watched(d.pid) == before
+    # the tool that asks is waited for as well, and may have been when that was counted
+    until(lambda: watched(d.pid) <= before, "nothing of them to be waited for")
 
 
 def flood(s, message, sock):
