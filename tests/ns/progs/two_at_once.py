@@ -27,7 +27,7 @@ def both(work):
 
 def write(child):
     for i in range(n):
-        conn.sendall((b"c" if child else b"p") * (1 + i * 37 % 400))
+        conn.sendall((b"c" if child else b"p") * (1 + i * 37 % 40))
     return [n]
 
 
