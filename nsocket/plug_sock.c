@@ -598,6 +598,8 @@ static bool unasked(struct plug_sock *p)
 {
 	struct nsock *ns = p->ns;
 
+	if (p->hosted && p->m->cb.extern_ops.ep_getevt) /* its programs ask */
+		return false;
 	if (!ns || __atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED) || !p->m->cb.extern_ops.ep_getevt)
 		return true;
 	return !__atomic_load_n(&p->asked, __ATOMIC_RELAXED) && !cds_list_empty(&ns->f.watches);

@@ -100,6 +100,14 @@ def test_same_calls_as_in_the_program(place, which):
     wait.until(lambda: place.open_files(host) <= before, "the host to have nothing of it left")
 
 
+def test_run_to_completion(place, tmp_path):
+    """A stack that works only when it is called, and can't be asked what is ready."""
+    env = environment(stack("rtc", build(tmp_path, "rtc.c", flags=["-Wno-unused-function"])))
+    place.start(env)
+    r = place.python((PROGS / "sockets.py").read_text(), env, "follows")
+    assert r.stdout == "all well\n", r.stderr
+
+
 # --- roles -----------------------------------------------------------------------------------------
 
 def status(text):
