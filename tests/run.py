@@ -214,7 +214,7 @@ class Runner:
             "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
         if ok and os.geteuid() == 0:
             self.pytest("asan", ["-m", "smoke", "tests/ns"], out,
-                        {"NSTACK_TEST_SAN": "1", "NSTACK_TEST_SLOW": "4"})
+                        {"NSTACK_TEST_SAN": "1", "NSTACK_TEST_SLOW": "4", "NSTACK_TEST_MODES": "shared"})
 
     def stage_tsan(self):
         out = self.out + "-thread"
