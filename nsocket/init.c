@@ -105,7 +105,7 @@ static int start(void)
 	struct shm_region_config rc = { .sessions = c->max_sockets, .rx_size = c->rcvbuf,
 					.tx_size = c->sndbuf };
 	char why[256], refused[256] = "";
-	int err;
+	int err = -ENODEV;
 
 	if (uring_at_start()) {
 		ns_log_fallback("everything stays with the kernel: %s", sock_reason_help[SR_io_uring]);

@@ -96,22 +96,23 @@ static void urgent_find(const struct shm_session *s, struct repair *r)
 }
 
 /* A connection that has ended: what is unread and how it ended are left. img has its addresses. */
-static int ended_move(struct to_kernel *k, struct repair *r, struct stack_tcp_image *img)
+static int ended_move(struct to_kernel *k, const struct repair *as, struct stack_tcp_image *img)
 {
 	struct fifo none = { .sh = &(struct shm_fifo){ 0 }, .size = k->tx.size };
+	struct repair r = *as;
 	int err;
 
 	if (!img->remote.port)
 		return -ENOTCONN;
 	img->una = img->nxt = 1;
-	img->rcv_nxt = 1 + fifo_used(r->rx);
+	img->rcv_nxt = 1 + fifo_used(r.rx);
 	img->rcv_adv = img->rcv_nxt + 1;
 	img->fin_rcvd = true;
-	r->tx = &none;
-	r->urg_at = REPAIR_NO_URG;
-	err = repair_begin(r);
+	r.tx = &none;
+	r.urg_at = REPAIR_NO_URG;
+	err = repair_begin(&r);
 	if (!err) /* acquire: pairs session.error */
-		repair_dead(r, __atomic_exchange_n(&k->view->error, 0, __ATOMIC_ACQ_REL));
+		repair_dead(&r, __atomic_exchange_n(&k->view->error, 0, __ATOMIC_ACQ_REL));
 	return err;
 }
 

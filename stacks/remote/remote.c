@@ -395,7 +395,10 @@ static int op_route(struct stack *st, const struct nst_addr *remote, const struc
 	c->remote = *remote;
 	c->local = addr_or_none(bound);
 	err = message(r, -1, &a);
-	*out = err ? (struct stack_route){ 0 } : a.route;
+	if (err)
+		memset(out, 0, sizeof(*out));
+	else
+		*out = a.route;
 	return err;
 }
 

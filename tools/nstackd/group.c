@@ -509,11 +509,12 @@ static bool leave(struct member *m)
 {
 	struct group *g = m->g;
 	bool host = g->host == m;
+	struct member *next;
 
 	unlink_member(m);
-	for (m = g->members; host && m && promote(g, m); m = m->next)
+	for (next = g->members; host && next && promote(g, next); next = next->next)
 		;
-	if (g->members && (m || !host)) {
+	if (g->members && (next || !host)) {
 		show(g);
 		if (waiting(g)) /* perhaps it was this one's turn */
 			tell_all(g);
