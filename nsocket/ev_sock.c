@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/ev_internal.h"
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <nsocket/init.h>
 

@@ -19,9 +19,9 @@
 #include <nsocket/ev.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nsocket/sides.h>
-#include <nsocket/sbr.h>
+#include <nsocket/plugin/sbr.h>
 #include <nsocket/stdio.h>
 #include <nsocket/to_backlog.h>
 #include <nsocket/yield.h>

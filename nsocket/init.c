@@ -18,7 +18,7 @@
 #include <nsocket/engine.h>
 #include <nsocket/handover.h>
 #include <nsocket/observe.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nsocket/sock.h>
 #include <nsocket/seccomp.h>
 #include <nsocket/stdio.h>

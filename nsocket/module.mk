@@ -1,5 +1,5 @@
 # Every C file of the folder is part of the preload library.
-NSOCKET_SRCS += $(sort $(wildcard nsocket/*.c))
+NSOCKET_SRCS += $(sort $(wildcard nsocket/*.c nsocket/plugin/*.c))
 
 # The list of calls in the form that plug-in stacks include
 DECLARE_SYSCALLS := $(O)/include/nstack/dmm/declare_syscalls.h

@@ -8,8 +8,8 @@
 
 #include <cjson/cJSON.h>
 #include <nsocket/attach.h>
-#include <nsocket/plugin.h>
-#include <nsocket/sbr.h>
+#include <nsocket/plugin/plugin.h>
+#include <nsocket/plugin/sbr.h>
 #include <nsocket/sock.h>
 #include <string.h>
 

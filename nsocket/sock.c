@@ -19,7 +19,7 @@
 #include <nsocket/ev.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/opt_log.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <rd/config.h>
 #include <nsocket/attach.h>
 #include <nsocket/yield.h>

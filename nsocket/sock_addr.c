@@ -13,7 +13,7 @@
 
 #include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nsocket/handover.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/seccomp.h>

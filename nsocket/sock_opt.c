@@ -28,7 +28,7 @@
 #include <netinet/ip.h>
 #include <nsocket/handover.h>
 #include <nsocket/opt_log.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <rd/config.h>
 #include <sys/ioctl.h>
 

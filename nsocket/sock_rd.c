@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nstack/rd.h>
 
 static const char *choice_of(const struct nsock *ns)

@@ -12,7 +12,7 @@
 
 #include <limits.h>
 #include <nsocket/cleanup.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nsocket/sig.h>
 #include <poll.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
 
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <nsocket/sides.h>
 
 #include <stdlib.h>

@@ -18,7 +18,7 @@
 #include <nsocket/cleanup.h>
 #include <nsocket/handover.h>
 #include <nsocket/init.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

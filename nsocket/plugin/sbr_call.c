@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr_call.c - one call of a program's, done by the stack of this process
+/* nsocket/plugin/sbr_call.c - one call of a program's, done by the stack of this process
  *
  * Lengths are cut to what there is room for before anything else, and what decides is copied out of the area
  * first: the program may write there at any time. Only payload is read and written in place. The stack never
@@ -9,7 +9,7 @@
  * Threads: the host's.
  */
 #define _GNU_SOURCE
-#include "nsocket/sbr.h"
+#include "nsocket/plugin/sbr.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/adpt.c - nstack_adpt_init(): what this process is to the framework
+/* nsocket/plugin/adpt.c - nstack_adpt_init(): what this process is to the framework
  *
  * Threads: any; one call at a time, and one that goes well.
  */
@@ -8,7 +8,7 @@
 
 #include <nsocket/engine_dpdk.h>
 #include <nsocket/init.h>
-#include <nsocket/sbr.h>
+#include <nsocket/plugin/sbr.h>
 #include <rd/config.h>
 #include <rd/log.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr_policy.c - what a program may not have a stack do in another process
+/* nsocket/plugin/sbr_policy.c - what a program may not have a stack do in another process
  *
  * A stack does what it is asked with its own process's privilege, descriptors and memory. So what is about a
  * descriptor or points into memory is nobody's to ask for (a number or address of the program's would be taken for
@@ -8,7 +8,7 @@
  * Threads: the host's.
  */
 #define _GNU_SOURCE
-#include "nsocket/sbr.h"
+#include "nsocket/plugin/sbr.h"
 
 #include <linux/sockios.h>
 #include <net/if.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr.h - the link between a program and a plug-in stack in another process (deploy type 3)
+/* nsocket/plugin/sbr.h - the link between a program and a plug-in stack in another process (deploy type 3)
  *
  *   sbr_link.c     the program's end: a stack's functions, each of which asks the host
  *   sbr_host.c     the host: doors, programs, their sockets, events
@@ -29,7 +29,7 @@
 #ifndef NSOCKET_SBR_H
 #define NSOCKET_SBR_H
 
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plugin.h - plug-in stacks (nstack/dmm_stack.h) and the sockets that they serve
+/* nsocket/plugin/plugin.h - plug-in stacks (nstack/dmm_stack.h) and the sockets that they serve
  *
  *   plugin.c      the stacks of this process: loading, which one a rule means, forks
  *   plug_sock.c   a socket that a stack serves: control calls, events

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr_host.c - the process that has a stack of deploy type 3, for other programs' sockets
+/* nsocket/plugin/sbr_host.c - the process that has a stack of deploy type 3, for other programs' sockets
  *
  * One thread serves all: doors, channels, what programs did not take yet. A program is a channel with a table of
  * sockets; what the stack knows as pdata is the record of a socket (struct plug_sock), which several programs
@@ -15,7 +15,7 @@
  * is to be told; it is not held when the stack is called, which may report at once.
  */
 #define _GNU_SOURCE
-#include "nsocket/sbr.h"
+#include "nsocket/plugin/sbr.h"
 
 #include <nsocket/init.h>
 #include <nstack/fault_point.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr_link.c - the program's end of sbr.h: a stack whose functions ask another process
+/* nsocket/plugin/sbr_link.c - the program's end of sbr.h: a stack whose functions ask another process
  *
  * A link is dialled at the first socket that a rule gives to its stack, and anew whenever there is no host: while
  * there is none, socket() fails and the kernel serves. A channel is used by one thread at a time, for a call and its
@@ -15,7 +15,7 @@
  * Threads: any; a link's fields under its lock, but for what is said. Functions find their link by plug_current.
  */
 #define _GNU_SOURCE
-#include "nsocket/sbr.h"
+#include "nsocket/plugin/sbr.h"
 
 #include <nsocket/init.h>
 #include <nstack/fault_point.h>

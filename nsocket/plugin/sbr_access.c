@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/sbr_access.c - whose programs a stack in a process of its own serves: daemon.access of its configuration
+/* nsocket/plugin/sbr_access.c - whose programs a stack in a process of its own serves: daemon.access of its configuration
  *
  * By user and group, as the kernel says who connects. A program does not say its label here, so an entry that asks
  * for one fits nobody; limits are nstackd's own. Names are looked up once, at the start.
@@ -7,7 +7,7 @@
  * Threads: the host's; sbr_access_init() before it.
  */
 #define _GNU_SOURCE
-#include "nsocket/sbr.h"
+#include "nsocket/plugin/sbr.h"
 
 #include <grp.h>
 #include <pwd.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plug_run.c - stacks that run to completion, and what programs and stacks call by name
+/* nsocket/plugin/plug_run.c - stacks that run to completion, and what programs and stacks call by name
  *
  * Such a stack works only while somebody calls it: its own loop in nstack_run(), or its ep_prewait. Where
  * the program is in no nstack_run(), a thread does that as long as the stack has sockets: at once again
@@ -11,7 +11,7 @@
  * blocked.
  */
 #define _GNU_SOURCE
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <nsocket/init.h>
 #include <nstack/dmm_app.h>

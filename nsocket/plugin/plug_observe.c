@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plug_observe.c - the sockets of plug-in stacks, as `nstack sockets` shows them
+/* nsocket/plugin/plug_observe.c - the sockets of plug-in stacks, as `nstack sockets` shows them
  *
  * A stack is asked when somebody looks, so nothing is kept for it. One that runs to completion and is at work
  * at that moment is not waited for: the socket is shown with what nstack knows itself.
@@ -11,7 +11,7 @@
 
 #include <netinet/tcp.h>
 #include <nsocket/init.h>
-#include <nsocket/plugin.h>
+#include <nsocket/plugin/plugin.h>
 #include <string.h>
 
 static bool enter_now(struct plug_module *m)

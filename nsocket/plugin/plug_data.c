@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plug_data.c - sending and receiving through a plug-in stack
+/* nsocket/plugin/plug_data.c - sending and receiving through a plug-in stack
  *
  * All calls of a program arrive as a message; the simplest function of the stack that can carry it is
  * called: one with a single buffer if there is one, else with a vector, else with a message. What a stack
@@ -8,7 +8,7 @@
  * Threads: any.
  */
 #define _GNU_SOURCE
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <limits.h>
 #include <signal.h>

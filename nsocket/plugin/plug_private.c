@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plug_private.c - a plug-in's library for the second time, with variables of its own
+/* nsocket/plugin/plug_private.c - a plug-in's library for the second time, with variables of its own
  *
  * Two stacks of the configuration with the same library and function are two instances of one stack, which may
  * keep what it knows in static variables. The second one is loaded into a name space of the loader's of its
@@ -13,7 +13,7 @@
  * Threads: plugin.c's load_lock.
  */
 #define _GNU_SOURCE
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <dlfcn.h>
 #include <link.h>

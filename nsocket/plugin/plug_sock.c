@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plug_sock.c - sockets that a plug-in stack serves: life, control calls, events
+/* nsocket/plugin/plug_sock.c - sockets that a plug-in stack serves: life, control calls, events
  *
  * Readiness: a stack reports events (plug_event(), any thread), which are kept in `ready` and wake who
  * waits or watches. What is true when somebody looks says ep_getevt; where a stack has none, `ready` does,
@@ -16,11 +16,11 @@
  * Threads: any.
  */
 #define _GNU_SOURCE
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <nsocket/init.h>
 #include <nsocket/opt_log.h>
-#include <nsocket/sbr.h>
+#include <nsocket/plugin/sbr.h>
 #include <rd/log.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nsocket/plugin.c - the plug-in stacks of this process
+/* nsocket/plugin/plugin.c - the plug-in stacks of this process
  *
  * Loaded at the first socket() of a process whose configuration has any: each is opened and registers
  * itself, then those that did are initialised, in the order of the configuration. One that fails, or
@@ -12,12 +12,12 @@
  * Threads: loading under load_lock; the table is constant afterwards.
  */
 #define _GNU_SOURCE
-#include "nsocket/plugin.h"
+#include "nsocket/plugin/plugin.h"
 
 #include <dlfcn.h>
 #include <limits.h>
 #include <nsocket/init.h>
-#include <nsocket/sbr.h>
+#include <nsocket/plugin/sbr.h>
 #include <rd/alarm.h>
 #include <rd/config.h>
 #include <rd/log.h>
