@@ -84,17 +84,29 @@ static void helper_retry(void)
 	nsock_retry_all();
 }
 
-static void helper_fds_collect(void)
+/* While no socket has asked for the stack. */
+static void helper_service_early(void)
 {
-	uint32_t n = 0;
+	ctl_server_run(ctl);
+	plug_rules_look();
+}
+
+static void helper_service_set(void (*fn)(void))
+{
+	/* release: pairs worker.service */
+	__atomic_store_n(&worker.helper_service, fn, __ATOMIC_RELEASE);
+}
+
+/* The helper may run already: worker_observe(). */
+static void helper_fds_give(void)
+{
+	int fds[WORKER_HELPER_FDS];
+	uint32_t n = engine_fds(fds);
 
 	if (ctl)
-		worker.helper_fds[n++] = ctl_server_fd(ctl);
-	n += engine_fds(worker.helper_fds + n);
-	worker.nhelper_fds = n;
-	worker.helper_service = helper_service;
-	worker.helper_sweep = engine_sweep;
-	worker.helper_retry = helper_retry;
+		worker_helper_fd(ctl_server_fd(ctl));
+	for (uint32_t i = 0; i < n; i++)
+		worker_helper_fd(fds[i]);
 }
 
 /* --- start ----------------------------------------------------------------------------------------- */
@@ -135,15 +147,39 @@ static int start(void)
  * why. */
 static void helper_prepare(void)
 {
-	if (ctl_server_open(&ctl, &observe_ops, NULL))
+	if (!ctl && ctl_server_open(&ctl, &observe_ops, NULL))
 		ctl = NULL;
-	helper_fds_collect();
+	helper_fds_give();
+	/* before the service: who is served may ask for these */
+	__atomic_store_n(&worker.helper_sweep, engine_sweep, __ATOMIC_RELEASE);
+	__atomic_store_n(&worker.helper_retry, helper_retry, __ATOMIC_RELEASE);
+	helper_service_set(helper_service);
 }
 
 static void helper_begin(void)
 {
-	if (worker_helper_start())
+	if (!worker.helper_made && worker_helper_start())
 		ns_log(NS_ERR, NS_M_NSOCKET, "no helper thread: %m");
+}
+
+void worker_observe(void)
+{
+	/* relaxed: looked at again under the lock */
+	if (__atomic_load_n(&worker.state, __ATOMIC_RELAXED) != WORKER_NONE || !init_ready())
+		return;
+	lock_take(&worker.start_lock);
+	if (worker.state == WORKER_NONE && !worker.helper_made) {
+		inside++;
+		if (ctl_server_open(&ctl, &observe_ops, NULL))
+			ctl = NULL;
+		if (ctl) {
+			worker_helper_fd(ctl_server_fd(ctl));
+			helper_service_set(helper_service_early);
+			helper_begin();
+		}
+		inside--;
+	}
+	lock_give(&worker.start_lock);
 }
 
 bool worker_start(void)

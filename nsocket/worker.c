@@ -718,6 +718,7 @@ static void helper_run_errand(void)
 static void *helper_main(void *arg)
 {
 	uint64_t rounds = 0, active = worker_now(), swept = active, now, r;
+	void (*service)(void), (*sweep)(void), (*retry)(void);
 	bool served;
 
 	pthread_setname_np(pthread_self(), "nstack-helper");
@@ -744,16 +745,20 @@ static void *helper_main(void *arg)
 			served = helper_deep_sleep();
 			active = worker_now();
 		}
-		if (served && worker.helper_service)
-			worker.helper_service();
-		if (now - swept >= SWEEP_NS && worker.helper_sweep) {
+		/* acquire: pairs worker.service */
+		service = __atomic_load_n(&worker.helper_service, __ATOMIC_ACQUIRE);
+		if (served && service)
+			service();
+		sweep = __atomic_load_n(&worker.helper_sweep, __ATOMIC_ACQUIRE);
+		if (now - swept >= SWEEP_NS && sweep) {
 			swept = now;
-			worker.helper_sweep();
+			sweep();
 		}
 		now = __atomic_load_n(&worker.retry_at, __ATOMIC_SEQ_CST);
-		if (now && worker_now() >= now && worker.helper_retry) {
+		retry = __atomic_load_n(&worker.helper_retry, __ATOMIC_ACQUIRE);
+		if (now && worker_now() >= now && retry) {
 			__atomic_store_n(&worker.retry_at, 0, __ATOMIC_SEQ_CST);
-			worker.helper_retry();
+			retry();
 		}
 	}
 	return NULL;

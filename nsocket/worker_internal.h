@@ -82,6 +82,7 @@ struct worker {
 	/* The helper thread's: extra descriptors and what serves them. */
 	uint64_t ticks;
 	uint64_t retry_at;   /* atomic: the helper calls helper_retry() then; 0 = no */
+	/* Atomic: who starts the stack writes them, perhaps while the helper runs. release: pairs worker.service */
 	void (*helper_retry)(void);   /* without the lock */
 	void (*helper_service)(void); /* called without the lock when one of them is readable */
 	void (*helper_sweep)(void);   /* called now and then while there is activity */
@@ -100,6 +101,8 @@ static inline bool worker_running(void)
 
 /* init.c: start it if that was not yet tried in this process. True: it runs. */
 bool worker_start(void);
+/* init.c: the tool is to find this process, and changed rules to reach it, though it may never need the stack. */
+void worker_observe(void);
 
 void worker_lock(void);
 bool worker_trylock(void);

@@ -233,6 +233,7 @@ static int sock_open(struct plug_module *m, struct nsock *ns, struct plug_sock *
 
 	if (err)
 		return err;
+	worker_observe();
 	opt_log_each(ns->opts, replay_one, *out);
 	return 0;
 }

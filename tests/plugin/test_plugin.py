@@ -281,7 +281,8 @@ def seen(): return [s for s in json.loads(subprocess.run([tool, "sockets", "--js
 def names(s): return ["%s:%d" % x.getsockname() for x in s]
 ls = socket.create_server(("198.18.77.1", 0))
 wild = socket.create_server(("0.0.0.0", 0))
-select.select([wild], [], [], 0)  # who only has sockets of plug-ins has no control socket
+assert {x["local"] for x in seen()} == set(names((ls, wild)))  # though it has no stack of ours
+select.select([wild], [], [], 0)  # now it asks for it
 c = socket.create_connection(ls.getsockname())
 s, _ = ls.accept()
 u = socket.socket(type=socket.SOCK_DGRAM)
