@@ -214,16 +214,22 @@ static struct shm_session *room_for(const struct member *m, const struct shm_ses
 				    IPPROTO_TCP);
 }
 
+/* A connection that waits is nobody's: what its program has said of the session is a lie. */
+static void forget(struct shm_session *s)
+{
+	struct peer *p = peer_of(s);
+
+	park_drop(p, s);
+	p->bound[shm_session_id(worker.region, s)] = false;
+}
+
 /* The next one that can, moves to that session. False: none waits, and the session is as it was. */
 static bool bring(struct shm_session *ls, struct shm_session *to)
 {
 	struct shm_session *s;
-	struct peer *p;
 
 	for (uint32_t n = peers_config.sessions; n && (s = take(ls)); n--) {
-		p = peer_of(s);
-		park_drop(p, s); /* only a liar has parked it */
-		p->bound[shm_session_id(worker.region, s)] = false; /* or bound it */
+		forget(s);
 		if (!worker.ops->move(worker.st, s, to))
 			return true;
 		worker.ops->close(worker.st, s, 0); /* it is nothing that could be accepted */
@@ -497,7 +503,7 @@ static void kernel_takes(struct group *g)
 	if (!waiting(g) || to_backlog_begin())
 		return;
 	for (uint32_t n = peers_config.sessions; n && (s = take(g->ls)); n--) {
-		park_drop(peer_of(s), s); /* as in bring() */
+		forget(s);
 		if (to_backlog_move(s))
 			worker.ops->close(worker.st, s, 0);
 	}
