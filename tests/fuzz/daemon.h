@@ -22,6 +22,7 @@
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -85,6 +86,7 @@ static inline void daemon_init(void)
 {
 	char err[RD_ERR];
 
+	signal(SIGPIPE, SIG_IGN); /* as nstackd: a program may close its end of a bell */
 	if (unshare(CLONE_NEWNET))
 		unshare(CLONE_NEWUSER | CLONE_NEWNET);
 	for (unsigned i = 0; i < PORTS; i++) {
