@@ -8,25 +8,35 @@
 #include "nsocket/sides.h"
 
 #include <nsocket/libc.h>
+#include <nsocket/lock.h>
 #include <nsocket/worker.h>
 #include <nsocket/file.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define STOPPED_NS 2000000000ull
 
-static uint32_t self; /* this process; constant but for fork */
+#define PORTS 1024u /* ports that share a word wait for each other */
+
+static uint32_t self;   /* this process; constant but for fork */
+static uint32_t *ports; /* shared with children; NULL: no memory */
+static pthread_mutex_t ports_lock = PTHREAD_MUTEX_INITIALIZER; /* among this process's threads */
 
 __attribute__((constructor(102))) static void sides_constructor(void)
 {
+	void *p = mmap(NULL, PORTS * sizeof(*ports), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
 	self = (uint32_t)getpid();
+	ports = p == MAP_FAILED ? NULL : p;
 }
 
 void sides_after_fork_child(void)
 {
 	self = (uint32_t)getpid();
+	pthread_mutex_init(&ports_lock, NULL);
 }
 
 /* One that waits to be reaped, too. */
@@ -73,4 +83,18 @@ void sides_give(uint32_t *at)
 	if (__atomic_load_n(at, __ATOMIC_RELAXED) == self)
 		/* release: pairs sides.give - what was done at the FIFO */
 		__atomic_store_n(at, 0, __ATOMIC_RELEASE);
+}
+
+void sides_port_take(uint16_t port)
+{
+	lock_take(&ports_lock);
+	if (ports)
+		sides_take(&ports[port % PORTS]);
+}
+
+void sides_port_give(uint16_t port)
+{
+	if (ports)
+		sides_give(&ports[port % PORTS]);
+	lock_give(&ports_lock);
 }

@@ -12,6 +12,10 @@
 
 void sides_take(uint32_t *at);
 void sides_give(uint32_t *at);
+/* A word for each port, common to a process and those that it forks: who takes a connection from the kernel's
+ * queue. Threads: any. */
+void sides_port_take(uint16_t port);
+void sides_port_give(uint16_t port);
 void sides_after_fork_child(void);
 
 #endif

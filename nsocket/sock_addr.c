@@ -17,6 +17,7 @@
 #include <nsocket/handover.h>
 #include <nsocket/to_kernel.h>
 #include <nsocket/seccomp.h>
+#include <nsocket/sides.h>
 #include <nstack/fault_point.h>
 #include <rd/log.h>
 #include <rd/rules.h>
@@ -784,13 +785,28 @@ static void kernel_rcvtimeo(int fd, uint64_t ns)
 /* From the shadow, never blocking: -EAGAIN. That it polls readable does not say that: another
  * thread, or a process that shares it, may be faster. The way out may not be O_NONBLOCK, which they
  * would see; the shortest time-out lasts for a moment only, and who meets it in accept_plain() goes
- * on. Accepted sockets inherit it. */
+ * on. Accepted sockets inherit it. The socket has one time-out for all who share it: one at a time, or another's
+ * end of the moment would leave us waiting for the kernel alone. */
+static int accept_at_once(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	uint16_t port = ns->local.port;
+	int r;
+
+	sides_port_take(port);
+	kernel_rcvtimeo(fd, 1000);
+	r = (int)libc_errno(syscall(SYS_accept4, fd, addr, len, flags));
+	kernel_rcvtimeo(fd, ns->rcvtimeo);
+	sides_port_give(port);
+	if (r >= 0)
+		kernel_rcvtimeo(r, ns->rcvtimeo);
+	return r;
+}
+
 static int accept_kernel(struct nsock *ns, int number, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	int fd = accept_fd(ns, number);
 	static const struct timespec zero;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	bool blocking = !nsock_nonblock(ns);
 	int r;
 
 	if (fd < 0) /* closed by another thread: what the stack has goes on */
@@ -798,14 +814,10 @@ static int accept_kernel(struct nsock *ns, int number, struct sockaddr *addr, so
 	/* system calls: libc's are cancellation points, and our caller has a reference */
 	if (syscall(SYS_ppoll, &p, 1, &zero, NULL, (size_t)8) <= 0)
 		return -EAGAIN;
-	if (blocking)
-		kernel_rcvtimeo(fd, 1000);
-	r = (int)libc_errno(syscall(SYS_accept4, fd, addr, len, flags));
-	if (blocking) {
-		kernel_rcvtimeo(fd, ns->rcvtimeo);
-		if (r >= 0)
-			kernel_rcvtimeo(r, ns->rcvtimeo);
-	}
+	if (nsock_nonblock(ns))
+		r = (int)libc_errno(syscall(SYS_accept4, fd, addr, len, flags));
+	else
+		r = accept_at_once(ns, fd, addr, len, flags);
 	if (r >= 0 && nsock_session(ns)) {
 		sock_reason(SR_kernel_client);
 		sock_fd_reason(r, SR_kernel_client);

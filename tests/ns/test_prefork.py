@@ -108,6 +108,26 @@ def test_whoever_is_free_gets_the_next(net, family, how):
     assert kernel_opens(net) == opens
 
 
+LOCAL = """
+import socket, sys, threading
+def ask():
+    for _ in range(400):
+        with socket.create_connection((sys.argv[1], int(sys.argv[2])), 20) as c: assert int(c.recv(100))
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def test_nobody_waits_for_the_kernel_alone(net):
+    """Many connections that the kernel has, several processes that take them; then one of ours for each."""
+    srv = Server(net, 3, "accept")
+    for _ in range(3):
+        net.server.run([nstack.PYTHON, "-c", LOCAL, net.s4, PORT], timeout=60)
+        with contextlib.ExitStack() as stack:
+            assert {who(stack.enter_context(srv.connect())) for _ in range(3)} == srv.workers
+
+
 def test_the_queue_is_one(net):
     """As long as listen() allowed, however many wait on it."""
     srv = Server(net, 3, "accept", backlog=4)
