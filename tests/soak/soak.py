@@ -138,7 +138,8 @@ http {{ access_log off; client_body_temp_path {d}; proxy_temp_path {d}; fastcgi_
                             check=False)
 
     def reload(self):
-        self.proc.signal(signal.SIGHUP)
+        if self.workers(): # before it has any, nobody may have told it yet what SIGHUP means
+            self.proc.signal(signal.SIGHUP)
 
     def crashes(self):
         """Lines about workers that ended by a signal that nobody sent."""
