@@ -10,18 +10,8 @@
 #include "nsocket/observe.h"
 
 #include <netinet/tcp.h>
-#include <nsocket/init.h>
 #include <nsocket/plugin/plugin.h>
 #include <string.h>
-
-static bool enter_now(struct plug_module *m)
-{
-	init_enter();
-	if (!m->serial || lock_try(&m->lock))
-		return true;
-	init_leave();
-	return false;
-}
 
 typedef int name_fn(int s, struct sockaddr *addr, socklen_t *len);
 static void name(name_fn *fn, int s, struct nst_addr *out)
@@ -39,7 +29,7 @@ static void ask_stack(const struct plug_sock *p, int s, struct stack_sock_info *
 	const nstack_socket_ops *op = &p->m->cb.socket_ops;
 	int n;
 
-	if (!enter_now(p->m))
+	if (!plug_try_enter(p->m))
 		return;
 	name(op->pfgetsockname, s, &i->local);
 	if (!p->listens)

@@ -44,6 +44,17 @@ void plug_enter(struct plug_module *m)
 	plug_current = m;
 }
 
+bool plug_try_enter(struct plug_module *m)
+{
+	init_enter();
+	if (m->serial && !lock_try(&m->lock)) {
+		init_leave();
+		return false;
+	}
+	plug_current = m;
+	return true;
+}
+
 void plug_leave(struct plug_module *m)
 {
 	if (m->serial)

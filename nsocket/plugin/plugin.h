@@ -89,6 +89,8 @@ struct plug_module *plug_at(uint32_t i);
 /* Around a call of the stack's: what it calls itself is its own. */
 void plug_enter(struct plug_module *m);
 void plug_leave(struct plug_module *m);
+/* plug_enter() without waiting. False: the stack is at work. */
+bool plug_try_enter(struct plug_module *m);
 /* errno as its functions see it. */
 static inline int *plug_errno(const struct plug_module *m)
 {

@@ -17,7 +17,7 @@ import subprocess
 import pytest
 
 from lib import faults, netns, nstack, wait
-from test_plugin import build
+from test_plugin import SEEN, build
 
 HERE = pathlib.Path(__file__).parent
 PROGS = HERE / "progs"
@@ -105,6 +105,14 @@ def test_run_to_completion(place, tmp_path):
     env = environment(stack("rtc", build(tmp_path, "rtc.c", flags=["-Wno-unused-function"])))
     place.start(env)
     r = place.python((PROGS / "sockets.py").read_text(), env, "follows")
+    assert r.stdout == "all well\n", r.stderr
+
+
+def test_sockets_are_shown(place):
+    """The program's helper thread asks the host."""
+    env = environment(LOOP3)
+    place.start(env)
+    r = place.python(SEEN, env, nstack.TOOL, "loop")
     assert r.stdout == "all well\n", r.stderr
 
 
