@@ -117,15 +117,16 @@ static void full_locked(struct sbr_prog *g, bool full)
 	g->full = full;
 }
 
-static void tell_locked(struct sbr_prog *g)
+/* False: it wants none any more. */
+static bool tell_locked(struct sbr_prog *g)
 {
 	struct sbr_event msg[SBR_EVENTS];
 	struct sbr_holder *h, *tmp;
-	uint32_t n = 0;
-	long r;
+	uint32_t n;
+	long r = 0;
 
 	if (g->events.fd < 0)
-		return;
+		return true;
 	while (!cds_list_empty(&g->news)) {
 		n = 0;
 		cds_list_for_each_entry(h, &g->news, news) {
@@ -135,7 +136,7 @@ static void tell_locked(struct sbr_prog *g)
 		}
 		r = att_send(g->events.fd, msg, n * sizeof(msg[0]), NULL, 0, MSG_DONTWAIT);
 		if (r < 0)
-			break; /* no room; or it has gone, as its channel will say */
+			break;
 		cds_list_for_each_entry_safe(h, tmp, &g->news, news) {
 			if (!n--)
 				break;
@@ -143,7 +144,8 @@ static void tell_locked(struct sbr_prog *g)
 			cds_list_del_init(&h->news);
 		}
 	}
-	full_locked(g, !cds_list_empty(&g->news));
+	full_locked(g, !cds_list_empty(&g->news)); /* or run() is to see that it has gone */
+	return r >= 0 || r == -EAGAIN;
 }
 
 void sbr_host_event(struct plug_sock *p, uint32_t events)
@@ -626,6 +628,18 @@ static void visitor(struct door *d)
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
+static bool events_on(struct sbr_prog *g, uint32_t events)
+{
+	bool on;
+
+	if (events & (EPOLLHUP | EPOLLERR))
+		return false;
+	lock_take(&lock);
+	on = tell_locked(g);
+	lock_give(&lock);
+	return on;
+}
+
 static void run(struct source *src, uint32_t events)
 {
 	struct sbr_prog *g;
@@ -641,13 +655,8 @@ static void run(struct source *src, uint32_t events)
 		return;
 	case EVENTS:
 		g = caa_container_of(src, struct sbr_prog, events);
-		if (events & (EPOLLHUP | EPOLLERR)) { /* it wants none any more, which is the end of it */
+		if (!events_on(g, events)) /* it wants none any more, which is the end of it */
 			prog_end(g);
-			return;
-		}
-		lock_take(&lock);
-		tell_locked(g);
-		lock_give(&lock);
 		return;
 	case CLAIM:
 		prog_end(caa_container_of(src, struct sbr_prog, claim));

@@ -9,6 +9,7 @@ import mmap
 import os
 import pathlib
 import random
+import select
 import signal
 import socket
 import struct
@@ -405,7 +406,8 @@ def ask(s, *args, **kw):
     return struct.unpack_from("=i", s.recv(4096))[0]
 
 
-SOCKET, BIND, SETSOCKOPT, SEND, OPS = 3, 4, 12, 15, 22
+SOCKET, EP_CTL, OPS = 3, 18, 22
+ADD = 0
 
 
 def test_garbage(place):
@@ -462,6 +464,15 @@ def test_who_never_speaks(place):
     for fd in hello(blind):  # the end of the socket for events
         os.close(fd)
     assert blind.recv(1) == b""
+    turned = dial(place)  # away from the events, which it has open still
+    fds = hello(turned)
+    events = socket.socket(fileno=fds[1])
+    events.shutdown(socket.SHUT_RD)
+    assert ask(turned, SOCKET, arg=socket.AF_INET, arg2=socket.SOCK_STREAM) == 0
+    ask(turned, EP_CTL, arg2=ADD, arg3=select.EPOLLOUT)
+    assert turned.recv(1) == b""
+    events.close()
+    os.close(fds[0])
     place.python((PROGS / "sockets.py").read_text(), env, "follows")
     for s in mute:
         s.close()
