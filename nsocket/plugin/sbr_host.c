@@ -100,8 +100,11 @@ static int watch(struct source *src, uint32_t events)
 
 static void source_close(struct source *src)
 {
-	if (src->fd >= 0)
-		fd_hide_close(src->fd); /* out of the epoll set, too: nobody else has it open */
+	if (src->fd >= 0) {
+		/* a child that was forked off just now may have it open, and keep it in the set */
+		libc.epoll_ctl(ep, EPOLL_CTL_DEL, src->fd, NULL);
+		fd_hide_close(src->fd);
+	}
 	src->fd = -1;
 }
 
