@@ -208,7 +208,7 @@ static int32_t do_send(const struct sbr_caller *who, const struct sbr_call *c, s
 	msg.msg_name = (void *)name_of(c, &msg.msg_namelen);
 	if (msg.msg_controllen)
 		msg.msg_control = extra_copy(who, (uint32_t)msg.msg_controllen);
-	err = sbr_may_send(&msg);
+	err = sbr_may_send(&msg, who->privileged);
 	return err ? err : (int32_t)plug_send_once(h->p, &msg, c->arg & ~FLAGS_STAY);
 }
 

@@ -32,10 +32,57 @@ static const struct {
 	{ SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, NOBODY }, { SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, NOBODY },
 	{ SOL_SOCKET, SO_ZEROCOPY, NOBODY },             { SOL_SOCKET, SO_MARK, PRIVILEGED },
 	{ SOL_SOCKET, SO_DEBUG, PRIVILEGED },            { SOL_SOCKET, SO_RCVBUFFORCE, PRIVILEGED },
-	{ SOL_SOCKET, SO_SNDBUFFORCE, PRIVILEGED },
+	{ SOL_SOCKET, SO_SNDBUFFORCE, PRIVILEGED },      { SOL_SOCKET, SO_BUSY_POLL, PRIVILEGED },
+	{ SOL_SOCKET, SO_PREFER_BUSY_POLL, PRIVILEGED }, { SOL_SOCKET, SO_BUSY_POLL_BUDGET, PRIVILEGED },
+	{ SOL_SOCKET, SO_TXTIME, PRIVILEGED },
 	{ IPPROTO_IP, IP_TRANSPARENT, PRIVILEGED },      { IPPROTO_IPV6, IPV6_TRANSPARENT, PRIVILEGED },
+	{ IPPROTO_IP, IP_IPSEC_POLICY, PRIVILEGED },     { IPPROTO_IPV6, IPV6_IPSEC_POLICY, PRIVILEGED },
+	{ IPPROTO_IP, IP_XFRM_POLICY, PRIVILEGED },      { IPPROTO_IPV6, IPV6_XFRM_POLICY, PRIVILEGED },
+	{ IPPROTO_IPV6, IPV6_HOPOPTS, PRIVILEGED },      { IPPROTO_IPV6, IPV6_RTHDRDSTOPTS, PRIVILEGED },
+	{ IPPROTO_IPV6, IPV6_DSTOPTS, PRIVILEGED },      { IPPROTO_IPV6, IPV6_2292PKTOPTIONS, PRIVILEGED },
 	{ IPPROTO_TCP, TCP_REPAIR, PRIVILEGED },         { IPPROTO_TCP, TCP_ULP, PRIVILEGED },
 };
+
+static int kept_from(int level, int name, bool privileged)
+{
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (kept[i].level == level && kept[i].name == name)
+			return kept[i].who == NOBODY ? -EOPNOTSUPP : privileged ? 0 : -EPERM;
+	return 0;
+}
+
+/* A setting of the kernel's, one line; "": there is none. */
+static void setting(const char *path, char text[256])
+{
+	FILE *f = fopen(path, "re");
+
+	if (!f || !fgets(text, 256, f))
+		text[0] = 0;
+	if (f)
+		fclose(f);
+}
+
+static bool listed(const char *path, const char *word)
+{
+	char text[256], *save;
+
+	setting(path, text);
+	for (char *w = strtok_r(text, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
+		if (!strcmp(w, word))
+			return true;
+	return false;
+}
+
+/* As for a program without privilege: neither one that the administrator keeps, nor a module loaded for it. */
+static int may_congestion(const char *val, uint32_t len)
+{
+	char name[16] = ""; /* TCP_CA_NAME_MAX */
+
+	memcpy(name, val, len < sizeof(name) ? len : sizeof(name) - 1);
+	if (listed("/proc/sys/net/ipv4/tcp_allowed_congestion_control", name))
+		return 0;
+	return listed("/proc/sys/net/ipv4/tcp_available_congestion_control", name) ? -EPERM : -ENOENT;
+}
 
 static bool usual(int level, int name)
 {
@@ -63,10 +110,9 @@ int sbr_may_set(int level, int name, const void *val, uint32_t len, bool privile
 		memcpy(&v, val, sizeof(v));
 		return !privileged && (v < 0 || v > PRIORITY_MAX) ? -EPERM : 0;
 	}
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		if (kept[i].level == level && kept[i].name == name)
-			return kept[i].who == NOBODY ? -EOPNOTSUPP : privileged ? 0 : -EPERM;
-	return 0;
+	if (level == IPPROTO_TCP && name == TCP_CONGESTION && !privileged)
+		return may_congestion(val, len);
+	return kept_from(level, name, privileged);
 }
 
 int sbr_may_get(int level, int name)
@@ -78,14 +124,11 @@ int sbr_may_get(int level, int name)
 
 static int first_free_port(void)
 {
-	int port = IPPORT_RESERVED;
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	char text[256];
+	int port;
 
-	if (f && fscanf(f, "%d", &port) != 1)
-		port = IPPORT_RESERVED;
-	if (f)
-		fclose(f);
-	return port;
+	setting("/proc/sys/net/ipv4/ip_unprivileged_port_start", text);
+	return sscanf(text, "%d", &port) == 1 ? port : IPPORT_RESERVED;
 }
 
 int sbr_may_bind(const struct sockaddr *addr, socklen_t len, bool privileged)
@@ -99,12 +142,23 @@ int sbr_may_bind(const struct sockaddr *addr, socklen_t len, bool privileged)
 	return port && port < IPPORT_RESERVED && port < first_free_port() ? -EACCES : 0;
 }
 
-int sbr_may_send(const struct msghdr *msg)
+/* As options these say only what is to be received. */
+static bool is_header(const struct cmsghdr *c)
 {
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c))
+	return c->cmsg_level == IPPROTO_IPV6 && (c->cmsg_type == IPV6_2292HOPOPTS || c->cmsg_type == IPV6_2292DSTOPTS);
+}
+
+int sbr_may_send(const struct msghdr *msg, bool privileged)
+{
+	int err = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c && !err; c = CMSG_NXTHDR((struct msghdr *)msg, c)) {
 		if (c->cmsg_level != IPPROTO_IP && c->cmsg_level != IPPROTO_IPV6 && c->cmsg_level != IPPROTO_UDP)
-			return -EINVAL;
-	return 0;
+			err = -EINVAL;
+		else
+			err = is_header(c) && !privileged ? -EPERM : kept_from(c->cmsg_level, c->cmsg_type, privileged);
+	}
+	return err;
 }
 
 int sbr_ioctl_size(unsigned long req)

@@ -514,19 +514,26 @@ ASKS = """
 import errno, os, socket
 s, low = socket.socket(), socket.socket()
 s.bind(("198.18.77.1", 0))
+six, u = socket.socket(socket.AF_INET6), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+six.bind(("2001:db8:77::1", 0))
+u.bind(("2001:db8:77::1", 0))
+hop = bytes([0, 0, 1, 4, 0, 0, 0, 0])
 def code(f, *a):
     try: f(*a)
     except OSError as e: return errno.errorcode[e.errno]
 print(code(s.setsockopt, 1, 36, 5), code(s.setsockopt, 1, 26, bytes(16)), code(s.setsockopt, 0, 64, bytes(84)),
-      code(low.bind, ("198.18.77.1", 80)), code(s.setsockopt, 6, 1, 1))
+      code(low.bind, ("198.18.77.1", 80)), code(s.setsockopt, 6, 1, 1), code(six.setsockopt, 41, 54, hop),
+      code(u.sendmsg, [b"x"], [(41, 54, hop)], 0, u.getsockname()), code(s.setsockopt, 6, 13, b"nosuch"),
+      code(s.setsockopt, 6, 13, b"reno"))
 """
 
 
 @pytest.mark.parametrize("prefix,answers", [
-    (nstack.BARE, "EPERM ENOTSUP ENOPROTOOPT EACCES None"),
-    ([], "None ENOTSUP ENOPROTOOPT None None")], ids=["nobody", "root"])
+    (nstack.BARE, "EPERM ENOTSUP ENOPROTOOPT EACCES None EPERM EPERM ENOENT None"),
+    ([], "None ENOTSUP ENOPROTOOPT None None None None ENOENT None")], ids=["nobody", "root"])
 def test_not_with_the_hosts_privilege(place, prefix, answers):
-    """SO_MARK, SO_ATTACH_FILTER, a table of netfilter's, port 80; and TCP_NODELAY."""
+    """SO_MARK, SO_ATTACH_FILTER, a table of netfilter's, port 80, and TCP_NODELAY; a header of options, as an option
+    and with a message; congestion control that is not there, and one that is."""
     env = environment(KERNEL3)
     place.start(env)
     assert place.python(ASKS, env, prefix=prefix).stdout.strip() == answers
