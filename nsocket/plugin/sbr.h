@@ -188,6 +188,8 @@ bool sbr_may_attach(int sock, const struct ucred *who);
 int sbr_may_bind(const struct sockaddr *addr, socklen_t len, bool privileged);
 int sbr_may_set(int level, int name, const void *val, uint32_t len, bool privileged);
 int sbr_may_get(int level, int name);
+/* A close() that waits for a time would hold up all programs: it goes on by itself, as without. Zero, an abort, stays. */
+void sbr_no_linger(int level, int name, void *val, uint32_t len);
 /* Not control messages that are about the host's descriptors or memory, or need privilege. */
 int sbr_may_send(const struct msghdr *msg, bool privileged);
 /* What a request passes by its pointer, in bytes; -ENOTTY: it is not passed on. */

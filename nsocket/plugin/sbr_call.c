@@ -146,11 +146,13 @@ static int32_t do_close(const struct sbr_caller *who, const struct sbr_call *c, 
 static int32_t do_setsockopt(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *h,
 			     struct sbr_answer *a)
 {
-	const void *val = extra_copy(who, cut(c->len, SBR_EXTRA));
-	int err = sbr_may_set(c->arg, c->arg2, val, cut(c->len, SBR_EXTRA), who->privileged);
+	uint32_t len = cut(c->len, SBR_EXTRA);
+	void *val = extra_copy(who, len);
+	int err = sbr_may_set(c->arg, c->arg2, val, len, who->privileged);
 
+	sbr_no_linger(c->arg, c->arg2, val, len);
 	return err ? err : (int32_t)PLUG_CALL_OR(who->m, socket_ops.pfsetsockopt, -EOPNOTSUPP, h->p->s, c->arg,
-						 c->arg2, val, cut(c->len, SBR_EXTRA));
+						 c->arg2, val, len);
 }
 
 static int32_t do_getsockopt(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *h,

@@ -115,6 +115,18 @@ int sbr_may_set(int level, int name, const void *val, uint32_t len, bool privile
 	return kept_from(level, name, privileged);
 }
 
+void sbr_no_linger(int level, int name, void *val, uint32_t len)
+{
+	struct linger l;
+
+	if (level != SOL_SOCKET || name != SO_LINGER || len < sizeof(l))
+		return;
+	memcpy(&l, val, sizeof(l));
+	if (l.l_linger)
+		l.l_onoff = 0;
+	memcpy(val, &l, sizeof(l));
+}
+
 int sbr_may_get(int level, int name)
 {
 	if (!usual(level, name) || (level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE))

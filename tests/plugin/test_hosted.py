@@ -510,6 +510,37 @@ def test_who_may_come(place, who):
     assert "is in process" in place.python(one, env).stderr
 
 
+LINGERS = """
+import socket, struct, time
+ls = socket.create_server(("198.18.77.1", 0))
+c = socket.create_connection(ls.getsockname())
+s, _ = ls.accept()
+c.setblocking(False)
+try:
+    while True: c.send(bytes(65536))
+except BlockingIOError: pass
+c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+start = time.monotonic()
+c.close()
+assert s.recv(9) == bytes(9)
+assert time.monotonic() - start < 3
+c = socket.create_connection(ls.getsockname())
+t, _ = ls.accept()
+c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+c.close()
+try: t.recv(9)
+except ConnectionResetError: print("all well")
+"""
+
+
+def test_close_holds_up_nobody(place):
+    """SO_LINGER is not waited for by the host's one thread; an abort is one."""
+    env = environment(KERNEL3)
+    place.start(env)
+    r = place.python(LINGERS, env)
+    assert r.stdout == "all well\n", r.stderr
+
+
 ASKS = """
 import errno, os, socket
 s, low = socket.socket(), socket.socket()
