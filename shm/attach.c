@@ -4,11 +4,12 @@
 #include "shm/attach.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define GROUPS_MAX 256u
+#define GROUPS_USUAL 256u
 
 union control {
 	struct cmsghdr h;
@@ -76,17 +77,26 @@ long att_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned
 	return m.msg_flags & MSG_TRUNC ? -EMSGSIZE : r;
 }
 
+static bool is_among(gid_t gid, const gid_t *groups, size_t n)
+{
+	while (n && groups[n - 1] != gid)
+		n--;
+	return n;
+}
+
 bool att_peer_in_group(int sock, const struct ucred *who, gid_t gid)
 {
-	gid_t groups[GROUPS_MAX];
-	socklen_t len = sizeof(groups);
+	gid_t usual[GROUPS_USUAL], *groups = usual;
+	socklen_t len = sizeof(usual);
+	long r = syscall(SYS_getsockopt, sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len);
+	bool is = who->gid == gid;
 
-	if (who->gid == gid)
-		return true;
-	if (syscall(SYS_getsockopt, sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
-		return false;
-	for (socklen_t i = 0; i < len / sizeof(gid_t); i++)
-		if (groups[i] == gid)
-			return true;
-	return false;
+	if (r && errno == ERANGE) { /* len says how much it takes */
+		groups = malloc(len);
+		r = groups ? syscall(SYS_getsockopt, sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len) : -1;
+	}
+	is |= !r && is_among(gid, groups, len / sizeof(gid_t));
+	if (groups != usual)
+		free(groups);
+	return is;
 }

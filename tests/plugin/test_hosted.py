@@ -498,14 +498,20 @@ def test_a_limit_for_each(place):
         os.close(fd)
 
 
-@pytest.mark.parametrize("who", [{"user": "nobody"}, {"group": "nogroup"}, {}])
-def test_who_may_come(place, who):
+MANY_GROUPS = ["setpriv", "--reuid", "65534", "--regid", "1", "--inh-caps=-all", "--groups",
+               ",".join(str(g) for g in [*range(1000, 1400), 65534])]
+
+
+@pytest.mark.parametrize("who,prefix", [({"user": "nobody"}, nstack.BARE), ({"group": "nogroup"}, nstack.BARE),
+                                        ({"group": "nogroup"}, MANY_GROUPS), ({}, nstack.BARE)],
+                         ids=["user", "group", "one of many", "all"])
+def test_who_may_come(place, who, prefix):
     """daemon.access; root always may. Who may not is the kernel's."""
     env = environment(LOOP3)
     config = {**json.loads(env["NSTACK_CONFIG"]), "daemon": {"access": [{**who, "allow": False}]}}
     host = place.start({**env, "NSTACK_CONFIG": json.dumps(config)})
     one = "import socket; socket.create_server(('198.18.77.1', 0))"
-    assert "is in process" not in place.python(one, env, prefix=nstack.BARE).stderr
+    assert "is in process" not in place.python(one, env, prefix=prefix).stderr
     assert "may not come in" in host.stderr()
     assert "is in process" in place.python(one, env).stderr
 
