@@ -454,13 +454,23 @@ static void listener_note(struct nsock *ns, struct plug_sock *p, int backlog)
 	lock_give(&ns->lock);
 }
 
+int plug_listen_call(struct plug_sock *p, int backlog)
+{
+	bool before = p->listens;
+	int r;
+
+	p->listens = true; /* an event may come before the answer */
+	r = (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
+	if (r < 0)
+		p->listens = before;
+	return r;
+}
+
 int plug_listen(struct nsock *ns, int backlog)
 {
 	struct plug_sock *p = ns->plug;
-	int r;
+	int r = plug_listen_call(p, backlog);
 
-	p->listens = true;
-	r = (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, backlog);
 	if (!r && p->m->link)
 		listener_note(ns, p, backlog);
 	return r;
@@ -858,8 +868,7 @@ static int half_listen(struct nsock *ns, struct plug_sock *p)
 	socklen_t len = nst_addr_to_sockaddr(&ns->local, ns->family, &ss);
 	int r = (int)PLUG_CALL_OR(p->m, socket_ops.pfbind, -EOPNOTSUPP, p->s, (struct sockaddr *)&ss, len);
 
-	p->listens = true;
-	return r < 0 ? r : (int)PLUG_CALL_OR(p->m, socket_ops.pflisten, -EOPNOTSUPP, p->s, ns->backlog);
+	return r < 0 ? r : plug_listen_call(p, ns->backlog);
 }
 
 static void half_open(struct nsock *ns, struct plug_module *m)

@@ -173,6 +173,8 @@ void plug_release(struct nsock *ns);
 #define PLUG_KEEP (1u << 31)
 long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont,
 		    long (*fn)(struct plug_sock *p, void *arg), void *arg);
+/* listen() of the stack's: 0 or -errno. */
+int plug_listen_call(struct plug_sock *p, int backlog);
 /* One try of these. */
 long plug_try(struct plug_sock *p, uint32_t ev, long (*fn)(struct plug_sock *p, void *arg), void *arg);
 /* The socket whose pdata that is; NULL: none. */

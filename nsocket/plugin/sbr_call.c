@@ -82,8 +82,7 @@ static int32_t do_connect(const struct sbr_caller *who, const struct sbr_call *c
 static int32_t do_listen(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *h,
 			 struct sbr_answer *a)
 {
-	h->p->listens = true;
-	return (int32_t)PLUG_CALL_OR(who->m, socket_ops.pflisten, -EOPNOTSUPP, h->p->s, c->arg);
+	return plug_listen_call(h->p, c->arg);
 }
 
 struct connection {

@@ -547,6 +547,30 @@ def test_close_holds_up_nobody(place):
     assert r.stdout == "all well\n", r.stderr
 
 
+FAILS = """
+import errno, select, socket, struct
+ls = socket.create_server(("198.18.77.1", 0))
+c = socket.create_connection(ls.getsockname())
+s, _ = ls.accept()
+try: c.listen(); raise AssertionError
+except OSError as e: assert e.errno == errno.EINVAL, e
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+s.close()
+p = select.poll()
+p.register(c, select.POLLIN)
+assert p.poll(5000)[0][1] & select.POLLHUP
+print("all well")
+"""
+
+
+def test_listen_that_fails(place):
+    """The socket stays what it was: one whose end is to be seen."""
+    env = environment(KERNEL3)
+    place.start(env)
+    r = place.python(FAILS, env)
+    assert r.stdout == "all well\n", r.stderr
+
+
 ASKS = """
 import errno, os, socket
 s, low = socket.socket(), socket.socket()
