@@ -488,12 +488,23 @@ int plug_shutdown(struct nsock *ns, int how)
 	return r;
 }
 
+/* What the program says there is room for. */
+static int room_check(const void *at, const socklen_t *len)
+{
+	if (!user_ok(len, sizeof(*len)))
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	return user_ok(at, *len) ? 0 : -EFAULT;
+}
+
 int plug_name(struct nsock *ns, struct sockaddr *addr, socklen_t *len, bool peer)
 {
 	struct plug_sock *p = ns->plug;
+	int err = room_check(addr, len);
 
-	if (!user_ok(len, sizeof(*len)) || !user_ok(addr, *len))
-		return -EFAULT;
+	if (err)
+		return err;
 	return peer ? (int)PLUG_CALL_OR(p->m, socket_ops.pfgetpeername, -EOPNOTSUPP, p->s, addr, len) :
 		      (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockname, -EOPNOTSUPP, p->s, addr, len);
 }
@@ -508,10 +519,9 @@ int plug_setopt(struct nsock *ns, int level, int name, const void *val, socklen_
 int plug_getopt(struct nsock *ns, int level, int name, void *val, socklen_t *len)
 {
 	struct plug_sock *p = ns->plug;
+	int err = room_check(val, len);
 
-	if (!user_ok(len, sizeof(*len)) || !user_ok(val, *len))
-		return -EFAULT;
-	return (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockopt, -EOPNOTSUPP, p->s, level, name, val, len);
+	return err ? err : (int)PLUG_CALL_OR(p->m, socket_ops.pfgetsockopt, -EOPNOTSUPP, p->s, level, name, val, len);
 }
 
 int plug_ioctl(struct nsock *ns, unsigned long req, unsigned long arg)
@@ -843,12 +853,9 @@ static long try_accept(struct plug_sock *p, void *arg)
 int plug_accept_wait(struct nsock *ns, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	struct accept_args a = { addr, len, flags };
+	int err = flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) ? -EINVAL : addr ? room_check(addr, len) : 0;
 
-	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
-		return -EINVAL;
-	if (addr && (!user_ok(len, sizeof(*len)) || !user_ok(addr, *len)))
-		return -EFAULT;
-	return (int)plug_wait_call(ns, STACK_EV_IN, false, try_accept, &a);
+	return err ? err : (int)plug_wait_call(ns, STACK_EV_IN, false, try_accept, &a);
 }
 
 /* --- halves of a listener ---------------------------------------------------------------------------------- */

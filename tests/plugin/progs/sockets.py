@@ -1,6 +1,7 @@
 """Every kind of call on sockets of a stack that rules give 198.18.77.0/24 and 2001:db8:77::/48 to; says what
 differs from what Linux does. Argument: can the sockets be used in forked children?"""
 import array
+import ctypes
 import errno
 import fcntl
 import os
@@ -217,6 +218,18 @@ def datagrams(family, addr):
     b.close()
 
 
+def lengths():
+    """Room that can't be: the call says so, and touches nothing."""
+    c, s = pair(socket.AF_INET, V4)
+    libc, less, room = ctypes.CDLL(None, use_errno=True), ctypes.c_int(-1), ctypes.create_string_buffer(b"\xaa" * 16, 16)
+    for call in (libc.getsockname, libc.getpeername, lambda fd, at, n: libc.getsockopt(fd, socket.SOL_SOCKET,
+                                                                                      socket.SO_RCVBUF, at, n)):
+        assert call(c.fileno(), room, ctypes.byref(less)) == -1 and ctypes.get_errno() == errno.EINVAL
+        assert call(c.fileno(), room, None) == -1 and ctypes.get_errno() == errno.EFAULT
+    assert room.raw == b"\xaa" * 16
+    s.close()
+
+
 def forked(follows):
     ls = socket.create_server((V4, 0))
     c, s = pair(socket.AF_INET, V4, ls)
@@ -250,6 +263,7 @@ if __name__ == "__main__":
         datagrams(family, addr)
     waiting()
     events(sys.argv[1] == "no")
+    lengths()
     forked(sys.argv[1] == "follows")
     beside()
     print("all well")
