@@ -295,6 +295,8 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 /* The shadow of an accepted connection gets the listener's options, if it has not. Under ns->lock. */
 void sock_opt_settle_locked(struct nsock *ns, int fd);
 int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, socklen_t *len);
+/* An answer of n bytes, as far as there is room for it: 0 or -errno. */
+int sock_opt_out(const void *v, socklen_t n, void *val, socklen_t *len);
 int sock_ioctl(struct nsock *ns, int fd, unsigned long req, long arg);
 /* Have both ends of a connection ended it, and only the peer's word that it knows is missing? */
 bool sock_said_all(struct nsock *ns);

@@ -443,7 +443,7 @@ int sock_setopt(struct nsock *ns, int fd, int level, int name, const void *val, 
 
 /* --- asking ---------------------------------------------------------------------------------------- */
 
-static int opt_out(const void *v, socklen_t n, void *val, socklen_t *len)
+int sock_opt_out(const void *v, socklen_t n, void *val, socklen_t *len)
 {
 	if (!user_ok(len, sizeof(*len)))
 		return -EFAULT;
@@ -496,7 +496,7 @@ static int get_tcp_info(struct nsock *ns, int fd, void *val, socklen_t *len)
 	if (libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, all, &n) < 0)
 		n = sizeof(ti);
 	memcpy(all, &ti, sizeof(ti));
-	return opt_out(all, n, val, len);
+	return sock_opt_out(all, n, val, len);
 }
 
 static int get_congestion(struct nsock *ns, void *val, socklen_t *len)
@@ -509,7 +509,7 @@ static int get_congestion(struct nsock *ns, void *val, socklen_t *len)
 	err = worker.st && ns->s ?
 	      worker.ops->getopt(worker.st, ns->s, STACK_OPT_CONGESTION, cc, &n) : -ENOTCONN;
 	worker_unlock();
-	return err ? err : opt_out(cc, sizeof(cc), val, len);
+	return err ? err : sock_opt_out(cc, sizeof(cc), val, len);
 }
 
 static int get_mtu(struct nsock *ns, void *val, socklen_t *len)
@@ -517,7 +517,7 @@ static int get_mtu(struct nsock *ns, void *val, socklen_t *len)
 	struct tcp_info ti;
 	int err = info_of(ns, &ti), v = (int)ti.tcpi_pmtu;
 
-	return err ? err : v ? opt_out(&v, sizeof(v), val, len) : -ENOTCONN;
+	return err ? err : v ? sock_opt_out(&v, sizeof(v), val, len) : -ENOTCONN;
 }
 
 static int get_path_mtu(struct nsock *ns, void *val, socklen_t *len)
@@ -534,7 +534,7 @@ static int get_path_mtu(struct nsock *ns, void *val, socklen_t *len)
 		return -EINVAL;
 	memset(&mi, 0, sizeof(mi)); /* no address: it is that of the peer */
 	mi.ip6m_mtu = ti.tcpi_pmtu;
-	return opt_out(&mi, sizeof(mi), val, len);
+	return sock_opt_out(&mi, sizeof(mi), val, len);
 }
 
 static int connection_get6(struct nsock *ns, int name, void *val, socklen_t *len)
@@ -548,7 +548,7 @@ static int connection_get6(struct nsock *ns, int name, void *val, socklen_t *len
 		return get_path_mtu(ns, val, len);
 	case IPV6_ADDRFORM:
 		if (shm_session_state(nsock_session(ns)) == SHM_S_CONNECTED)
-			return opt_out(&v, sizeof(v), val, len);
+			return sock_opt_out(&v, sizeof(v), val, len);
 		return -ENOTCONN;
 	}
 	return ASK_SHADOW;
@@ -563,7 +563,7 @@ static int get_peername(struct nsock *ns, struct shm_session *s, void *val, sock
 	if (!user_ok(len, sizeof(*len)))
 		return -EFAULT;
 	n = nst_addr_to_sockaddr(&s->remote, ns->family, &ss);
-	return *len > n ? -EINVAL : opt_out(&ss, n, val, len);
+	return *len > n ? -EINVAL : sock_opt_out(&ss, n, val, len);
 }
 
 /* What only the connection knows; ASK_SHADOW, 0 or -errno. */
@@ -574,13 +574,13 @@ static int connection_get(struct nsock *ns, int fd, int level, int name, void *v
 
 	if (level == SOL_SOCKET && name == SO_ERROR) {
 		v = -nsock_error(s);
-		return opt_out(&v, sizeof(v), val, len);
+		return sock_opt_out(&v, sizeof(v), val, len);
 	}
 	if (level == SOL_SOCKET && name == SO_PEERNAME)
 		return get_peername(ns, s, val, len);
 	if (level == IPPROTO_TCP && name == TCP_MAXSEG) {
 		v = (int)s->mss;
-		return opt_out(&v, sizeof(v), val, len);
+		return sock_opt_out(&v, sizeof(v), val, len);
 	}
 	if (ns->remote) /* the parent's stack can't be asked */
 		return ASK_SHADOW;
@@ -632,7 +632,7 @@ int sock_getopt(struct nsock *ns, int fd, int level, int name, void *val, sockle
 	if (level == SOL_SOCKET && name == SO_ERROR) {
 		v = own_error(ns, mode);
 		if (v)
-			return opt_out(&v, sizeof(v), val, len);
+			return sock_opt_out(&v, sizeof(v), val, len);
 	}
 	r = (int)libc_errno(libc.getsockopt(fd, level, name, val, len));
 	if (!r && ns->proto == IPPROTO_UDP && *len == sizeof(v))

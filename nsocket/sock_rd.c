@@ -165,14 +165,5 @@ int sock_rd_get(struct nsock *ns, int name, void *val, socklen_t *len)
 		v = &mode;
 		n = sizeof(mode);
 	}
-	if (!user_ok(len, sizeof(*len)))
-		return -EFAULT;
-	if ((int)*len < 0)
-		return -EINVAL;
-	if (*len > n)
-		*len = n;
-	if (!user_ok(val, *len))
-		return -EFAULT;
-	memcpy(val, v, *len);
-	return 0;
+	return sock_opt_out(v, n, val, len);
 }
