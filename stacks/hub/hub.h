@@ -17,9 +17,7 @@
 #ifndef STACKS_HUB_H
 #define STACKS_HUB_H
 
-#include <netinet/in.h>
-#include <stdint.h>
-#include <string.h>
+#include <stacks/loop/in_memory.h>
 
 #define HUB_VERSION 1u
 #define HUB_SOCKS 64u    /* of one program */
@@ -53,12 +51,6 @@ struct hub_hello {
 	uint32_t version, memory_size;
 };
 
-struct hub_addr {
-	uint16_t family; /* AF_INET, AF_INET6; 0: none */
-	uint16_t port;   /* network byte order */
-	uint8_t ip[16];
-};
-
 enum hub_op {
 	HUB_SOCKET,   /* answer: sock */
 	HUB_BIND,     /* local; answer: local, with its port */
@@ -74,7 +66,7 @@ struct hub_msg {
 	uint32_t op, sock;
 	int32_t result; /* of answers: 0 or -errno */
 	uint32_t backlog;
-	struct hub_addr local, remote;
+	struct mem_addr local, remote;
 };
 
 struct hub_event {

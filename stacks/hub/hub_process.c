@@ -10,10 +10,7 @@
 #define _GNU_SOURCE
 #include "hub.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +28,7 @@ struct sock {
 	uint32_t index;        /* its slot */
 	bool given;            /* the program knows it: not one that waits for accept() */
 	bool listening, closed, ended; /* ended: nothing comes into tx any more */
-	struct hub_addr local, remote;
+	struct mem_addr local, remote;
 	struct sock *peer;
 	struct sock *queue[HUB_QUEUE];
 	uint32_t queued, backlog;
@@ -199,15 +196,8 @@ static void sock_close(struct sock *k)
 
 /* --- questions ------------------------------------------------------------------------------------------- */
 
-static bool addr_any(const struct hub_addr *a)
-{
-	static const uint8_t zero[16];
-
-	return !memcmp(a->ip, zero, sizeof(zero));
-}
-
 /* Who has it; exactly, or by all addresses. listening: only who listens. */
-static struct sock *find(const struct hub_addr *a, bool listening)
+static struct sock *find(const struct mem_addr *a, bool listening)
 {
 	struct sock *wild = NULL;
 
@@ -220,16 +210,16 @@ static struct sock *find(const struct hub_addr *a, bool listening)
 				continue;
 			if (!memcmp(k->local.ip, a->ip, sizeof(a->ip)))
 				return k;
-			if (addr_any(&k->local))
+			if (mem_addr_any(&k->local))
 				wild = k;
 		}
 	return wild;
 }
 
-static int bind_to(struct sock *k, const struct hub_addr *a)
+static int bind_to(struct sock *k, const struct mem_addr *a)
 {
 	static uint32_t next;
-	struct hub_addr want = *a;
+	struct mem_addr want = *a;
 
 	if (k->local.family)
 		return -EINVAL;
@@ -244,7 +234,7 @@ static int bind_to(struct sock *k, const struct hub_addr *a)
 	return 0;
 }
 
-static int connect_to(struct sock *k, const struct hub_addr *a)
+static int connect_to(struct sock *k, const struct mem_addr *a)
 {
 	struct sock *l = find(a, true), *c;
 	int err = 0;
@@ -252,13 +242,13 @@ static int connect_to(struct sock *k, const struct hub_addr *a)
 	if (k->listening || k->remote.family)
 		return -EISCONN;
 	if (!k->local.family)
-		err = bind_to(k, &(struct hub_addr){ .family = a->family });
+		err = bind_to(k, &(struct mem_addr){ .family = a->family });
 	if (err)
 		return err;
 	c = l && l->queued < l->backlog ? sock_new(l->owner) : NULL;
 	if (!c)
 		return -ECONNREFUSED;
-	if (addr_any(&k->local)) /* there is one machine: it has every address */
+	if (mem_addr_any(&k->local)) /* there is one machine: it has every address */
 		memcpy(k->local.ip, a->ip, sizeof(a->ip));
 	c->local = k->remote = *a;
 	c->remote = k->local;
@@ -294,7 +284,7 @@ static int listen_on(struct sock *k, uint32_t backlog)
 	int err = k->remote.family ? -EINVAL : 0;
 
 	if (!err && !k->local.family)
-		err = bind_to(k, &(struct hub_addr){ .family = AF_INET });
+		err = bind_to(k, &(struct mem_addr){ .family = AF_INET });
 	if (err)
 		return err;
 	k->backlog = backlog < 1 ? 1 : backlog < HUB_QUEUE ? backlog : HUB_QUEUE;

@@ -13,11 +13,8 @@
 
 #include <nstack/nstack_dmm_api.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/un.h>
@@ -29,7 +26,7 @@
 struct sock {
 	bool used, no_rx;
 	int family;
-	struct hub_addr local, remote;
+	struct mem_addr local, remote;
 	void *pdata; /* what event_cb wants; NULL: nobody cares */
 };
 
@@ -42,12 +39,6 @@ static struct hub_memory *memory;
 static int hub = -1, events = -1;
 static bool gone; /* atomic: the hub has ended */
 
-static int fail(int err)
-{
-	errno = err;
-	return -1;
-}
-
 static struct sock *get(int s)
 {
 	return s >= FIRST && s < FIRST + (int)HUB_SOCKS && socks[s - FIRST].used ? &socks[s - FIRST] : NULL;
@@ -56,41 +47,6 @@ static struct sock *get(int s)
 static struct hub_slot *slot_of(int s)
 {
 	return &memory->slot[s - FIRST];
-}
-
-/* --- addresses ------------------------------------------------------------------------------------- */
-
-static bool addr_in(const struct sockaddr *sa, socklen_t len, struct hub_addr *a)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
-
-	*a = (struct hub_addr){ .family = sa->sa_family };
-	if (len >= sizeof(*v4) && sa->sa_family == AF_INET) {
-		memcpy(a->ip, &v4->sin_addr, 4);
-		a->port = v4->sin_port;
-		return true;
-	}
-	if (len < sizeof(*v6) || sa->sa_family != AF_INET6)
-		return false;
-	memcpy(a->ip, &v6->sin6_addr, 16);
-	a->port = v6->sin6_port;
-	return true;
-}
-
-static int addr_out(const struct sock *k, const struct hub_addr *a, struct sockaddr *sa, socklen_t *len)
-{
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->port };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = a->port };
-	socklen_t n = k->family == AF_INET ? sizeof(v4) : sizeof(v6);
-
-	if (!sa || !len)
-		return 0;
-	memcpy(&v4.sin_addr, a->ip, 4);
-	memcpy(&v6.sin6_addr, a->ip, 16);
-	memcpy(sa, k->family == AF_INET ? (void *)&v4 : (void *)&v6, n < *len ? n : *len);
-	*len = n;
-	return 0;
 }
 
 /* --- questions ------------------------------------------------------------------------------------- */
@@ -123,9 +79,9 @@ static int ask(struct hub_msg *m)
 	pthread_mutex_unlock(&asking);
 	if (!ok) {
 		hub_gone();
-		return fail(ECONNRESET);
+		return mem_fail(ECONNRESET);
 	}
-	return m->result ? fail(-m->result) : 0;
+	return m->result ? mem_fail(-m->result) : 0;
 }
 
 static int ask_of(int s, enum hub_op op)
@@ -147,7 +103,7 @@ static void kick(int s)
 static int begin(const struct hub_msg *m, int family)
 {
 	if (m->sock >= HUB_SOCKS)
-		return fail(EPROTO);
+		return mem_fail(EPROTO);
 	pthread_mutex_lock(&table);
 	socks[m->sock] = (struct sock){ .used = true, .family = family, .local = m->local, .remote = m->remote };
 	pthread_mutex_unlock(&table);
@@ -162,20 +118,25 @@ static int hub_socket(int domain, int type, int protocol)
 
 	(void)protocol;
 	if ((type & 0xf) != SOCK_STREAM)
-		return fail(EPROTONOSUPPORT);
+		return mem_fail(EPROTONOSUPPORT);
 	return ask(&m) ? -1 : begin(&m, domain);
+}
+
+/* bind() and connect(): where the hub says that it is now. */
+static int ask_where(int s, struct hub_msg *m)
+{
+	m->sock = (uint32_t)(s - FIRST);
+	if (ask(m))
+		return -1;
+	get(s)->local = m->local;
+	return 0;
 }
 
 static int hub_bind(int s, const struct sockaddr *sa, socklen_t len)
 {
-	struct hub_msg m = { .op = HUB_BIND, .sock = (uint32_t)(s - FIRST) };
+	struct hub_msg m = { .op = HUB_BIND };
 
-	if (!addr_in(sa, len, &m.local))
-		return fail(EINVAL);
-	if (ask(&m))
-		return -1;
-	get(s)->local = m.local;
-	return 0;
+	return mem_addr_in(sa, len, &m.local) ? ask_where(s, &m) : mem_fail(EINVAL);
 }
 
 static int hub_listen(int s, int backlog)
@@ -188,13 +149,12 @@ static int hub_listen(int s, int backlog)
 
 static int hub_connect(int s, const struct sockaddr *sa, socklen_t len)
 {
-	struct hub_msg m = { .op = HUB_CONNECT, .sock = (uint32_t)(s - FIRST) };
+	struct hub_msg m = { .op = HUB_CONNECT };
 
-	if (!addr_in(sa, len, &m.remote))
-		return fail(EINVAL);
-	if (ask(&m))
+	if (!mem_addr_in(sa, len, &m.remote))
+		return mem_fail(EINVAL);
+	if (ask_where(s, &m))
 		return -1;
-	get(s)->local = m.local;
 	get(s)->remote = m.remote;
 	return 0;
 }
@@ -205,7 +165,7 @@ static int hub_accept(int s, struct sockaddr *sa, socklen_t *len)
 	int c = ask(&m) ? -1 : begin(&m, get(s)->family);
 
 	if (c >= 0)
-		addr_out(get(c), &get(c)->remote, sa, len);
+		mem_addr_out(get(c)->family, &get(c)->remote, sa, len);
 	return c;
 }
 
@@ -220,7 +180,7 @@ static int hub_close(int s)
 static int hub_shutdown(int s, int how)
 {
 	if (!(__atomic_load_n(&slot_of(s)->state, __ATOMIC_ACQUIRE) & HUB_CONNECTED))
-		return fail(ENOTCONN);
+		return mem_fail(ENOTCONN);
 	if (how != SHUT_WR)
 		get(s)->no_rx = true;
 	return how == SHUT_RD ? 0 : ask_of(s, HUB_SHUTDOWN);
@@ -228,12 +188,16 @@ static int hub_shutdown(int s, int how)
 
 static int hub_getsockname(int s, struct sockaddr *sa, socklen_t *len)
 {
-	return addr_out(get(s), &get(s)->local, sa, len);
+	mem_addr_out(get(s)->family, &get(s)->local, sa, len);
+	return 0;
 }
 
 static int hub_getpeername(int s, struct sockaddr *sa, socklen_t *len)
 {
-	return get(s)->remote.family ? addr_out(get(s), &get(s)->remote, sa, len) : fail(ENOTCONN);
+	if (!get(s)->remote.family)
+		return mem_fail(ENOTCONN);
+	mem_addr_out(get(s)->family, &get(s)->remote, sa, len);
+	return 0;
 }
 
 /* As much as there is room for. */
@@ -277,14 +241,14 @@ static ssize_t hub_send(int s, const void *buf, size_t n, int flags)
 
 	(void)flags;
 	if (__atomic_load_n(&gone, __ATOMIC_RELAXED))
-		return fail(ECONNRESET);
+		return mem_fail(ECONNRESET);
 	if (!(state & HUB_CONNECTED))
-		return fail(ENOTCONN);
+		return mem_fail(ENOTCONN);
 	if (state & HUB_GONE)
-		return fail(EPIPE);
+		return mem_fail(EPIPE);
 	done = fill(&slot->tx, buf, n);
 	if (n && !done)
-		return fail(EAGAIN);
+		return mem_fail(EAGAIN);
 	kick(s);
 	return done;
 }
@@ -303,40 +267,16 @@ static ssize_t hub_recv(int s, void *buf, size_t n, int flags)
 		return done;
 	}
 	if (__atomic_load_n(&gone, __ATOMIC_RELAXED))
-		return fail(ECONNRESET);
+		return mem_fail(ECONNRESET);
 	if (!(state & HUB_CONNECTED))
-		return fail(ENOTCONN);
-	return !n || state & HUB_END || get(s)->no_rx ? 0 : fail(EAGAIN);
+		return mem_fail(ENOTCONN);
+	return !n || state & HUB_END || get(s)->no_rx ? 0 : mem_fail(EAGAIN);
 }
 
 static int hub_getsockopt(int s, int level, int name, void *val, socklen_t *len)
 {
-	if (level != SOL_SOCKET || *len < sizeof(int))
-		return fail(ENOPROTOOPT);
-	if (name == SO_ERROR)
-		*(int *)val = __atomic_load_n(&gone, __ATOMIC_RELAXED) ? ECONNRESET : 0;
-	else if (name == SO_ACCEPTCONN)
-		*(int *)val = (__atomic_load_n(&slot_of(s)->state, __ATOMIC_ACQUIRE) & HUB_LISTENS) != 0;
-	else if (name == SO_RCVBUF || name == SO_SNDBUF)
-		*(int *)val = HUB_RING;
-	else
-		return fail(ENOPROTOOPT);
-	*len = sizeof(int);
-	return 0;
-}
-
-/* There is no wire that options could change anything about. */
-static int hub_setsockopt(int s, int level, int name, const void *val, socklen_t len)
-{
-	(void)s, (void)level, (void)name, (void)val, (void)len;
-	return 0;
-}
-
-/* We never wait, so O_NONBLOCK is as good as set. */
-static int hub_fcntl(int s, int cmd, unsigned long arg)
-{
-	(void)s, (void)arg;
-	return cmd == F_SETFL ? 0 : cmd == F_GETFL ? O_RDWR | O_NONBLOCK : fail(EINVAL);
+	return mem_getsockopt(level, name, val, len, __atomic_load_n(&gone, __ATOMIC_RELAXED) ? ECONNRESET : 0,
+			      __atomic_load_n(&slot_of(s)->state, __ATOMIC_ACQUIRE) & HUB_LISTENS, HUB_RING);
 }
 
 static int hub_peak(int s)
@@ -507,10 +447,10 @@ int hub_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops)
 	op->pfgetsockname = hub_getsockname;
 	op->pfgetpeername = hub_getpeername;
 	op->pfgetsockopt = hub_getsockopt;
-	op->pfsetsockopt = hub_setsockopt;
+	op->pfsetsockopt = mem_setsockopt;
 	op->pfsend = hub_send;
 	op->pfrecv = hub_recv;
-	op->pffcntl = hub_fcntl;
+	op->pffcntl = mem_fcntl;
 	ext->module_init = init;
 	ext->ep_ctl = hub_ep_ctl;
 	ext->ep_getevt = hub_ep_getevt;

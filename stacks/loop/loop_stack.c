@@ -8,11 +8,10 @@
  * A connection is two sockets that know each other; each has a ring of what it received. One lock for
  * all, which is not held while events are reported: nstack may ask back at once.
  */
+#include "in_memory.h"
+
 #include <nstack/nstack_dmm_api.h>
 
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
@@ -24,16 +23,11 @@
 #define PORT_FIRST 49152
 #define ALL (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP)
 
-struct addr {
-	uint8_t ip[16];
-	uint16_t port; /* network byte order */
-};
-
 struct sock {
 	bool used, stream, listening, connected, refused;
 	bool no_rx, no_tx;      /* the peer ended; we did */
 	int family;
-	struct addr local, remote;
+	struct mem_addr local, remote;
 	struct sock *peer;      /* connected stream: the other end, NULL: closed */
 	struct sock *queue[QUEUE];
 	unsigned queued, backlog;
@@ -54,53 +48,8 @@ static struct sock *get(int s)
 	return s >= FIRST && s < FIRST + SOCKS && socks[s - FIRST].used ? &socks[s - FIRST] : NULL;
 }
 
-static int fail(int err)
-{
-	errno = err;
-	return -1;
-}
-
-static bool addr_in(const struct sockaddr *sa, socklen_t len, struct addr *a)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
-
-	memset(a, 0, sizeof(*a));
-	if (len >= sizeof(*v4) && sa->sa_family == AF_INET) {
-		memcpy(a->ip, &v4->sin_addr, 4);
-		a->port = v4->sin_port;
-		return true;
-	}
-	if (len < sizeof(*v6) || sa->sa_family != AF_INET6)
-		return false;
-	memcpy(a->ip, &v6->sin6_addr, 16);
-	a->port = v6->sin6_port;
-	return true;
-}
-
-static void addr_out(const struct sock *k, const struct addr *a, struct sockaddr *sa, socklen_t *len)
-{
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->port };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = a->port };
-	socklen_t n = k->family == AF_INET ? sizeof(v4) : sizeof(v6);
-
-	if (!sa || !len)
-		return;
-	memcpy(&v4.sin_addr, a->ip, 4);
-	memcpy(&v6.sin6_addr, a->ip, 16);
-	memcpy(sa, k->family == AF_INET ? (void *)&v4 : (void *)&v6, n < *len ? n : *len);
-	*len = n;
-}
-
-static bool any(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return !memcmp(a->ip, zero, 16);
-}
-
 /* Who has this address, a listener or a datagram socket; exactly, or by all addresses. */
-static struct sock *owner(const struct sock *like, const struct addr *a, bool listening)
+static struct sock *owner(const struct sock *like, const struct mem_addr *a, bool listening)
 {
 	struct sock *wild = NULL;
 
@@ -112,7 +61,7 @@ static struct sock *owner(const struct sock *like, const struct addr *a, bool li
 			continue;
 		if (!memcmp(k->local.ip, a->ip, 16))
 			return k;
-		if (any(&k->local))
+		if (mem_addr_any(&k->local))
 			wild = k;
 	}
 	return wild;
@@ -197,21 +146,21 @@ static int loop_socket(int domain, int type, int protocol)
 
 	(void)protocol;
 	if ((domain != AF_INET && domain != AF_INET6) || (type != SOCK_STREAM && type != SOCK_DGRAM))
-		return fail(EPROTONOSUPPORT);
+		return mem_fail(EPROTONOSUPPORT);
 	pthread_mutex_lock(&lock);
 	k = new_sock(domain, type == SOCK_STREAM);
 	pthread_mutex_unlock(&lock);
-	return k ? (int)(k - socks) + FIRST : fail(ENOBUFS);
+	return k ? (int)(k - socks) + FIRST : mem_fail(ENOBUFS);
 }
 
 static int loop_bind(int s, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *k = get(s);
-	struct addr a;
+	struct mem_addr a;
 	int err = 0;
 
-	if (!addr_in(sa, len, &a))
-		return fail(EINVAL);
+	if (!mem_addr_in(sa, len, &a))
+		return mem_fail(EINVAL);
 	pthread_mutex_lock(&lock);
 	if (k->local.port)
 		err = EINVAL;
@@ -222,7 +171,7 @@ static int loop_bind(int s, const struct sockaddr *sa, socklen_t len)
 	if (!err)
 		autobind(k);
 	pthread_mutex_unlock(&lock);
-	return err ? fail(err) : 0;
+	return err ? mem_fail(err) : 0;
 }
 
 static int loop_listen(int s, int backlog)
@@ -230,7 +179,7 @@ static int loop_listen(int s, int backlog)
 	struct sock *k = get(s);
 
 	if (!k->stream)
-		return fail(EOPNOTSUPP);
+		return mem_fail(EOPNOTSUPP);
 	pthread_mutex_lock(&lock);
 	k->listening = true;
 	k->backlog = backlog < 1 ? 1 : backlog > QUEUE ? QUEUE : (unsigned)backlog;
@@ -259,18 +208,18 @@ static int loop_connect(int s, const struct sockaddr *sa, socklen_t len)
 {
 	struct sock *k = get(s), *l;
 	struct report r = { .events = { 0 } };
-	struct addr a;
+	struct mem_addr a;
 	int err = 0;
 
-	if (!addr_in(sa, len, &a))
-		return fail(EINVAL);
+	if (!mem_addr_in(sa, len, &a))
+		return mem_fail(EINVAL);
 	pthread_mutex_lock(&lock);
 	l = owner(k, &a, true);
 	if (k->connected && k->stream) {
 		err = EISCONN;
 	} else {
 		k->remote = a;
-		if (any(&k->local)) /* there is one machine: it has every address */
+		if (mem_addr_any(&k->local)) /* there is one machine: it has every address */
 			memcpy(k->local.ip, a.ip, sizeof(a.ip));
 		autobind(k);
 		if (k->stream && (!l || !queue(k, l)))
@@ -281,7 +230,7 @@ static int loop_connect(int s, const struct sockaddr *sa, socklen_t len)
 			note(&r, l, EPOLLIN);
 	}
 	give(&r);
-	return err ? fail(err) : 0;
+	return err ? mem_fail(err) : 0;
 }
 
 static int loop_accept(int s, struct sockaddr *sa, socklen_t *len)
@@ -292,12 +241,12 @@ static int loop_accept(int s, struct sockaddr *sa, socklen_t *len)
 	if (k->queued) {
 		c = k->queue[0];
 		memmove(k->queue, k->queue + 1, --k->queued * sizeof(k->queue[0]));
-		addr_out(c, &c->remote, sa, len);
+		mem_addr_out(c->family, &c->remote, sa, len);
 	}
 	pthread_mutex_unlock(&lock);
 	if (!k->listening)
-		return fail(EINVAL);
-	return c ? (int)(c - socks) + FIRST : fail(EAGAIN);
+		return mem_fail(EINVAL);
+	return c ? (int)(c - socks) + FIRST : mem_fail(EAGAIN);
 }
 
 static void end(struct sock *k, struct report *r)
@@ -334,7 +283,7 @@ static int loop_shutdown(int s, int how)
 	struct report r = { .events = { 0 } };
 
 	if (!k->connected)
-		return fail(ENOTCONN);
+		return mem_fail(ENOTCONN);
 	pthread_mutex_lock(&lock);
 	if (how != SHUT_WR)
 		k->no_rx = true;
@@ -351,15 +300,15 @@ static int loop_shutdown(int s, int how)
 
 static int loop_getsockname(int s, struct sockaddr *sa, socklen_t *len)
 {
-	addr_out(get(s), &get(s)->local, sa, len);
+	mem_addr_out(get(s)->family, &get(s)->local, sa, len);
 	return 0;
 }
 
 static int loop_getpeername(int s, struct sockaddr *sa, socklen_t *len)
 {
 	if (!get(s)->connected)
-		return fail(ENOTCONN);
-	addr_out(get(s), &get(s)->remote, sa, len);
+		return mem_fail(ENOTCONN);
+	mem_addr_out(get(s)->family, &get(s)->remote, sa, len);
 	return 0;
 }
 
@@ -379,16 +328,16 @@ static void ring_get(struct sock *k, uint32_t at, void *buf, size_t n)
 
 struct head { /* before each datagram */
 	uint32_t len;
-	struct addr from;
+	struct mem_addr from;
 };
 
 /* To the socket that has the address; nobody, or no room: lost. */
-static ssize_t send_dgram(struct sock *k, const void *buf, size_t n, const struct addr *to, struct report *r)
+static ssize_t send_dgram(struct sock *k, const void *buf, size_t n, const struct mem_addr *to, struct report *r)
 {
 	struct sock *d = owner(k, to, false);
 	struct head h = { .len = (uint32_t)n, .from = k->local };
 
-	if (any(&h.from)) /* as who is asked under this address */
+	if (mem_addr_any(&h.from)) /* as who is asked under this address */
 		memcpy(h.from.ip, to->ip, 16);
 	if (d && RING - (d->head - d->tail) >= sizeof(h) + n) {
 		ring_put(d, &h, sizeof(h));
@@ -403,9 +352,9 @@ static ssize_t send_stream(struct sock *k, const void *buf, size_t n, struct rep
 	size_t room = k->peer ? RING - (k->peer->head - k->peer->tail) : 0;
 
 	if (!k->connected || k->no_tx || !k->peer)
-		return fail(k->refused ? ECONNRESET : EPIPE);
+		return mem_fail(k->refused ? ECONNRESET : EPIPE);
 	if (n && !room)
-		return fail(EAGAIN);
+		return mem_fail(EAGAIN);
 	ring_put(k->peer, buf, n < room ? n : room);
 	note(r, k->peer, EPOLLIN);
 	return (ssize_t)(n < room ? n : room);
@@ -415,16 +364,16 @@ static ssize_t loop_sendto(int s, const void *buf, size_t n, int flags, const st
 {
 	struct sock *k = get(s);
 	struct report r = { .events = { 0 } };
-	struct addr to = k->remote;
+	struct mem_addr to = k->remote;
 	ssize_t done;
 
 	(void)flags;
-	if (!k->stream && sa && !addr_in(sa, len, &to))
-		return fail(EINVAL);
+	if (!k->stream && sa && !mem_addr_in(sa, len, &to))
+		return mem_fail(EINVAL);
 	if (!k->stream && !to.port)
-		return fail(EDESTADDRREQ);
+		return mem_fail(EDESTADDRREQ);
 	if (!k->stream && n > RING / 2)
-		return fail(EMSGSIZE);
+		return mem_fail(EMSGSIZE);
 	pthread_mutex_lock(&lock);
 	autobind(k);
 	done = k->stream ? send_stream(k, buf, n, &r) : send_dgram(k, buf, n, &to, &r);
@@ -432,12 +381,12 @@ static ssize_t loop_sendto(int s, const void *buf, size_t n, int flags, const st
 	return done;
 }
 
-static ssize_t recv_dgram(struct sock *k, void *buf, size_t n, int flags, struct addr *from)
+static ssize_t recv_dgram(struct sock *k, void *buf, size_t n, int flags, struct mem_addr *from)
 {
 	struct head h;
 
 	if (k->head == k->tail)
-		return fail(EAGAIN);
+		return mem_fail(EAGAIN);
 	ring_get(k, k->tail, &h, sizeof(h));
 	*from = h.from;
 	n = n < h.len ? n : h.len;
@@ -452,11 +401,11 @@ static ssize_t recv_stream(struct sock *k, void *buf, size_t n, int flags)
 	uint32_t have = k->head - k->tail;
 
 	if (!k->connected)
-		return fail(ENOTCONN);
+		return mem_fail(ENOTCONN);
 	if (!have && k->refused)
-		return fail(ECONNRESET);
+		return mem_fail(ECONNRESET);
 	if (!have && !k->no_rx)
-		return fail(EAGAIN);
+		return mem_fail(EAGAIN);
 	n = n < have ? n : have;
 	ring_get(k, k->tail, buf, n);
 	if (!(flags & MSG_PEEK))
@@ -468,7 +417,7 @@ static ssize_t loop_recvfrom(int s, void *buf, size_t n, int flags, struct socka
 {
 	struct sock *k = get(s);
 	struct report r = { .events = { 0 } };
-	struct addr from;
+	struct mem_addr from;
 	ssize_t got;
 	bool full;
 
@@ -481,7 +430,7 @@ static ssize_t loop_recvfrom(int s, void *buf, size_t n, int flags, struct socka
 	} else {
 		got = recv_dgram(k, buf, n, flags, &from);
 		if (got >= 0)
-			addr_out(k, &from, sa, len);
+			mem_addr_out(k->family, &from, sa, len);
 	}
 	give(&r);
 	return got;
@@ -503,32 +452,7 @@ static int loop_getsockopt(int s, int level, int name, void *val, socklen_t *len
 {
 	struct sock *k = get(s);
 
-	if (level != SOL_SOCKET || *len < sizeof(int))
-		return fail(ENOPROTOOPT);
-	if (name == SO_ERROR)
-		*(int *)val = k->refused ? ECONNRESET : 0;
-	else if (name == SO_ACCEPTCONN)
-		*(int *)val = k->listening;
-	else if (name == SO_RCVBUF || name == SO_SNDBUF)
-		*(int *)val = RING;
-	else
-		return fail(ENOPROTOOPT);
-	*len = sizeof(int);
-	return 0;
-}
-
-/* There is no wire that options could change anything about. */
-static int loop_setsockopt(int s, int level, int name, const void *val, socklen_t len)
-{
-	(void)s, (void)level, (void)name, (void)val, (void)len;
-	return 0;
-}
-
-/* We never wait, so O_NONBLOCK is as good as set. */
-static int loop_fcntl(int s, int cmd, unsigned long arg)
-{
-	(void)s, (void)arg;
-	return cmd == F_SETFL ? 0 : cmd == F_GETFL ? O_RDWR | O_NONBLOCK : fail(EINVAL);
+	return mem_getsockopt(level, name, val, len, k->refused ? ECONNRESET : 0, k->listening, RING);
 }
 
 static int loop_peak(int s)
@@ -548,7 +472,7 @@ static int loop_peak(int s)
 static int loop_ioctl(int s, unsigned long req, unsigned long arg)
 {
 	if (req != FIONREAD)
-		return fail(ENOTTY);
+		return mem_fail(ENOTTY);
 	*(int *)arg = loop_peak(s);
 	return 0;
 }
@@ -601,12 +525,12 @@ int loop_stack_register(nstack_proc_cb *proc_fun, nstack_event_cb *event_ops)
 	op->pfgetsockname = loop_getsockname;
 	op->pfgetpeername = loop_getpeername;
 	op->pfgetsockopt = loop_getsockopt;
-	op->pfsetsockopt = loop_setsockopt;
+	op->pfsetsockopt = mem_setsockopt;
 	op->pfsend = loop_send;
 	op->pfrecv = loop_recv;
 	op->pfsendto = loop_sendto;
 	op->pfrecvfrom = loop_recvfrom;
-	op->pffcntl = loop_fcntl;
+	op->pffcntl = mem_fcntl;
 	op->pfioctl = loop_ioctl;
 	ext->ep_ctl = loop_ep_ctl;
 	ext->ep_getevt = loop_ep_getevt;

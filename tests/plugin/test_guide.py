@@ -30,8 +30,7 @@ def installed(tmp_path):
 
 def test_the_steps(installed, tmp_path):
     work = tmp_path / "work"
-    work.mkdir()
-    shutil.copy(TOP / "stacks/loop/loop_stack.c", work)
+    shutil.copytree(TOP / "stacks/loop", work)
     (work / "loop.json").write_text(block("json"))
     (work / "hello.py").write_text(block("python"))
     env = {**os.environ, "PKG_CONFIG_LIBDIR": f"{installed}/usr/lib/pkgconfig", "PKG_CONFIG_SYSROOT_DIR": str(installed),
