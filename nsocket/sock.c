@@ -418,9 +418,18 @@ int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 
 /* --- readiness ------------------------------------------------------------------------------- */
 
+bool nsock_tx_roomy(struct nsock *ns, struct shm_session *s)
+{
+	if (shm_session_tx_roomy(s, fifo_used(&ns->tx)))
+		return true;
+	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
+	nst_full_barrier();
+	return shm_session_tx_roomy(s, fifo_used(&ns->tx));
+}
+
 static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 {
-	uint32_t state = shm_session_state(s), ev = 0, used, limit;
+	uint32_t state = shm_session_state(s), ev = 0, used;
 	uint32_t sf = __atomic_load_n(&s->stack_flags, __ATOMIC_ACQUIRE);
 	uint32_t af = __atomic_load_n(&s->app_flags, __ATOMIC_RELAXED);
 	bool rx_end = (sf & SHM_SF_RX_EOF) || (af & SHM_AF_RX_SHUT);
@@ -441,13 +450,7 @@ static uint32_t poll_stream(struct nsock *ns, struct shm_session *s)
 		ev |= STACK_EV_IN;
 	if (rx_end && tx_end)
 		ev |= STACK_EV_HUP;
-	limit = s->tx_limit;
-	if (tx_end || fifo_used(&ns->tx) < limit - limit / 3)
-		return ev | STACK_EV_OUT;
-	/* full: say that somebody wants to know, then look again */
-	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-	nst_full_barrier();
-	return fifo_used(&ns->tx) < limit - limit / 3 ? ev | STACK_EV_OUT : ev;
+	return tx_end || nsock_tx_roomy(ns, s) ? ev | STACK_EV_OUT : ev;
 }
 
 uint32_t nsock_poll(struct nfile *f)

@@ -248,6 +248,8 @@ void nsock_each(void (*fn)(struct nsock *ns));
 int nsock_wait(struct nsock *ns, int kfd, short kevents, uint64_t deadline,
 	       bool (*ready)(void *ns), bool restart);
 uint64_t nsock_deadline(uint64_t timeout_ns); /* 0 = for ever */
+/* Is there room for a writer? If not, an event (OUT) comes when there is: for whoever looks before he sleeps. */
+bool nsock_tx_roomy(struct nsock *ns, struct shm_session *s);
 /* Take the pending error: 0 or -errno. */
 int nsock_error(struct shm_session *s);
 /* The same of a socket without a session. */

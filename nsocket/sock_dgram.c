@@ -27,18 +27,12 @@
 
 /* --- send -------------------------------------------------------------------------------------------- */
 
-static bool has_room(struct nsock *ns, struct shm_session *s)
-{
-	return fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3;
-}
-
 static bool tx_ready(void *p)
 {
 	struct nsock *ns = p;
 	struct shm_session *s = nsock_session(ns);
 
-	return !s || has_room(ns, s) ||
-	       __atomic_load_n(&s->error, __ATOMIC_ACQUIRE);
+	return !s || __atomic_load_n(&s->error, __ATOMIC_ACQUIRE) || nsock_tx_roomy(ns, s);
 }
 
 static int dgram_put(struct nsock *ns, struct shm_session *s, const struct msghdr *msg,
@@ -332,11 +326,7 @@ uint32_t sock_dgram_poll(struct nsock *ns, struct shm_session *s)
 	case 1:
 		ev |= STACK_EV_IN | STACK_EV_RDHUP;
 	}
-	if (has_room(ns, s))
-		return ev | STACK_EV_OUT | EPOLLWRBAND;
-	__atomic_store_n(&s->tx_nospace, 1, __ATOMIC_SEQ_CST);
-	nst_full_barrier();
-	return has_room(ns, s) ? ev | STACK_EV_OUT | EPOLLWRBAND : ev;
+	return nsock_tx_roomy(ns, s) ? ev | STACK_EV_OUT | EPOLLWRBAND : ev;
 }
 
 /* --- errors ------------------------------------------------------------------------------------------ */

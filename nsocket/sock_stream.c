@@ -6,7 +6,9 @@
  * so other threads may use the socket meanwhile (as with the kernel, their bytes then lie between).
  *
  * Ordering sock.space: a writer sets tx_nospace, then looks at the space again; the stack frees
- * space, then looks at tx_nospace.
+ * space, then looks at tx_nospace. It wakes all who wait and sets tx_nospace to 0, and one of them, or another
+ * process, may have filled the FIFO again before the next one looks: so each sets tx_nospace whenever it finds
+ * too little room, not only when it found none first (nsock_tx_roomy).
  *
  * Threads: any.
  */
@@ -271,8 +273,7 @@ static bool tx_ready(void *p)
 
 	if (!s || tx_over(s) || __atomic_load_n(&s->error, __ATOMIC_ACQUIRE))
 		return true;
-	return shm_session_state(s) != SHM_S_CONNECTING &&
-	       fifo_used(&ns->tx) < s->tx_limit - s->tx_limit / 3;
+	return shm_session_state(s) != SHM_S_CONNECTING && nsock_tx_roomy(ns, s);
 }
 
 static ssize_t tx_fail(struct shm_session *s, int flags)

@@ -86,7 +86,7 @@ struct shm_session {
 	_Alignas(64) uint32_t app_flags; /* SHM_AF_* */
 	uint32_t tx_limit;    /* bytes of tx in use (SO_SNDBUF), <= FIFO size */
 	uint32_t tx_nospace;  /* 1: a writer found no space; the stack sets it to 0 and reports OUT once
-				 fifo_used(tx) <= 2/3 of tx_limit */
+				 shm_session_tx_roomy(). Whoever goes on waiting sets it again */
 	uint32_t rx_lowat;    /* SO_RCVLOWAT */
 	uint32_t urg_inline;  /* SO_OOBINLINE */
 	uint32_t rx_errors_taken; /* UDP: of rx_errors, how many the reader is done with */
@@ -213,6 +213,13 @@ struct shm_region_stats {
 	uint64_t resident_bytes; /* of the region's memfds */
 };
 void shm_region_stats(const struct shm_region *r, struct shm_region_stats *out);
+
+/* With so many bytes of tx in use, is there so much room that a writer is to be woken? Both sides have to say
+ * the same. As Linux: a third is free. */
+static inline bool shm_session_tx_roomy(const struct shm_session *s, uint32_t used)
+{
+	return used <= s->tx_limit / 3 * 2;
+}
 
 static inline uint32_t shm_session_state(const struct shm_session *s)
 {

@@ -258,7 +258,7 @@ static void tx_space(struct tcpip *t, struct tcp_conn *c)
 	nst_full_barrier();
 	if (!__atomic_load_n(&s->tx_nospace, __ATOMIC_RELAXED))
 		return;
-	if (fifo_used(&c->tx) > s->tx_limit / 3 * 2)
+	if (!shm_session_tx_roomy(s, fifo_used(&c->tx)))
 		return;
 	__atomic_store_n(&s->tx_nospace, 0, __ATOMIC_RELEASE);
 	tcp_ev(t, c, STACK_EV_OUT);

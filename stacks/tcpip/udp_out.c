@@ -13,6 +13,7 @@
 #include "udp_internal.h"
 
 #include <netinet/udp.h>
+#include <nstack/barrier.h>
 
 #define DRAIN_MAX 1024      /* datagrams in one go */
 #define RETRY_NS NS_PER_MS
@@ -343,8 +344,10 @@ static void tell_space(struct udp_sock *u)
 {
 	struct shm_session *s = u->s;
 
-	if (!__atomic_load_n(&s->tx_nospace, __ATOMIC_SEQ_CST) ||
-	    fifo_used(&u->tx) > s->tx_limit / 3 * 2)
+	/* full barrier: our store of tail before our load of tx_nospace, against the writer's store of
+	 * tx_nospace before its load of tail */
+	nst_full_barrier();
+	if (!__atomic_load_n(&s->tx_nospace, __ATOMIC_RELAXED) || !shm_session_tx_roomy(s, fifo_used(&u->tx)))
 		return;
 	__atomic_store_n(&s->tx_nospace, 0, __ATOMIC_SEQ_CST);
 	udp_work_add(u, STACK_EV_OUT);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """fork with inherited listeners: the worker serves."""
 import os
+import re
+import select
 import signal
 import socket
 
@@ -76,3 +78,31 @@ def test_two_use_one_connection(net, family):
         conn.sendall(data)
         conn.shutdown(socket.SHUT_WR)
         assert srv.ok(20).split() == [str(len(data)), str(sum(data))]
+
+
+def test_late_writer_is_woken(net, family):
+    """Parent and child write, and there is no room. When there is, the parent is faster, and leaves too little for
+    the child to go on: it has to be told when there is more."""
+    n = 2 << 20
+    srv = net.serve([*apps.prog("two_full.py"), net.saddr(family), 9200, n], "full", tcp=[9200], stdin="pipe")
+    said = lambda what: re.search(rf"^{what}(.*)", srv.stdout(), re.M)
+    got = []
+    with net.client.inside():
+        conn = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET)
+    with conn:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        conn.settimeout(20)
+        conn.connect((net.saddr(family), 9200))
+        conn.sendall(b"!")
+        until(lambda: said("full"), "no room")
+        while not said("room"):
+            if select.select([conn], [], [], 0.01)[0]:
+                got.append(conn.recv(1 << 14))
+        srv.popen.stdin.write(b"\n")
+        srv.popen.stdin.flush()
+        wrote = int(until(lambda: said("wrote"), "the child to be late")[1])
+        while data := conn.recv(1 << 16):
+            got.append(data)
+    got = b"".join(got)
+    assert (got.count(b"c"), got.count(b"p"), len(got)) == (n, wrote, n + wrote)
+    srv.ok(20)
