@@ -14,7 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#define BUSY_NS 1000000000ull
+#define BUSY_PAUSE_NS 20000000
 
 static uint32_t size_or(uint32_t v, uint32_t dflt)
 {
@@ -260,7 +264,7 @@ static int publish(struct xdp_port *p, char *why)
 	return 0;
 }
 
-int hal_xdp_open(struct hal_port **out, const struct hal_xdp_config *cfg, char why[HAL_XDP_WHY])
+static int open_once(struct hal_port **out, const struct hal_xdp_config *cfg, char why[HAL_XDP_WHY])
 {
 	int share_fd[HAL_XDP_QUEUES_MAX];
 	uint32_t nshare_fd = 0;
@@ -287,6 +291,28 @@ int hal_xdp_open(struct hal_port **out, const struct hal_xdp_config *cfg, char w
 	}
 	*out = &p->hal;
 	return 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+/* A queue that is taken, on a port that nobody serves: its owner has just died, and the kernel is not yet done with
+ * that; or the server of several has, and one of the others is about to take its place. So the name is given back
+ * each time, for him to have it. */
+int hal_xdp_open(struct hal_port **out, const struct hal_xdp_config *cfg, char why[HAL_XDP_WHY])
+{
+	static const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
+	uint64_t end = now_ns() + BUSY_NS;
+	int r;
+
+	while ((r = open_once(out, cfg, why)) == -EBUSY && now_ns() < end)
+		nanosleep(&pause, NULL);
+	return r;
 }
 
 int hal_xdp_xsk_fd(struct hal_port *port, uint32_t q)

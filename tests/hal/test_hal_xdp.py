@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -509,6 +510,32 @@ def test_server_killed_among_three(net):
         return st[0]["rx_fill"] + sum(x["rx_held"] for x in st) == st[0]["rx_total"]
 
     until("every frame to be found", complete)
+
+
+def test_newcomer_while_the_server_changes(net):
+    """The server dies, and one who comes then is faster than the member that is about to take its place."""
+    server, member = net.peer(7001, 0), net.peer(7002, 1)
+    pid = member.first["pid"]
+    name = "@nstack-port/" + sh(f"ip netns exec {net.b} cat /sys/class/net/vb/ifindex").strip() + "\n"
+
+    def taken():
+        with open(f"/proc/{pid}/net/unix", encoding="ascii") as f:
+            return any(line.endswith(" " + name) for line in f)
+
+    os.kill(pid, signal.SIGSTOP)
+    server.kill()
+    box = []
+    third = threading.Thread(target=lambda: box.append(net.peer(7003, 2)))
+    third.start()
+    until("the newcomer to have the name", taken)
+    until("the newcomer to give it back", lambda: not taken())
+    os.kill(pid, signal.SIGCONT)
+    third.join()
+    assert box[0].first["event"] == "ready" and ", shared" in box[0].first["mode"], box[0].first
+    assert member.stats()["server"] == 1
+    s = net.socket()
+    for p in (member, box[0]):
+        echo(s, p.port)
 
 
 def test_killed_under_load(net):
