@@ -392,35 +392,52 @@ static int ready_serve(struct ev_set *s, struct ev_item *it, struct epoll_event 
 	return 1;
 }
 
+/* Taken items that go back when all have been looked at: each is met once, whatever is queued meanwhile. Chained
+ * through their nodes, which are off the list. */
+struct ready_back {
+	struct cds_wfcq_node *first, **end;
+};
+
+static void back_add(struct ready_back *b, struct ev_item *it)
+{
+	*b->end = &it->ready;
+	b->end = &it->ready.next;
+}
+
+static void back_return(struct ev_set *s, struct ready_back *b)
+{
+	struct cds_wfcq_node *next;
+
+	*b->end = NULL;
+	for (; b->first; b->first = next) {
+		next = b->first->next;
+		cds_wfcq_node_init(b->first);
+		ready_return(s, caa_container_of(b->first, struct ev_item, ready));
+	}
+}
+
 void ev_ready_rewatch(struct ev_set *s, int epfd)
 {
-	struct ev_item *it, *first = NULL;
+	struct ready_back back = { .end = &back.first };
+	struct ev_item *it;
 
 	/* acquire: pairs ev.rewatch. An item that has its flag but is not yet on the list is met by
 	 * ev_ready_collect(). */
 	if (!__atomic_exchange_n(&s->rewatch, 0, __ATOMIC_ACQUIRE))
 		return;
 	while ((it = ready_take(s))) {
-		if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED) ||
+		    (__atomic_exchange_n(&it->rewatch, 0, __ATOMIC_RELAXED) && ev_khalf_sync(s, epfd, it) > 0))
 			ready_bury(s, it);
-			continue;
-		}
-		if (__atomic_exchange_n(&it->rewatch, 0, __ATOMIC_RELAXED) &&
-		    ev_khalf_sync(s, epfd, it) > 0) {
-			ready_bury(s, it);
-			continue;
-		}
-		ready_return(s, it);
-		if (it == first)
-			break; /* once round */
-		if (!first)
-			first = it;
+		else
+			back_add(&back, it);
 	}
+	back_return(s, &back);
 }
 
 int ev_ready_collect(struct ev_set *s, struct epoll_event *evs, int max)
 {
-	struct cds_wfcq_node *back = NULL, **tail = &back, *next;
+	struct ready_back back = { .end = &back.first };
 	struct ev_item *it;
 	bool again;
 	int n = 0;
@@ -435,17 +452,10 @@ int ev_ready_collect(struct ev_set *s, struct epoll_event *evs, int max)
 			__atomic_store_n(&s->rewatch, 1, __ATOMIC_RELAXED); /* next time, first */
 		else
 			n += ready_serve(s, it, &evs[n], &again);
-		if (again) {
-			/* chained through the node, which is off the list */
-			*tail = &it->ready;
-			tail = &it->ready.next;
-		}
+		if (again)
+			back_add(&back, it);
 	}
-	for (*tail = NULL; back; back = next) {
-		next = back->next;
-		cds_wfcq_node_init(back);
-		ready_return(s, caa_container_of(back, struct ev_item, ready));
-	}
+	back_return(s, &back);
 	return n;
 }
 

@@ -318,6 +318,47 @@ static void test_to_kernel(void)
 	fake_close(ep);
 }
 
+static struct fake *leaving;
+
+static void leave_now(struct nfile *f)
+{
+	struct fake *s = leaving;
+
+	if (!s || f == &s->nf)
+		return;
+	leaving = NULL;
+	__atomic_store_n(&s->khalf, 2, __ATOMIC_SEQ_CST);
+	watch_notify(&s->nf, NSOCK_EV_REWATCH);
+}
+
+/* A member becomes the kernel's just while the set looks at the next one, which stays: the look ends. */
+static void test_to_kernel_in_turn(void)
+{
+	int ep = ev_epoll_create1(0), fd[2];
+	struct epoll_event ev[4];
+	struct fake *s[2];
+	uint64_t v = 1;
+
+	for (int i = 0; i < 2; i++) {
+		fd[i] = fake_open(&s[i], false);
+		CHECK_EQ(ctl(ep, EPOLL_CTL_ADD, fd[i], EPOLLIN, (uint64_t)i), 0);
+		fake_event(s[i], EPOLLIN);
+		CHECK_EQ(write(fd[i], &v, sizeof(v)), 8);
+	}
+	leaving = s[0];
+	fake_asked = leave_now;
+	watch_notify(&s[1]->nf, NSOCK_EV_REWATCH);
+	alarm(20);
+	CHECK_EQ(wait0(ep, ev, 4), 1);
+	CHECK_EQ(ev[0].data.u64, 1);
+	CHECK_EQ(wait0(ep, ev, 4), 2);
+	alarm(0);
+	fake_asked = NULL;
+	for (int i = 0; i < 2; i++)
+		fake_close(fd[i]);
+	fake_close(ep);
+}
+
 /* A kernel half that is kept open elsewhere (a fork child) after our close: no events of it, no
  * busy loop. */
 static void test_leftover(void)
@@ -755,6 +796,7 @@ int main(void)
 	test_kernel_half();
 	test_kernel_bits();
 	test_to_kernel();
+	test_to_kernel_in_turn();
 	test_leftover();
 	test_nested();
 	test_sleep();
