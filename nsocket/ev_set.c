@@ -463,17 +463,22 @@ bool ev_set_poll(struct ev_set *s)
 {
 	struct ev_item *it, *first = NULL;
 	bool ready = false;
+	int epfd;
 
 	if (ev_ready_empty(s))
 		return false;
 	lock_take(&s->lock);
+	/* relaxed: an item that is told now comes with a notify() of its own */
+	epfd = __atomic_load_n(&s->rewatch, __ATOMIC_RELAXED) ? nfile_fd(&s->nf) : -1;
+	if (epfd >= 0)
+		ev_ready_rewatch(s, epfd);
 	while (!ready && (it = ready_take(s))) {
 		if (__atomic_load_n(&it->dead, __ATOMIC_RELAXED)) {
 			ready_bury(s, it);
 			continue;
 		}
 		if (__atomic_load_n(&it->rewatch, __ATOMIC_RELAXED)) {
-			/* that needs a wait on the set, so it stays */
+			/* told just now, or the set has no number: it stays */
 			ready_return(s, it);
 			if (it == first)
 				break; /* once round */

@@ -462,6 +462,32 @@ static void later(struct later *l)
 	CHECK(!pthread_create(&l->t, NULL, later_run, l));
 }
 
+/* Who waits for a set by poll() or in another set, and not on it, hears of a member that has become the kernel's. */
+static void test_nested_to_kernel(void)
+{
+	int in = ev_epoll_create1(0), out = ev_epoll_create1(0), fd;
+	struct pollfd p = { .fd = in, .events = POLLIN };
+	struct epoll_event ev[4];
+	uint64_t v = 1;
+	struct fake *s;
+
+	fd = fake_open(&s, false);
+	CHECK_EQ(ctl(out, EPOLL_CTL_ADD, in, EPOLLIN, 7), 0);
+	CHECK_EQ(ctl(in, EPOLL_CTL_ADD, fd, EPOLLIN, 8), 0);
+	CHECK_EQ(wait0(out, ev, 4), 0);
+	__atomic_store_n(&s->khalf, 2, __ATOMIC_SEQ_CST);
+	watch_notify(&s->nf, NSOCK_EV_REWATCH);
+	CHECK_EQ(ev_poll(&p, 1, &ZERO, NULL), 0);
+	CHECK_EQ(write(fd, &v, sizeof(v)), 8);
+	CHECK_EQ(ev_poll(&p, 1, &ZERO, NULL), 1);
+	CHECK_EQ(wait0(out, ev, 4), 1);
+	CHECK_EQ(wait0(in, ev, 4), 1);
+	CHECK_EQ(ev[0].data.u64, 8);
+	fake_close(fd);
+	fake_close(in);
+	fake_close(out);
+}
+
 static void test_sleep(void)
 {
 	struct later l = { .op = -1, .us = 20000 };
@@ -799,6 +825,7 @@ int main(void)
 	test_to_kernel_in_turn();
 	test_leftover();
 	test_nested();
+	test_nested_to_kernel();
 	test_sleep();
 	test_many_waiters();
 #ifndef __SANITIZE_ADDRESS__ /* gcc 12's does not follow the unwinding of a cancelled thread */
