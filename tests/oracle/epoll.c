@@ -825,6 +825,7 @@ static void fair_watch(int fd[MANY])
 	o_sync();
 	for (int i = 0; i < MANY; i++)
 		o_wait(fd[i], POLLIN);
+	ev_await(ep, MANY);
 	for (int round = 1; round <= 3; round++) {
 		for (int got = 0; got < MANY; got += n, calls++) {
 			n = epoll_wait(ep, ev, 8, SOON);
@@ -911,6 +912,7 @@ static void order_watch(void)
 		o_sync();
 		o_wait(fd[order[i]], POLLIN);
 	}
+	ev_await(ep, 4);
 	ev_show_order("in the order of the events", ep, 8, SOON);
 	ev_show_order("and again", ep, 8, SOON);
 	ev_show_order("two", ep, 2, SOON);
@@ -967,6 +969,7 @@ static void mixed_watch(void)
 	ev_show("pipe", ep, 8, SOON);
 	o_sync();
 	o_wait(fd, POLLIN);
+	ev_await(ep, 2);
 	ev_show("pipe and socket", ep, 8, SOON);
 	for (int i = 0; i < 64 && seen != 6; i++) /* one at a time both have their turn */
 		if (epoll_wait(ep, &ev, 1, SOON) == 1)
@@ -1240,6 +1243,7 @@ static void reuse_watch(void)
 	o_sync();
 	o_wait(keep, POLLIN);
 	o_wait(b, POLLIN);
+	ev_await(ep, 2);
 	ev_show("two members, one number", ep, 8, SOON);
 	O("del by that number", ev_ctl(ep, EPOLL_CTL_DEL, a, 0, 0));
 	ev_show("the old member is left", ep, 8, SOON);

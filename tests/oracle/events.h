@@ -44,6 +44,14 @@ static inline int ev_set(void)
 	return ep;
 }
 
+static inline void ev_pause(unsigned ms)
+{
+	struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+}
+
 /* The bits by name, for lists that are recorded as one text. */
 static inline void ev_bits(char *out, size_t size, uint32_t bits)
 {
@@ -72,6 +80,16 @@ static inline int ev_by_data(const void *a, const void *b)
 	uint64_t y = ((const struct epoll_event *)b)->data.u64;
 
 	return x < y ? -1 : x > y;
+}
+
+/* Until the set reports n at once (level-triggered, SOON): what poll() sees already, it may not know of yet. */
+static inline void ev_await(int ep, int n)
+{
+	uint64_t end = o_now() + SOON * 1000000ull;
+	struct epoll_event ev[256];
+
+	while (epoll_wait(ep, ev, 256, SOON) < n && o_now() < end)
+		ev_pause(1);
 }
 
 /* Record the answer of epoll_wait(): number, then data and bits of each, in the order given. */
@@ -141,14 +159,6 @@ static inline int ev_pair(int port_index)
 
 	o_nonblock(fd, true);
 	return fd;
-}
-
-static inline void ev_pause(unsigned ms)
-{
-	struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
-
-	while (nanosleep(&t, &t) && errno == EINTR)
-		;
 }
 
 #endif

@@ -664,22 +664,44 @@ static void link_await(void)
 		o_fail("the other side is not heard");
 }
 
-static int open_fds(void)
+/* Those that the program may know of: is[fd]; how many. */
+static int open_fds(bool is[OWN_FDS])
 {
 	DIR *d = opendir("/proc/self/fd");
 	struct dirent *e;
-	int n = 0;
+	int n = 0, fd;
 
-	while ((e = readdir(d)))
-		n += isdigit((unsigned char)e->d_name[0]) && atoi(e->d_name) < OWN_FDS &&
-		     atoi(e->d_name) != dirfd(d);
+	memset(is, 0, OWN_FDS * sizeof(*is));
+	while ((e = readdir(d))) {
+		fd = atoi(e->d_name);
+		if (!isdigit((unsigned char)e->d_name[0]) || fd >= OWN_FDS || fd == dirfd(d))
+			continue;
+		is[fd] = true;
+		n++;
+	}
 	closedir(d);
 	return n;
 }
 
+/* What they are, for whoever looks for the reason. */
+static void name_left(const bool before[OWN_FDS], const bool now[OWN_FDS])
+{
+	char path[32], what[100];
+	ssize_t n;
+
+	for (int fd = 0; fd < OWN_FDS; fd++) {
+		if (now[fd] <= before[fd])
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, what, sizeof(what));
+		fprintf(stderr, "%s leaves %d: %.*s\n", play.scenario, fd, n < 0 ? 0 : (int)n, what);
+	}
+}
+
 static void play_one(struct scenario *s, int index)
 {
-	int before = open_fds(), left;
+	bool before[OWN_FDS], now[OWN_FDS];
+	int had = open_fds(before), left;
 
 	play.scenario = s->name;
 	play.first_port = FIRST_PORT + index * PORTS;
@@ -691,9 +713,11 @@ static void play_one(struct scenario *s, int index)
 		s->server();
 	if (!play.server && s->client)
 		s->client();
-	left = open_fds() - before;
-	if (left)
+	left = open_fds(now) - had;
+	if (left) {
 		o_say("descriptors left", "%d", left);
+		name_left(before, now);
+	}
 	line("E %s", s->name);
 }
 
