@@ -199,7 +199,7 @@ static __always_inline void count(__u32 counter)
 
 /* Named STEER_PROG_NAME. */
 SEC("xdp.frags")
-int nstack_steer_2(struct xdp_md *ctx)
+int nstack_steer_3(struct xdp_md *ctx)
 {
 	const __u8 *data = (const __u8 *)(long)ctx->data;
 	const __u8 *end = (const __u8 *)(long)ctx->data_end;

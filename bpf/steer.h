@@ -424,6 +424,28 @@ STEER_INLINE int steer_icmp_is_error(__u8 type, __u8 family)
 	return type >= 1 && type <= 4;
 }
 
+STEER_INLINE int steer_icmp_is_echo_reply(__u8 type, __u8 family)
+{
+	return type == (family == STEER_AF_INET ? 0 : 129);
+}
+
+/* An answer to a ping, l4 has its 8 bytes of header: a stack's if it is of a flow that an instance has pinned.
+ * No claims are asked: such answers are few, and the kernel's own pings have any id. */
+STEER_INLINE struct steer_result steer_echo_reply(const struct steer_tables *t, const struct steer_pkt *pkt,
+						  const __u8 *l4)
+{
+	struct steer_flow f = { .family = pkt->family, .proto = STEER_P_ECHO,
+				.lport = STEER_LD16(l4 + 4) };
+	const __u32 *found;
+
+	steer_copy_addr(f.local, pkt->local, pkt->family);
+	steer_copy_addr(f.remote, pkt->remote, pkt->family);
+	found = steer_t_pin(t, &f);
+	if (pkt->group || !found || *found == STEER_TO_KERNEL)
+		STEER_OUT(PASS_ICMP_OTHER);
+	return STEER_RESULT(STEER_C_STACK_ECHO, *found);
+}
+
 /* The transport header: l4 .. l4 + len by the IP header's word. */
 STEER_INLINE struct steer_result steer_transport(const struct steer_tables *t,
 						 const struct steer_meta *m,
@@ -452,6 +474,8 @@ STEER_INLINE struct steer_result steer_transport(const struct steer_tables *t,
 			STEER_OUT(PASS_BAD_LENGTH);
 		if (l4 + 8 > end)
 			STEER_OUT(PASS_TRUNCATED);
+		if (steer_icmp_is_echo_reply(l4[0], pkt->family))
+			return steer_echo_reply(t, pkt, l4);
 		if (!steer_icmp_is_error(l4[0], pkt->family))
 			STEER_OUT(PASS_ICMP_OTHER);
 		return steer_quote(t, m, pkt, l4 + 8, end, len - 8);

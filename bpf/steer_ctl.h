@@ -87,7 +87,8 @@ int steer_claim_new(struct steer *st, uint8_t proto, const struct nst_addr *loca
 int steer_port_exempt(struct steer *st, uint8_t proto, uint16_t port_be, bool on);
 int steer_unclaim(struct steer *st, uint8_t proto, const struct nst_addr *local, bool v6_takes_v4);
 
-/* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). */
+/* Pin one flow to an instance, or to the kernel with STEER_TO_KERNEL (0). A ping is a flow, too: IPPROTO_ICMP
+ * for both families, the id as the local port, the remote one 0. */
 int steer_pin(struct steer *st, uint8_t proto, const struct nst_addr *local,
 	      const struct nst_addr *remote, unsigned instance);
 /* Take that pin back; one to another instance, or to the kernel, stays. */

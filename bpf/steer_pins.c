@@ -3,7 +3,7 @@
  *
  * A pin to an instance ends with the instance, or when its stack no longer has the flow; a pin to the kernel
  * when the kernel no longer has the connection. Each is counted in its port's claims word, so that packets of
- * ports without pins cost no look-up.
+ * ports without pins cost no look-up; but for those of pings, which have no ports.
  */
 #define _GNU_SOURCE
 #include <bpf/steer_internal.h>
@@ -12,12 +12,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static void pin_count(struct steer *st, const struct steer_flow *flow, uint64_t by)
+{
+	if (flow->proto != STEER_P_ECHO)
+		__atomic_fetch_add(steer_claim_word(st, flow->proto, flow->lport), by, __ATOMIC_RELAXED);
+}
+
 static int pin_put(struct steer *st, const struct steer_flow *flow, uint32_t instance)
 {
-	uint64_t *word = steer_claim_word(st, flow->proto, flow->lport);
 	int err = -EAGAIN;
 
-	__atomic_fetch_add(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
+	pin_count(st, flow, STEER_CLAIM_ONE_PIN);
 	/* new or changed, never both by one call: each element is counted by who made it, and who
 	 * finds it gone that was there a moment ago makes it anew */
 	for (int i = 0; i < 8 && err == -EAGAIN; i++) {
@@ -30,7 +35,7 @@ static int pin_put(struct steer *st, const struct steer_flow *flow, uint32_t ins
 		else if (errno != ENOENT)
 			err = -errno;
 	}
-	__atomic_fetch_sub(word, STEER_CLAIM_ONE_PIN, __ATOMIC_RELAXED);
+	pin_count(st, flow, -STEER_CLAIM_ONE_PIN);
 	return err;
 }
 
@@ -38,8 +43,7 @@ static int pin_del(struct steer *st, const struct steer_flow *flow)
 {
 	if (bpf_map_delete_elem(st->map[STEER_M_PINS], flow))
 		return errno == ENOENT ? 0 : -errno;
-	__atomic_fetch_sub(steer_claim_word(st, flow->proto, flow->lport), STEER_CLAIM_ONE_PIN,
-			   __ATOMIC_RELAXED);
+	pin_count(st, flow, -STEER_CLAIM_ONE_PIN);
 	return 0;
 }
 
@@ -70,7 +74,7 @@ static void pin_changed(struct steer *st, const struct steer_flow *flow, uint32_
 static int flow_of(struct steer_flow *f, uint8_t proto, const struct nst_addr *local,
 		   const struct nst_addr *remote)
 {
-	int p = steer_proto_of(proto);
+	int p = proto == IPPROTO_ICMP ? STEER_P_ECHO : steer_proto_of(proto);
 
 	if (p < 0 || local->family != remote->family)
 		return -EINVAL;

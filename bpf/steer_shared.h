@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define STEER_VERSION 2        /* changes whenever a layout or a meaning here changes */
+#define STEER_VERSION 3        /* changes whenever a layout or a meaning here changes */
 #define STEER_INSTANCES 64u    /* slot 0 means the kernel */
 #define STEER_TO_KERNEL 0u
 #define STEER_QUEUES 64u       /* receive queues of an interface that can be steered */
@@ -47,7 +47,7 @@ enum steer_verdict { STEER_PASS, STEER_DROP, STEER_STACK, STEER_V_NR_ };
 	X(PASS_BAD_LENGTH, PASS, "pass_bad_length")        /* a length field contradicts the frame */ \
 	X(PASS_FRAGMENT, PASS, "pass_fragment") \
 	X(PASS_EXT_HEADERS, PASS, "pass_ext_headers")      /* unknown, or too many */ \
-	X(PASS_PROTOCOL, PASS, "pass_protocol")            /* neither TCP, UDP nor an ICMP error */ \
+	X(PASS_PROTOCOL, PASS, "pass_protocol")            /* neither TCP, UDP nor ICMP */ \
 	X(PASS_ICMP_OTHER, PASS, "pass_icmp_other")        /* ping, ND, redirects, ... */ \
 	X(PASS_ICMP_QUOTE, PASS, "pass_icmp_quote")        /* error whose quote can't be followed */ \
 	X(PASS_UNCLAIMED, PASS, "pass_unclaimed") \
@@ -66,6 +66,7 @@ enum steer_verdict { STEER_PASS, STEER_DROP, STEER_STACK, STEER_V_NR_ };
 	X(STACK_RULE, STACK, "stack_rule") \
 	X(STACK_PINNED, STACK, "stack_pinned") \
 	X(STACK_ICMP, STACK, "stack_icmp")                 /* error about a flow of a stack */ \
+	X(STACK_ECHO, STACK, "stack_echo")                 /* answer to a ping of an instance */ \
 	X(STACK_OWN, STACK, "stack_own")                   /* address owned wholly by an instance */
 
 enum steer_counter {
@@ -77,7 +78,9 @@ enum steer_counter {
 
 /* --- claims: [protocol][local port] -------------------------------------------------------- */
 
-enum steer_proto { STEER_P_TCP, STEER_P_UDP, STEER_P_NR_ };
+/* What claims and rules know, and behind that what has pins only: ICMP echo, whose id is the local port
+ * and whose remote port is 0. */
+enum steer_proto { STEER_P_TCP, STEER_P_UDP, STEER_P_NR_, STEER_P_ECHO = STEER_P_NR_ };
 
 #define STEER_CLAIM_INDEX(proto, port) ((__u32)(proto) << 16 | (__u32)(port))
 #define STEER_CLAIMS (STEER_P_NR_ << 16)

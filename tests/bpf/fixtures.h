@@ -7,7 +7,8 @@
  *	instance 2 lwip   TCP 8080 (IPv4), TCP 8081 (IPv6); TCP 443 and 444 on 198.18.0.9
  *	instance 3 tcpip  TCP 99, but it has no AF_XDP socket
  *	pins (local port 80 unless said, remote .2/::2): port 1000 kernel, 1001 instance 2;
- *	     local 7000 (unclaimed) remote port 1002 instance 1; UDP 53 remote 1000 kernel
+ *	     local 7000 (unclaimed) remote port 1002 instance 1; UDP 53 remote 1000 kernel;
+ *	     pings to .2/::2 with id 7: instance 1 (IPv4), 2 (IPv6), with id 8: kernel
  * The link's MTU is 1500. Scenes: PLAIN; RULES_K and RULES_C with the rules below (default kernel, claimant); OWN:
  * 198.18.0.77 and 2001:db8::77 belong to instance 2 wholly; VLAN: tags are steered.
  */
@@ -197,6 +198,26 @@ static const struct fixture fixtures[] = {
 	/* ICMP */
 	P("ping", "ip4 icmp=8 data=40", ICMP_OTHER),
 	P("ping 6", "ip6 icmp6=128 data=40", ICMP_OTHER),
+	P("ping with an instance's id", "ip4 icmp=8 id=7 data=40", ICMP_OTHER),
+	S("answer to our ping", "ip4 icmp=0 id=7 data=40", ECHO, 1),
+	S("answer to our ping 6", "ip6 icmp6=129 id=7 data=40", ECHO, 2),
+	S("answer without payload", "ip4 icmp=0 id=7", ECHO, 1),
+	S("answer behind options", "ip4 opt=8 icmp=0 id=7", ECHO, 1),
+	S("answer behind an extension", "ip6 hbh icmp6=129 id=7", ECHO, 2),
+	S("answer in several buffers", "ip4 icmp=0 id=7 data=8000", ECHO, 1),
+	P("answer to another ping", "ip4 icmp=0 id=9 data=40", ICMP_OTHER),
+	P("answer to another ping 6", "ip6 icmp6=129 id=9 data=40", ICMP_OTHER),
+	P("answer to a ping of the kernel", "ip4 icmp=0 id=8", ICMP_OTHER),
+	P("answer of another host", "ip4 s=198.18.0.3 icmp=0 id=7", ICMP_OTHER),
+	P("answer to another address", "ip4 d=198.18.0.9 icmp=0 id=7", ICMP_OTHER),
+	P("answer to a group", "mc ip4 icmp=0 id=7", ICMP_OTHER),
+	P("answer of the other family's type", "ip4 icmp=129 id=7", ICMP_OTHER),
+	P("answer of the other family's type 6", "ip6 icmp6=0 id=7", ICMP_OTHER),
+	P("answer of seven bytes", "ip4 tot=27 icmp=0 id=7", BAD_LENGTH),
+	P("answer of seven bytes 6", "ip6 plen=7 icmp6=129 id=7", BAD_LENGTH),
+	P("answer cut", "ip4 icmp=0 id=7 data=40 chop=41", BAD_LENGTH),
+	P("answer in a fragment", "ip4 frag=2000 icmp=0 id=7", FRAGMENT),
+	P("answer about a claimed port", "ip4 icmp=0 id=80", ICMP_OTHER),
 	P("redirect", "ip4 icmp=5 ip4 tcp", ICMP_OTHER),
 	P("source quench", "ip4 icmp=4 ip4 tcp", ICMP_OTHER),
 	P("neighbour solicitation", "mc ip6 d=ff02::1:ff00:1 ns=2001:db8::1", ICMP_OTHER),

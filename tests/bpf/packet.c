@@ -153,6 +153,8 @@ static bool change_layer(struct build *k, const char *w, const char *v)
 		k->l[last].len_fixed = true;
 	} else if (!strcmp(w, "frag")) {
 		put16(k, off + 6, (unsigned)strtol(v, NULL, 16));
+	} else if (!strcmp(w, "id")) {
+		put16(k, off + 4, (unsigned)n);
 	} else if (!strcmp(w, "plen") || !strcmp(w, "ulen")) {
 		put16(k, off + 4, (unsigned)n);
 		k->l[last].len_fixed = true;

@@ -7,7 +7,7 @@
  * Words that change the layer before them:
  *	s=ADDR d=ADDR (IP)  ver=N ihl=N tot=N frag=HEX opt=BYTES (ip4)  plen=N (ip6)
  *	nh=N (next header or protocol of the layer)  elen=N left=N (extension)
- *	sp=N dp=N (tcp, udp)  ulen=N (udp)
+ *	sp=N dp=N (tcp, udp)  ulen=N (udp)  id=N (icmp)
  * And last: cut=N (keep N bytes), chop=N (lose N bytes at the end), pad=N.
  * Lengths and protocol numbers are right unless a word says otherwise. Default addresses are
  * 198.18.0.2 -> 198.18.0.1 and 2001:db8::2 -> 2001:db8::1, ports 1234 -> 80; in an ICMP error's

@@ -90,7 +90,7 @@ int scene_open(struct scene_ctx *s)
 		fprintf(stderr, "scene: the program does not load: %s\n", strerror(errno));
 		return -errno;
 	}
-	s->prog = bpf_program__fd(s->skel->progs.nstack_steer_2);
+	s->prog = bpf_program__fd(s->skel->progs.nstack_steer_3);
 	TRY(bpf_obj_get_info_by_fd(s->prog, &info, &len));
 	TRY(steer_tables_open(&s->st, info.id));
 	s->xsk = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);

@@ -45,6 +45,9 @@ static const struct scene_pin {
 	{ IPPROTO_TCP, "2001:db8::1", "2001:db8::2", 80, 1001, 2 },
 	{ IPPROTO_TCP, "198.18.0.1", "198.18.0.2", 7000, 1002, 1 },
 	{ IPPROTO_UDP, "198.18.0.1", "198.18.0.2", 53, 1000, 0 },
+	{ IPPROTO_ICMP, "198.18.0.1", "198.18.0.2", 7, 0, 1 },
+	{ IPPROTO_ICMP, "198.18.0.1", "198.18.0.2", 8, 0, 0 },
+	{ IPPROTO_ICMP, "2001:db8::1", "2001:db8::2", 7, 0, 2 },
 };
 #define SCENE_PINS (sizeof(scene_pins) / sizeof(scene_pins[0]))
 

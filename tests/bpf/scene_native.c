@@ -43,10 +43,11 @@ static void native_pin(struct steer_tables *t, const struct scene_pin *p)
 	native_addr(f.local, &family, p->local);
 	native_addr(f.remote, &family, p->remote);
 	f.family = (uint8_t)family;
-	f.proto = p->proto == IPPROTO_TCP ? STEER_P_TCP : STEER_P_UDP;
+	f.proto = p->proto == IPPROTO_ICMP ? STEER_P_ECHO : p->proto == IPPROTO_TCP ? STEER_P_TCP : STEER_P_UDP;
 	f.lport = htons(p->lport);
 	f.rport = htons(p->rport);
-	t->claims[STEER_CLAIM_INDEX(f.proto, p->lport)] += STEER_CLAIM_ONE_PIN;
+	if (f.proto != STEER_P_ECHO)
+		t->claims[STEER_CLAIM_INDEX(f.proto, p->lport)] += STEER_CLAIM_ONE_PIN;
 	steer_hash_put(&t->pins, &f, p->instance);
 }
 
