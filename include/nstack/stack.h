@@ -140,6 +140,25 @@ struct stack_route {
 	bool resolved;       /* the next hop's link address is known: a packet would leave now */
 };
 
+/* A ping: echo requests to one host. */
+struct stack_ping {
+	struct nst_addr remote;  /* port 0 */
+	struct nst_addr local;   /* from where, any = the stack chooses; the port becomes its id on the wire */
+	unsigned ifindex;        /* by which interface, 0 = as routes have it */
+	uint32_t size;           /* bytes of payload, STACK_PING_MIN to what fits the path's MTU */
+};
+#define STACK_PING_MIN 8u
+#define STACK_PINGS 8u           /* at once */
+
+struct stack_ping_answer {
+	uint16_t seq;            /* which request it answers */
+	uint8_t ttl;             /* of the packet; hop limit */
+	bool again;              /* that request has been answered before */
+	bool unreachable;        /* no answer: the next hop's link address is not known, seq was sent last */
+	uint32_t bytes;          /* of the ICMP message */
+	uint64_t rtt_ns;
+};
+
 struct stack_counter {
 	const char *name;  /* stable, lower_case_with_underscores */
 	uint64_t value;
@@ -221,12 +240,23 @@ struct stack_ops {
 	int (*route)(struct stack *st, const struct nst_addr *remote, const struct nst_addr *bound,
 		     struct stack_route *out);
 
+	/* Pings (RFC 792, RFC 4443); a stack that sends none has no such members. open fills in what p leaves to the
+	 * stack, and from then to close flows() has (IPPROTO_ICMP, p->local, p->remote), whose packets must come to
+	 * the stack. The other calls know a ping by p->local.port.
+	 * open: 0, -EMFILE: STACK_PINGS are open, -EMSGSIZE: p->size is what would fit, or as route().
+	 * send: *seq, from 1, is the request's number, also with an error: -ENOENT: no such ping; -EHOSTUNREACH, ...
+	 * answers: how many have come since and were written, at most n. */
+	int (*ping_open)(struct stack *st, struct stack_ping *p);
+	int (*ping_send)(struct stack *st, uint16_t id, uint16_t *seq);
+	uint32_t (*ping_answers)(struct stack *st, uint16_t id, struct stack_ping_answer *out, uint32_t n);
+	void (*ping_close)(struct stack *st, uint16_t id);
+
 	/* Observation. */
 	uint32_t (*sockets)(struct stack *st, struct stack_sock_info *out, uint32_t n, uint64_t *cursor);
 	/* The same of one. -ENOENT: the stack has nothing open for it. */
 	int (*info)(struct stack *st, struct shm_session *s, struct stack_sock_info *out);
 	uint32_t (*counters)(struct stack *st, struct stack_counter *out, uint32_t n);
-	/* Call fn for every established flow, for pins. */
+	/* Call fn for every established flow and every ping, for pins. */
 	void (*flows)(struct stack *st, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
 						   const struct nst_addr *remote), void *arg);
 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stacks/tcpip/icmp.c - ICMP errors about our flows, and the one error that we send ourselves
+/* stacks/tcpip/icmp.c - ICMP messages: errors about our flows, and the one error that we send ourselves
  *
  * The steering program sends us the errors that quote a flow of ours. They are checked (checksum;
  * the quoted packet came from an address of ours, the one that the message was sent to), turned
- * into struct icmp_error and given to the transport, which checks that it knows the flow. All else
- * of ICMP, echo included, is the kernel's business.
+ * into struct icmp_error and given to the transport, which checks that it knows the flow. Answers to our own
+ * pings go to ping.c. All else of ICMP is the kernel's business.
  *
  * We send "port unreachable" for a datagram that no socket wants, at most 100 a second.
  *
@@ -181,6 +181,10 @@ void icmp_input(struct tcpip *t, struct ip_pkt *p)
 		COUNT(t, icmp_bad);
 		return;
 	}
+	if (buf[0] == (v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY)) {
+		ping_answer(t, p);
+		return;
+	}
 	e.type = buf[0];
 	e.code = buf[1];
 	e.icmp = buf;
@@ -207,6 +211,24 @@ void icmp_input(struct tcpip *t, struct ip_pkt *p)
 		COUNT(t, icmp_ignored);
 }
 
+/* --- out -------------------------------------------------------------------------------------------- */
+
+void icmp_send(struct tcpip *t, struct ip_out *o, uint32_t len)
+{
+	bool v6 = o->family == AF_INET6;
+	struct ip_out_opt opt = { .proto = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP };
+	uint64_t sum = csum_partial(o->l4, len, 0);
+	uint16_t c = csum_fold(sum);
+
+	/* no driver finishes ICMP checksums */
+	if (v6)
+		ip_out_csum_known(o, opt.proto, len, 2, sum);
+	else
+		memcpy(o->l4 + 2, &c, 2);
+	ip_out_send(t, o, len, &opt);
+	COUNT(t, icmp_out);
+}
+
 /* --- port unreachable ------------------------------------------------------------------------------- */
 
 static bool may_send(struct tcpip *t)
@@ -229,10 +251,7 @@ void icmp_port_unreachable(struct tcpip *t, const struct ip_pkt *p)
 {
 	bool v6 = p->src.family == AF_INET6;
 	uint32_t l3 = (uint32_t)(p->l4_off - p->l3_off), quote = l3 + p->l4_len, len;
-	struct ip_out_opt opt = { .proto = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP };
 	struct ip_out o;
-	uint64_t sum;
-	uint16_t c;
 
 	if (p->bcast || nst_addr_is_any(&p->src))
 		return;
@@ -252,13 +271,5 @@ void icmp_port_unreachable(struct tcpip *t, const struct ip_pkt *p)
 	o.l4[1] = v6 ? ICMP6_DST_UNREACH_NOPORT : ICMP_PORT_UNREACH;
 	memcpy(o.l4 + ICMP_HDR, p->f[0].data + p->l3_off, l3);
 	ip_pkt_copy(p, 0, o.l4 + ICMP_HDR + l3, quote - l3);
-	len = ICMP_HDR + quote;
-	/* no driver finishes ICMP checksums */
-	sum = csum_partial(o.l4, len, 0);
-	if (v6)
-		sum += csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, len);
-	c = csum_fold(sum);
-	memcpy(o.l4 + 2, &c, 2);
-	ip_out_send(t, &o, len, &opt);
-	COUNT(t, icmp_out);
+	icmp_send(t, &o, ICMP_HDR + quote);
 }

@@ -164,6 +164,7 @@ static void tcpip_destroy(struct stack *st)
 	if (!t)
 		return;
 	tcpip_clock(t);
+	ping_exit(t);
 	if (t->tcp)
 		tcp_exit(t);
 	if (t->udp)
@@ -528,6 +529,28 @@ void tcpip_tune(struct stack *st, uint32_t max_timewait, bool no_syncookies)
 	tcp_tw_limit(t);
 }
 
+/* --- pings ------------------------------------------------------------------------------------ */
+
+static int op_ping_open(struct stack *st, struct stack_ping *p)
+{
+	return ping_open(call_begin(st), p);
+}
+
+static int op_ping_send(struct stack *st, uint16_t id, uint16_t *seq)
+{
+	return ping_send(call_begin(st), id, seq);
+}
+
+static uint32_t op_ping_answers(struct stack *st, uint16_t id, struct stack_ping_answer *out, uint32_t n)
+{
+	return ping_answers(tcpip_of(st), id, out, n);
+}
+
+static void op_ping_close(struct stack *st, uint16_t id)
+{
+	ping_close(tcpip_of(st), id);
+}
+
 /* --- observation ------------------------------------------------------------------------------ */
 
 #define CURSOR_TCP (1ull << 63)
@@ -582,6 +605,7 @@ static void op_flows(struct stack *st, void (*fn)(void *arg, uint8_t proto,
 {
 	tcp_flows(tcpip_of(st), fn, arg);
 	udp_flows(tcpip_of(st), fn, arg);
+	ping_flows(tcpip_of(st), fn, arg);
 }
 
 const struct stack_ops tcpip_stack_ops = {
@@ -613,6 +637,10 @@ const struct stack_ops tcpip_stack_ops = {
 	.tcp_info = op_tcp_info,
 	.join = op_join,
 	.route = op_route,
+	.ping_open = op_ping_open,
+	.ping_send = op_ping_send,
+	.ping_answers = op_ping_answers,
+	.ping_close = op_ping_close,
 	.sockets = op_sockets,
 	.info = op_info,
 	.counters = op_counters,

@@ -5,7 +5,7 @@
  *   tcpip.c   the object, its operations, the poll loop, counters
  *   ip.c      received frames -> struct ip_pkt -> tcp_input / udp_input / icmp_input;
  *             struct ip_dst (route, neighbour, prepared headers) and frames on their way out
- *   tcp_*.c   TCP                     udp.c, icmp.c   UDP and ICMP
+ *   tcp_*.c   TCP                     udp.c, icmp.c, ping.c   UDP and ICMP
  *   wheel.c   timers                  netcfg.c        what the kernel knows
  *
  * Threads: all of it runs under the lock of the worker that owns the object.
@@ -30,7 +30,7 @@
 
 struct tcp;  /* tcp_internal.h */
 struct udp;  /* udp.c */
-struct icmp; /* icmp.c, may stay unused */
+struct ping; /* ping.c */
 
 /* --- counters: one list, one 64-bit field each ----------------------------------------------- */
 
@@ -71,7 +71,8 @@ struct icmp; /* icmp.c, may stay unused */
 	X(udp_in) X(udp_out) X(udp_no_socket) X(udp_rx_full) X(udp_bad_csum) X(udp_bad_length)     \
 	X(udp_tx_errors) X(udp_tx_too_big) X(udp_icmp_errors) X(udp_fragments_out) X(udp_rx_train) \
 	/* ICMP */                                                                                 \
-	X(icmp_in) X(icmp_out) X(icmp_bad) X(icmp_ignored) X(icmp_limited)
+	X(icmp_in) X(icmp_out) X(icmp_bad) X(icmp_ignored) X(icmp_limited)                         \
+	X(ping_in) X(ping_out) X(ping_full)
 
 struct tcpip_counters {
 #define X(n) uint64_t n;
@@ -126,7 +127,7 @@ struct tcpip {
 	uint64_t rng;           /* for things that need not be secret */
 	struct tcp *tcp;
 	struct udp *udp;
-	struct icmp *icmp;
+	struct ping *pings; /* at most STACK_PINGS */
 	struct tcpip_config cfg;
 	struct tcpip_counters cnt;
 };
@@ -378,10 +379,26 @@ uint32_t udp_sockets(struct tcpip *t, struct stack_sock_info *out, uint32_t n, u
 void udp_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
 					   const struct nst_addr *remote), void *arg);
 
+/* --- ICMP: called by tcpip.c, ip.c and udp_*.c ----------------------------------------------------- */
+
 /* IPv4 proto 1 and IPv6 proto 58. Parses errors into struct icmp_error and hands them to tcp or udp;
- * a "too big" also goes to netcfg_pmtu_update(). Echo is the kernel's business: ignored, counted. */
+ * a "too big" also goes to netcfg_pmtu_update(). Answers to our pings go there. Requests of others are the
+ * kernel's business: ignored, counted. */
 void icmp_input(struct tcpip *t, struct ip_pkt *p);
+/* Checksum and send the ICMP message of len bytes at o->l4; o is used up. */
+void icmp_send(struct tcpip *t, struct ip_out *o, uint32_t len);
 /* Port unreachable in answer to p; rate limited. */
 void icmp_port_unreachable(struct tcpip *t, const struct ip_pkt *p);
+
+/* As in struct stack_ops. */
+int ping_open(struct tcpip *t, struct stack_ping *o);
+int ping_send(struct tcpip *t, uint16_t id, uint16_t *seq);
+uint32_t ping_answers(struct tcpip *t, uint16_t id, struct stack_ping_answer *out, uint32_t n);
+void ping_close(struct tcpip *t, uint16_t id);
+void ping_exit(struct tcpip *t);
+void ping_flows(struct tcpip *t, void (*fn)(void *arg, uint8_t proto, const struct nst_addr *local,
+					    const struct nst_addr *remote), void *arg);
+/* An echo reply whose checksum is right. */
+void ping_answer(struct tcpip *t, const struct ip_pkt *pkt);
 
 #endif
