@@ -17,6 +17,8 @@ struct ctl_client {
 	pid_t pid;
 	bool wants_out;          /* what epoll was told */
 	bool dumping;            /* this client started the capture */
+	bool pinging;            /* ping is one that runs */
+	struct stack_ping ping;
 	struct rd_rules *pending; /* prepared rules, malloc()ed */
 	char *out;               /* a message that didn't fit into the socket yet */
 	size_t out_len;
@@ -69,5 +71,10 @@ const char *ctl_get_str(const cJSON *o, const char *key); /* NULL: not there */
 int ctl_op_programs(struct ctl_request *q); /* ctl_programs.c */
 int ctl_op_config(struct ctl_request *q);   /* ctl_config.c */
 int ctl_op_config_set(struct ctl_request *q);
+int ctl_op_ping_start(struct ctl_request *q); /* ctl_ping.c */
+int ctl_op_ping_send(struct ctl_request *q);
+int ctl_op_ping_answers(struct ctl_request *q);
+/* The client goes. */
+void ctl_ping_stop(struct ctl_server *s, struct ctl_client *c);
 
 #endif

@@ -103,6 +103,7 @@ static void client_close(struct ctl_server *s, struct ctl_client *c)
 		return;
 	if (c->dumping && s->ops->dump_stop)
 		s->ops->dump_stop(s->arg, &packets, &lost);
+	ctl_ping_stop(s, c);
 	sys_close(c->fd);
 	free(c->pending);
 	free(c->out);
@@ -308,7 +309,7 @@ void ctl_server_close(struct ctl_server *s)
 		return;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		if (s->pid != getpid())
-			s->client[i].dumping = false; /* the parent's capture goes on */
+			s->client[i].dumping = s->client[i].pinging = false; /* the parent's go on */
 		client_close(s, &s->client[i]);
 	}
 	if (s->reload_fd >= 0) {

@@ -109,6 +109,12 @@ struct ctl_dump {
 	uint8_t proto;            /* IPPROTO_TCP, IPPROTO_UDP; 0 = all */
 };
 
+/* What a client wants to ping; what it leaves open is filled in. */
+struct ctl_ping {
+	struct stack_ping stack;  /* ifindex follows from ifname */
+	char ifname[IF_NAMESIZE]; /* "" = as routes have it */
+};
+
 struct cJSON;
 struct ctl_ops {
 	void (*status)(void *arg, struct ctl_status *out);           /* out is zeroed before */
@@ -137,6 +143,11 @@ struct ctl_ops {
 	int (*dump_stop)(void *arg, uint64_t *packets, uint64_t *lost);
 	/* Current state of a capture: 1 running, 0 not (bound reached or never started). */
 	int (*dump_state)(void *arg, uint64_t *packets, uint64_t *lost);
+	/* Pings, as in struct stack_ops; start: why says what is wrong, 0 or -errno. All four or none. */
+	int (*ping_start)(void *arg, struct ctl_ping *p, char why[256]);
+	int (*ping_send)(void *arg, const struct stack_ping *p, uint16_t *seq);
+	uint32_t (*ping_answers)(void *arg, const struct stack_ping *p, struct stack_ping_answer *out, uint32_t n);
+	void (*ping_stop)(void *arg, const struct stack_ping *p);
 	/* Reload by signal only (nstack rules set does it itself): put rules on every port's steering
 	 * program (rd_rules_compile(), steer_rules_set()). */
 	int (*rules_install)(void *arg, const struct rd_rules *rules);
@@ -151,7 +162,7 @@ struct ctl_server;
  * installs the handler of the configuration's reload_signal, if the program has none of its own. */
 int ctl_server_open(struct ctl_server **out, const struct ctl_ops *ops, void *arg);
 /* Also right in a forked child: only the child's descriptors are closed, the parent's server goes
- * on. Safe on NULL. A capture started by a client that is still connected is stopped. */
+ * on. Safe on NULL. Captures and pings of clients that are still connected are stopped. */
 void ctl_server_close(struct ctl_server *s);
 /* The descriptor to poll for POLLIN; stays the server's. */
 int ctl_server_fd(const struct ctl_server *s);

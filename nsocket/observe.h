@@ -32,4 +32,10 @@ int observe_dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[2
 int observe_dump_state(void *arg, uint64_t *packets, uint64_t *lost);
 int observe_dump_stop(void *arg, uint64_t *packets, uint64_t *lost);
 
+/* observe_ping.c: the same. */
+int observe_ping_start(void *arg, struct ctl_ping *p, char why[256]);
+int observe_ping_send(void *arg, const struct stack_ping *p, uint16_t *seq);
+uint32_t observe_ping_answers(void *arg, const struct stack_ping *p, struct stack_ping_answer *out, uint32_t n);
+void observe_ping_stop(void *arg, const struct stack_ping *p);
+
 #endif

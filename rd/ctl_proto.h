@@ -19,13 +19,16 @@
  *  "dump_start"    fd by SCM_RIGHTS, "packets", ...     -
  *  "dump_state"    -                                    "running", "packets", "lost"
  *  "dump_stop"     -                                    "packets", "lost"
+ *  "ping_start"    "to", "from", "interface", "size"    "from", "interface", "id"
+ *  "ping_send"     -                                    "seq", "failed": why it was not sent, or ""
+ *  "ping_answers"  -                                    "answers": those that have come since
  *  "config"        -                                    "keys": those that can be changed now
  *  "config_set"    "set": {key: value}                  as "config"
  *  "reload"        -                                    rule file and log files, as by SIGHUP
  *  "log_get"       "seq"                                "seq", "text", "path"
  *  "log_level"     "level", "module" (optional)         levels
  *
- * What a client started (a capture, prepared rules) ends when its connection does.
+ * What a client started (a capture, a ping, prepared rules) ends when its connection does.
  */
 #ifndef NSTACK_RD_CTL_PROTO_H
 #define NSTACK_RD_CTL_PROTO_H

@@ -10,7 +10,7 @@ $(O)/tests/unit/rd_dump_filter: $(LINK_rd_dump_filter)
 # The daemon: its own files, and what a program's stack consists of without the libc face.
 NSTACKD_SRCS := $(sort $(wildcard tools/nstackd/*.c)) nsocket/engine.c nsocket/engine_dpdk.c nsocket/worker.c nsocket/ports.c nsocket/ports_keep.c \
                 nsocket/file.c nsocket/lock.c nsocket/libc.c $(sort $(wildcard nsocket/ctl_*.c)) \
-                nsocket/observe_engine.c nsocket/to_kernel.c nsocket/to_backlog.c nsocket/repair.c nsocket/inject.c
+                nsocket/observe_engine.c nsocket/observe_ping.c nsocket/to_kernel.c nsocket/to_backlog.c nsocket/repair.c nsocket/inject.c
 NSTACKD_OBJS := $(NSTACKD_SRCS:%.c=$(O)/%.o)
 PROGRAMS += $(O)/nstackd $(O)/nstack-host
 # all of it for those who throw things at it, who have a main() and a clock of their own

@@ -47,10 +47,22 @@ static int f_dump_start(void *arg, int fd, const struct ctl_dump *opt, char why[
 	abort(); /* no descriptor ever comes along here */
 }
 
+static int f_ping_start(void *arg, struct ctl_ping *p, char why[256])
+{
+	if (p->ifname[sizeof(p->ifname) - 1] || p->stack.remote.family != p->stack.local.family)
+		abort();
+	return 0;
+}
+
+static void f_ping_stop(void *arg, const struct stack_ping *p)
+{
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct ctl_ops f_ops = { .sockets = f_sockets, .pin_flows = f_pin,
-					      .dump_start = f_dump_start };
+					      .dump_start = f_dump_start,
+					      .ping_start = f_ping_start, .ping_stop = f_ping_stop };
 	static struct ctl_server s = { .ops = &f_ops };
 	struct ctl_client *c = &s.client[0];
 
@@ -65,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	while (c->stream)
 		c->stream(&s, c);
+	ctl_ping_stop(&s, c);
 	free(c->pending);
 	ns_log_set_level(NS_M_NR_, NS_OFF);
 	return 0;

@@ -21,7 +21,7 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(O)/fuzz/libnstack.a
 		$(filter %.o,$^) $(O)/fuzz/libnstack.a $(PKG_LIBS)
 
 # what its answers are made of
-$(O)/fuzz/fuzz_ctl: $(addprefix $(O)/fuzz/obj/nsocket/ctl_,json.o programs.o config.o)
+$(O)/fuzz/fuzz_ctl: $(addprefix $(O)/fuzz/obj/nsocket/ctl_,json.o programs.o config.o ping.o)
 
 # the in-memory port is not part of the library (nor is nstackd: tools/module.mk)
 $(addprefix $(O)/fuzz/fuzz_,packets attach scribble): $(O)/fuzz/obj/hal_wrap/hal_mem.o

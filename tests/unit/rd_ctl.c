@@ -19,7 +19,7 @@
 #include "check.h"
 
 static struct ctl_server *server;
-static int dumps, pinned, changed;
+static int dumps, pinned, changed, pings;
 
 static void t_status(void *arg, struct ctl_status *out)
 {
@@ -97,10 +97,44 @@ static int t_dump_stop(void *arg, uint64_t *packets, uint64_t *lost)
 	return 0;
 }
 
+static int t_ping_start(void *arg, struct ctl_ping *p, char why[256])
+{
+	if (p->stack.size != 56) {
+		strcpy(why, "of no such size");
+		return -EMSGSIZE;
+	}
+	p->stack.local.port = htons(7);
+	strcpy(p->ifname, "eth9");
+	pings++;
+	return 0;
+}
+
+static int t_ping_send(void *arg, const struct stack_ping *p, uint16_t *seq)
+{
+	*seq = 3;
+	return p->local.port == htons(7) ? -ENETUNREACH : 0;
+}
+
+static uint32_t t_ping_answers(void *arg, const struct stack_ping *p, struct stack_ping_answer *out, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = (struct stack_ping_answer){ .seq = UINT16_MAX, .ttl = UINT8_MAX, .again = true, .bytes = 65515,
+						     .rtt_ns = UINT64_MAX };
+	out[0] = (struct stack_ping_answer){ .seq = 3, .unreachable = true };
+	return n;
+}
+
+static void t_ping_stop(void *arg, const struct stack_ping *p)
+{
+	pings--;
+}
+
 static const struct ctl_ops ops = {
 	.status = t_status, .ports = t_ports, .queue_stats = t_queue_stats, .sockets = t_sockets,
 	.counters = t_counters, .reasons = t_reasons, .pin_flows = t_pin_flows,
 	.rules_changed = t_changed, .dump_start = t_dump_start, .dump_stop = t_dump_stop,
+	.ping_start = t_ping_start, .ping_send = t_ping_send, .ping_answers = t_ping_answers,
+	.ping_stop = t_ping_stop,
 };
 
 static void turn(void)
@@ -263,6 +297,36 @@ static void test_dump(void)
 	turn();
 }
 
+static void test_ping(void)
+{
+	static const char *const wrong[] = { "\"to\":7", "\"to\":\"\"", "\"to\":\"198.18.0\"", "\"from\":\"198.18.0.1\"",
+		"\"to\":\"::1\",\"from\":\"198.18.0.1\"", "\"to\":\"198.18.0.2\",\"from\":\"eth9\"",
+		"\"to\":\"::1\",\"interface\":\"a name that is too long\"" };
+	static const char start[] = "{\"op\":\"ping_start\",\"to\":\"198.18.0.2\",\"size\":56}";
+	int fd = client(), other = client();
+	char text[200];
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), "{\"op\":\"ping_start\",\"size\":56,%s}", wrong[i]);
+		CHECK(strstr(ask(fd, text), "\"ok\":false") && !pings, "%s: %s", text, reply);
+	}
+	CHECK(strstr(ask(fd, "{\"op\":\"ping_start\",\"to\":\"::1\"}"), "no such size"), "%s", reply);
+	CHECK(strstr(ask(fd, "{\"op\":\"ping_send\"}"), "started no ping"), "%s", reply);
+	CHECK(strstr(ask(fd, start), "\"interface\":\"eth9\",\"id\":7") && pings == 1, "%s", reply);
+	CHECK(strstr(ask(fd, start), "has a ping already") && pings == 1, "%s", reply);
+	CHECK(strstr(ask(other, "{\"op\":\"ping_answers\"}"), "started no ping"), "%s", reply);
+	CHECK(strstr(ask(fd, "{\"op\":\"ping_send\"}"), "\"seq\":3,\"failed\":\"Network is unreachable\""), "%s", reply);
+	CHECK(strstr(ask(fd, "{\"op\":\"ping_answers\"}"), "\"unreachable\":true") && strstr(reply, "65515") &&
+	      strlen(reply) < CTL_MSG_MAX / 4, "%s", reply);
+	CHECK(strstr(ask(other, start), "\"ok\":true") && pings == 2, "%s", reply);
+	close(fd);
+	turn();
+	CHECK(pings == 1, "a ping ends with its client");
+	close(other);
+	turn();
+	CHECK(pings == 0, "%d", pings);
+}
+
 static void test_hostile(void)
 {
 	static const char *const junk[] = { "{", "[]", "7", "null", "\"op\"", "{\"op\":7}", "{\"op\":\"\"}",
@@ -347,6 +411,7 @@ int main(void)
 	test_parts();
 	test_rules();
 	test_dump();
+	test_ping();
 	test_hostile();
 	if (!getuid())
 		test_borrowed_user();

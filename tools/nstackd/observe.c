@@ -188,6 +188,10 @@ const struct ctl_ops peers_ctl_ops = {
 	.dump_start = observe_dump_start,
 	.dump_stop = observe_dump_stop,
 	.dump_state = observe_dump_state,
+	.ping_start = observe_ping_start,
+	.ping_send = observe_ping_send,
+	.ping_answers = observe_ping_answers,
+	.ping_stop = observe_ping_stop,
 	.rules_install = observe_rules_install,
 	.config_change = config_change,
 };
