@@ -8,7 +8,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_run, &verb_load, &verb_unload, &verb_status, &verb_sockets, &verb_stats, &verb_top, &verb_alarms,
-	&verb_rules, &verb_set, &verb_dump, &verb_log, &verb_doctor,
+	&verb_rules, &verb_set, &verb_dump, &verb_ping, &verb_log, &verb_doctor,
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -1,6 +1,6 @@
 TOOL_SRCS += tools/main.c tools/common.c tools/ctl_client.c tools/verb_load.c \
              tools/verb_status.c tools/verb_sockets.c tools/verb_stats.c tools/verb_rules.c tools/rules_set.c tools/rules_push.c \
-             tools/verb_dump.c tools/dump_filter.c tools/verb_log.c tools/verb_run.c tools/verb_doctor.c tools/doctor_dpdk.c \
+             tools/verb_dump.c tools/dump_filter.c tools/verb_ping.c tools/verb_log.c tools/verb_run.c tools/verb_doctor.c tools/doctor_dpdk.c \
              tools/verb_set.c tools/verb_alarms.c tools/verb_top.c tools/top_sample.c tools/top_table.c tools/top_screen.c
 TOOL_LIBS = $(shell pkg-config --libs ncurses 2>/dev/null)
 UNIT_TESTS += tests/unit/rd_dump_filter

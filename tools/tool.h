@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/tool.h - what the verbs of the nstack tool share
  *
- * One file per verb; main.c has the list. Exit codes: 0 done, 1 failed, 2 wrong usage. Output is
+ * One file per verb; main.c has the list. Exit codes: 0 done, 1 failed, 2 wrong usage (but for run and ping). Output is
  * for people, or one JSON value with --json.
  */
 #ifndef NSTACK_TOOLS_TOOL_H
@@ -29,7 +29,7 @@ struct verb {
 	const char *help;    /* the options, and what it does */
 };
 extern const struct verb verb_load, verb_unload, verb_status, verb_sockets, verb_stats, verb_rules,
-	verb_doctor, verb_dump, verb_log, verb_run, verb_set, verb_top, verb_alarms;
+	verb_doctor, verb_dump, verb_ping, verb_log, verb_run, verb_set, verb_top, verb_alarms;
 
 /* --- options ----------------------------------------------------------------------------------- */
 

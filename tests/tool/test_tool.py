@@ -9,7 +9,8 @@ import pytest
 
 from lib import nstack, wait
 
-VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "rules", "set", "dump", "log", "doctor"]
+VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "rules", "set", "dump", "ping", "log",
+         "doctor"]
 MAN = os.path.join(nstack.ROOT, "docs", "man")
 
 pytestmark = pytest.mark.skipif(nstack.MODES == ["kernel"], reason="nothing of ours to test")
@@ -63,6 +64,15 @@ def test_help_lists_the_verbs():
     (["dump", "-w", "f", "-c", "none"], ["-c"]),
     (["dump", "-w", "f", "host", "198.18.0"], ["IP address"]),
     (["dump", "-w", "f", "-t", "soon"], ["-t"]),
+    (["ping"], ["host"]),
+    (["ping", "198.18.0.1", "198.18.0.2"], ["one host"]),
+    (["ping", "-c", "0", "198.18.0.1"], ["-c"]),
+    (["ping", "-s", "7", "198.18.0.1"], ["-s"]),
+    (["ping", "-i", "0", "198.18.0.1"], ["-i"]),
+    (["ping", "-W", "1x", "198.18.0.1"], ["-W"]),
+    (["ping", "-4", "-6", "localhost"], ["-4", "-6"]),
+    (["ping", "-6", "-I", "198.18.0.1", "::1"], ["other family"]),
+    (["ping", "-I", "an interface of no such name", "::1"], ["neither"]),
     (["run"], ["program"]),
     (["run", "--confg", "x", "true"], ["--config"]),
     (["rules", "sett", "x"], ["set FILE"]),
