@@ -13,7 +13,7 @@
 
 union control {
 	struct cmsghdr h;
-	char room[CMSG_SPACE(ATT_RECV_FDS * sizeof(int))];
+	char room[CMSG_SPACE(ATT_RECV_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))]; /* with SO_PASSCRED */
 };
 
 long att_send(int sock, const void *msg, size_t size, const int *fds, unsigned nfds, int flags)

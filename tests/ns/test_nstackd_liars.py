@@ -201,11 +201,16 @@ def test_two_who_look_at_each_other(net):
     assert ask(net, 7000) == "HELLO"
 
 
-def lingering(net):
-    """A connection of the kernel's, the last close() of which takes a minute; and its other end."""
+def lingering(net, room=None):
+    """A connection of the kernel's, the last close() of which takes a minute; and its other end. room: for what is
+    under way."""
     with net.server.inside(), socket.create_server(("127.0.0.1", 0)) as sink:
+        if room:
+            sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         s = socket.create_connection(sink.getsockname())
         peer, _ = sink.accept()
+    if room:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
     s.setblocking(False)
     try:
         while True:
@@ -223,7 +228,7 @@ def in_a_unix_socket(s):
     return other
 
 
-@pytest.mark.parametrize("how", ["shown", "many", "in_a_unix_socket", "too_long", "unread", "at_the_door"])
+@pytest.mark.parametrize("how", ["shown", "many", "in_a_unix_socket", "too_long", "unread", "after_empty_ones", "at_the_door"])
 def test_a_socket_that_lingers(net, how):
     """The daemon is the last to close it, and waits for nobody."""
     server(net, 7000)
@@ -235,6 +240,8 @@ def test_a_socket_that_lingers(net, how):
     os.kill(d.pid, signal.SIGSTOP)
     if how == "unread":
         s.send(b"this ends it")
+    if how == "after_empty_ones": # the first ends it, the next ones look like the end of the connection
+        s.send(b""), s.send(b"")
     socket.send_fds(s, [nothing * (40 if how == "too_long" else 1)], [carrier.fileno()] * (200 if how == "many" else 1))
     for x in (mine, carrier):
         x.close()
@@ -243,6 +250,26 @@ def test_a_socket_that_lingers(net, how):
     s.close()
     assert ask(net, 7000) == "HELLO"
     peer.close() # nobody waits any more
+
+
+def test_more_than_there_are_threads_for(net):
+    """A hundred at once that take a minute each: they are closed all the same, when they can be."""
+    server(net, 7000)
+    before = nstack.accounts(net.server)["descriptors"]
+    s, _, _ = attach(net)
+    pairs = [lingering(net, room=4096) for _ in range(100)]
+    pid = net.daemon(net.server).pid
+    s.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)
+    os.kill(pid, signal.SIGSTOP) # the last close() shall not be here
+    for mine, _ in pairs:
+        with mine, in_a_unix_socket(mine) as carrier:
+            socket.send_fds(s, [call(0, QUIET)], [carrier.fileno()])
+    os.kill(pid, signal.SIGCONT)
+    assert ask(net, 7000) == "HELLO"
+    s.close()
+    for _, peer in pairs:
+        peer.close()
+    until(lambda: nstack.accounts(net.server)["descriptors"] <= before, "all of them to be closed")
 
 
 def test_a_port_that_is_closed_and_kept(net):

@@ -117,7 +117,7 @@ int door_fd(void)
 	return ep;
 }
 
-void door_close(void)
+void door_leave(void)
 {
 	for (unsigned i = 0; i < WAITING; i++)
 		if (waiting[i].sock >= 0)
@@ -125,6 +125,16 @@ void door_close(void)
 	close(listener);
 	close(ep);
 	listener = ep = -1;
+}
+
+void door_close(void)
+{
+	for (unsigned i = 0; i < WAITING; i++) {
+		if (waiting[i].sock >= 0)
+			closer_end(waiting[i].sock);
+		waiting[i].sock = -1;
+	}
+	door_leave();
 }
 
 void door_status(cJSON *o)
@@ -179,7 +189,7 @@ static unsigned wait_for_word(int sock)
 	waiting[at].since = arrivals++;
 	if (epoll_ctl(ep, EPOLL_CTL_ADD, sock, &ev)) {
 		waiting[at].sock = -1;
-		close(sock);
+		closer_end(sock);
 	}
 	return at;
 }

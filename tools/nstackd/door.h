@@ -19,7 +19,9 @@ int door_open(door_in in);
 /* Readable when door_run() is wanted. */
 int door_fd(void);
 void door_run(void);
-/* In every process that has it; the socket ends with the last one. */
+/* In a worker, which has copies; the socket ends with the last one. */
+void door_leave(void);
+/* Those who wait are sent away. */
 void door_close(void);
 /* Send somebody away who was let in; takes sock. */
 void door_refuse(int sock, pid_t pid, int err, const char *why);

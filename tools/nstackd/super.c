@@ -19,6 +19,7 @@
 #include "tools/nstackd/super.h"
 
 #include "tools/nstackd/access.h"
+#include "tools/nstackd/closer.h"
 #include "tools/nstackd/door.h"
 #include "tools/nstackd/hosts.h"
 #include "tools/nstackd/notify.h"
@@ -239,7 +240,7 @@ static void leave_main(struct child *self)
 		channel_end(&child[i]);
 	ctl_server_close(ctl);
 	hosts_leave();
-	door_close();
+	door_leave();
 	close(sigfd);
 	close(ep);
 	ns_log_after_fork();
@@ -259,14 +260,16 @@ static int pin_to_core(int core)
 	return -errno;
 }
 
-/* The state of the library that reads rules without locks goes along. */
+/* The state of the library that reads rules without locks goes along, and nobody holds a lock in the child. */
 static pid_t fork_with_rcu(void)
 {
 	pid_t pid;
 
 	call_rcu_before_fork();
 	urcu_bp_before_fork();
+	closer_fork_begin();
 	pid = fork();
+	closer_fork_end(!pid);
 	if (pid) {
 		urcu_bp_after_fork_parent();
 		call_rcu_after_fork_parent();
