@@ -322,7 +322,8 @@ def test_scribbling_harms_only_oneself(net):
 
 
 def test_options(net):
-    for args, words in ((["--programs", "0"], "--programs"), (["--user", "nobody-there"], "--user"),
+    for args, words in ((["--programs", "0"], "--programs"), (["--programs", "4294967297"], "--programs"),
+                        (["--config", ""], "--config"), (["--user", "nobody-there"], "--user"),
                         (["--group", "none-such"], "--group"), (["extra"], "extra"), (["--wrong"], "--help")):
         r = net.server.run([nstack.DAEMON, *args], check=False)
         assert r.returncode == 2 and words in r.stderr, r

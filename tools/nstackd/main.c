@@ -72,6 +72,17 @@ static int die(const char *fmt, const char *what)
 
 /* --- options ------------------------------------------------------------------------------------- */
 
+static int programs_read(const char *s)
+{
+	char *end;
+	long n = strtol(s, &end, 10);
+
+	if (*end || n < 1 || n > 4096)
+		return -EINVAL;
+	peers_config.max = (uint32_t)n;
+	return 0;
+}
+
 /* -1: go on; else the exit status. */
 static int options(int argc, char **argv)
 {
@@ -81,17 +92,17 @@ static int options(int argc, char **argv)
 		{ "foreground", no_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	char *end;
 	int o;
 
 	while ((o = getopt_long(argc, argv, "c:n:u:g:h", longs, NULL)) >= 0) {
 		switch (o) {
 		case 'c':
+			if (!optarg[0])
+				return die("%s", "--config: the name of a file is missing") + 1;
 			setenv("NSTACK_CONFIG", optarg, 1);
 			break;
 		case 'n':
-			peers_config.max = (uint32_t)strtoul(optarg, &end, 10);
-			if (*end || peers_config.max < 1 || peers_config.max > 4096)
+			if (programs_read(optarg))
 				return die("--programs: %s is no number from 1 to 4096", optarg) + 1;
 			break;
 		case 'u':
