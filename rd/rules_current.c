@@ -151,30 +151,30 @@ static struct rd_rules *rules_given(void)
 	return r;
 }
 
-int rd_prefixes_publish(struct rd_prefixes *t)
+/* The rules that there are, with another table of prefixes or routes; where that is NULL, with the same. */
+static int publish_table(struct rd_prefixes *const *prefixes, struct rd_routes *const *routes)
 {
 	struct rd_rules *r;
-	int ret;
+	int ret = -ENOMEM;
 
 	pthread_mutex_lock(&publish_lock);
 	r = rules_given();
-	ret = r ? publish(r, t, current ? current->routes : NULL) : -ENOMEM;
+	if (r)
+		ret = publish(r, prefixes ? *prefixes : current ? current->prefixes : NULL,
+			      routes ? *routes : current ? current->routes : NULL);
 	pthread_mutex_unlock(&publish_lock);
 	free(r);
 	return ret;
 }
 
+int rd_prefixes_publish(struct rd_prefixes *t)
+{
+	return publish_table(&t, NULL);
+}
+
 int rd_routes_publish(struct rd_routes *t)
 {
-	struct rd_rules *r;
-	int ret;
-
-	pthread_mutex_lock(&publish_lock);
-	r = rules_given();
-	ret = r ? publish(r, current ? current->prefixes : NULL, t) : -ENOMEM;
-	pthread_mutex_unlock(&publish_lock);
-	free(r);
-	return ret;
+	return publish_table(NULL, &t);
 }
 
 static int prefixes_take(const char *path, char err[RD_ERR])
