@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 
@@ -223,15 +222,9 @@ def test_wrong_rules_change_nothing(net):
 
 
 def lpm_entries(net):
-    """What the interface's IPv4 prefix table holds, by bpftool: {generation: {(side, prefix)}}."""
-    def bpftool(*args):
-        return json.loads(subprocess.run(["bpftool", "-j", *map(str, args)], capture_output=True, text=True,
-                                         check=True).stdout)
-    (prog,) = [i["prog_id"] for i in nstack.tool_json(net.server, "status")["interfaces"] if i["name"] == net.sif]
-    (lpm,) = [m for m in bpftool("prog", "show", "id", prog)["map_ids"]
-              if bpftool("map", "show", "id", m)["name"] == "lpm4"]
+    """What the interface's IPv4 prefix table holds: {generation: {(side, prefix)}}."""
     out = {}
-    for entry in bpftool("map", "dump", "id", lpm):
+    for entry in nstack.table(net.server, net.sif, "lpm4"):
         key = bytes(int(b, 16) for b in entry["key"])
         bits, gen, side = *struct.unpack("=I", key[:4]), key[4], key[5]
         prefix = ipaddress.ip_network((key[8:12], bits - 32), strict=True)
