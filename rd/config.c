@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <rd/log.h>
+#include <rd/modules.h>
 #include <rd/rules.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,24 @@ static bool same_devices(const struct ns_dpdk_config *a, const struct ns_dpdk_co
 
 	for (uint32_t i = 0; same && i < a->n_devices; i++)
 		same = !strcmp(a->devices[i], b->devices[i]);
+	return same;
+}
+
+static bool same_module(const struct rd_module *a, const struct rd_module *b)
+{
+	return !strcmp(a->name, b->name) && !strcmp(a->function, b->function) && same_text(a->library, b->library) &&
+	       same_text(a->options, b->options) && a->deploy == b->deploy && a->ep_free_ref == b->ep_free_ref &&
+	       a->priority == b->priority && a->minfd == b->minfd && a->maxfd == b->maxfd;
+}
+
+/* NULL: none. */
+static bool same_modules(const struct rd_modules *a, const struct rd_modules *b)
+{
+	uint32_t n = a ? a->n : 0;
+	bool same = n == (b ? b->n : 0);
+
+	for (uint32_t i = 0; same && i < n; i++)
+		same = same_module(&a->m[i], &b->m[i]);
 	return same;
 }
 
@@ -49,8 +68,9 @@ static bool same_value(const struct config_key *k, const struct ns_config *a, co
 		       !memcmp(a->daemon.core, b->daemon.core, a->daemon.workers * sizeof(int));
 	case T_DEVICES:
 		return same_devices(x, y);
-	case T_RULES:
 	case T_STACKS:
+		return same_modules(a->modules, b->modules);
+	case T_RULES:
 	case T_ACCESS:
 		return true;
 	case T_U32:
