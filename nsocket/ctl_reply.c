@@ -217,9 +217,9 @@ static int op_status(struct ctl_request *q)
 	put_ports(s, r);
 	put_reasons(s, r);
 	put_accounts(s, r);
-	put_alarms(r);
-	if (s->ops->more_status)
+	if (s->ops->more_status) /* which may find that there is no reason for an alarm any more */
 		s->ops->more_status(s->arg, r);
+	put_alarms(r);
 	return ctl_client_reply(q->c, r);
 }
 

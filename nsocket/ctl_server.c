@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "ctl_internal.h"
 
+#include <rd/alarm.h>
 #include <rd/config.h>
 #include <rd/log.h>
 #include <rd/sys.h>
@@ -69,6 +70,12 @@ int ctl_server_rules(struct ctl_server *s, const struct rd_rules *r, const char 
 	return ret;
 }
 
+static void refused(const char *err)
+{
+	ns_log(NS_ERR, NS_M_RD, "reload: %s (the old rules stay)", err);
+	ns_alarm_raise(NS_ALARM_CONFIG_REFUSED, "%.200s", err);
+}
+
 void ctl_server_reload(struct ctl_server *s)
 {
 	struct rd_rules *r = malloc(sizeof(*r));
@@ -79,9 +86,9 @@ void ctl_server_reload(struct ctl_server *s)
 	if (r && !c->rules_path)
 		ns_log(NS_ERR, NS_M_RD, "reload: the configuration names no rule file");
 	else if (r && rd_rules_load(c->rules_path, r, err))
-		ns_log(NS_ERR, NS_M_RD, "reload: %s (the old rules stay)", err);
-	else if (r)
-		ctl_server_rules(s, r, c->rules_path);
+		refused(err);
+	else if (r && !ctl_server_rules(s, r, c->rules_path))
+		ns_alarm_clear(NS_ALARM_CONFIG_REFUSED);
 	free(r);
 }
 

@@ -10,10 +10,11 @@
 #include <rd/log.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define X(id, name, severity) { name, severity, false, 0, 0, 0, "" },
+#define X(id, name, severity, next) { name, severity, false, 0, 0, 0, "" },
 static struct ns_alarm_state alarms[NS_ALARM_NR_] = { NS_ALARMS(X) }; /* lock */
 #undef X
 static pid_t owner[NS_ALARM_NR_]; /* lock: the process that raised it, which a forked child is not */
@@ -30,8 +31,13 @@ static uint64_t now_s(void)
 void ns_alarm_raise(enum ns_alarm a, const char *fmt, ...)
 {
 	struct ns_alarm_state *s = &alarms[a];
+	char text[sizeof(s->text)];
+	bool news;
 	va_list ap;
 
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
 	pthread_mutex_lock(&lock);
 	if (owner[a] != getpid()) {
 		s->raised = false;
@@ -39,13 +45,13 @@ void ns_alarm_raise(enum ns_alarm a, const char *fmt, ...)
 		s->cleared_s = 0;
 		owner[a] = getpid();
 	}
+	news = !s->raised || strcmp(s->text, text);
 	s->count += !s->raised;
 	s->raised_s = s->raised ? s->raised_s : now_s();
 	s->raised = true;
-	va_start(ap, fmt);
-	vsnprintf(s->text, sizeof(s->text), fmt, ap);
-	va_end(ap);
-	ns_log(NS_WAR, NS_M_OPER, "alarm %s (%s) raised: %s", s->name, s->severity, s->text);
+	strcpy(s->text, text);
+	if (news)
+		ns_log(NS_WAR, NS_M_OPER, "alarm %s (%s) raised: %s", s->name, s->severity, s->text);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -60,6 +66,18 @@ void ns_alarm_clear(enum ns_alarm a)
 		ns_log(NS_INF, NS_M_OPER, "alarm %s cleared", s->name);
 	}
 	pthread_mutex_unlock(&lock);
+}
+
+const char *ns_alarm_next(const char *name)
+{
+#define X(id, n, severity, next) { n, next },
+	static const struct { const char *name, *next; } all[] = { NS_ALARMS(X) };
+#undef X
+
+	for (unsigned i = 0; i < NS_ALARM_NR_; i++)
+		if (!strcmp(all[i].name, name))
+			return all[i].next;
+	return "";
 }
 
 bool ns_alarm_get(enum ns_alarm a, struct ns_alarm_state *out)

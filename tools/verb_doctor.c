@@ -16,6 +16,7 @@
 #include <linux/capability.h>
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
+#include <rd/alarm.h>
 #include <rd/program.h>
 #include <stacks/remote/remote.h>
 #include <stdarg.h>
@@ -280,6 +281,11 @@ static void check_process(struct report *r, pid_t pid)
 		finding(r, name, OK, "", "has %d workers", cJSON_GetArraySize(cJSON_GetObjectItem(o, "workers")));
 	else
 		finding(r, name, OK, "", "has needed no stack so far");
+	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "alarms")) {
+		if (flag(p, "raised") && !str(o, "fallback")[0]) /* else it is what that says */
+			finding(r, name, WARN, ns_alarm_next(str(p, "name")), "alarm %s: %s", str(p, "name"),
+				str(p, "text"));
+	}
 	cJSON_ArrayForEach(p, cJSON_GetObjectItem(o, "ports")) {
 		if (!flag(p, "in_use"))
 			finding(r, name, WARN, "", "%s is not used: %s", str(p, "ifname"), str(p, "why_not"));

@@ -152,6 +152,11 @@ def table(ns, ifname, name):
     return bpftool("map", "dump", "id", number)
 
 
+def alarms(ns):
+    """{name: is it raised?} of all processes in ns, also those that were cleared."""
+    return {a["name"]: a["raised"] for a in json.loads(tool(ns, "alarms", "--all", "--json").stdout)}
+
+
 def findings(ns, prefix=()):
     """nstack doctor: {check: (verdict, detail)}; prefix runs it in other circumstances."""
     r = ns.run([*prefix, TOOL, "doctor", "--json"], check=False)

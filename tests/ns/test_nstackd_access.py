@@ -128,8 +128,11 @@ def test_programs_of_a_user(net):
     server(net, user("nobody", "nogroup"), 7003)
     until(lambda: owned(net, 7003), "another user's to be served")
     assert by_kernel(net, 7002)
+    assert nstack.alarms(net.server)["limit_met"]
+    assert "limit_met" in str(nstack.findings(net.server))
     first.stop()
-    until(lambda: not owned(net, 7000), "the first one's end")
+    until(lambda: not nstack.alarms(net.server)["limit_met"], "there to be room again")
+    assert not owned(net, 7000)
     server(net, user("daemon"), 7004)
     until(lambda: owned(net, 7004), "the next one to be served")
 
@@ -203,8 +206,10 @@ time.sleep(1000)
     server(net, user("daemon"), 7002)
     assert by_kernel(net, 7002)
     assert "limit of 1048576 bytes of memory" in net.logs()
+    assert nstack.alarms(net.server)["limit_met"]
     hoarder.stop()
     until(lambda: owned(net, 7002), "there to be room again")
+    until(lambda: not nstack.alarms(net.server)["limit_met"], "the end of the alarm")
 
 
 @pytest.mark.parametrize("access, words", [
@@ -276,13 +281,15 @@ def test_configuration_again(net, workers):
     assert c.recv(10) == b"X"
 
     told(net, d, "everything stays as it was", **base, spin=1)
+    assert nstack.alarms(net.server)["config_refused"]
     proof = net.proof()
     assert ask(net, 7000) == "HELLO"
     proof.user_stack(tcp=3)
 
-    told(net, d, "until the next start: frames", **base, frames=1024,
-         rules=[{"port": "7000", "action": "kernel"}], log={"level": "INF"})
+    told(net, d, "until the next start: frames, stacks", **base, frames=1024,
+         stacks=[{"name": "more", "library": "libmore.so", "deploy": 3}], rules=[{"port": "7000", "action": "kernel"}], log={"level": "INF"})
     until(lambda: "was read again" in net.logs(), "the new level")
+    assert not nstack.alarms(net.server)["config_refused"]
     until(lambda: all(p["rules"]["count"] == 1 for p in nstack.processes(net.server) if "attached" in p), "the rule")
     proof = net.proof()
     assert ask(net, 7000) == "HELLO"

@@ -25,6 +25,7 @@ int main(void)
 	ns_alarm_raise(NS_ALARM_NO_STACK, "%s", "again");
 	CHECK(ns_alarm_get(NS_ALARM_NO_STACK, &s) && s.raised && s.count == 2, " ");
 	CHECK(!ns_alarm_get(NS_ALARM_PLUGIN_OFF, &s), "another kind");
+	CHECK(ns_alarm_next("no_stack")[0] && !ns_alarm_next("nothing")[0], "what to do");
 	pid = fork();
 	if (!pid) {
 		bool had = ns_alarm_get(NS_ALARM_NO_STACK, &s);

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "tools/nstackd/access.h"
 
+#include "tools/nstackd/limits.h"
 #include "tools/nstackd/shared.h"
 
 #include <errno.h>
@@ -211,6 +212,7 @@ int access_check(const struct visitor *v, struct quota **out, char why[160])
 	}
 	if (quota_used(*out, QUOTA_PROGRAMS) >= e->is.programs) {
 		__atomic_fetch_add(&(*out)->refused[QUOTA_PROGRAMS], 1, __ATOMIC_RELAXED);
+		limits_met(*out, QUOTA_PROGRAMS);
 		snprintf(why, 160, "%llu programs are attached already, which is the limit (daemon.access)",
 			 (unsigned long long)e->is.programs);
 		return -EDQUOT;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/nstackd/calls.c - what attached programs ask for; the protocol is in shm/attach.h */
 #define _GNU_SOURCE
+#include "tools/nstackd/limits.h"
 #include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 
@@ -112,6 +113,8 @@ int peer_hello(struct peer *p, const struct att_call *c, struct att_answer *a, i
 	err = hello_parts(p, fds);
 	if (err) {
 		ns_log(NS_WAR, NS_M_OPER, "process %d can't attach: %s", (int)p->pid, strerror(-err));
+		if (err == -ENOSPC)
+			limits_met(NULL, QUOTA_PROGRAMS);
 		return err;
 	}
 	name_take(p, c);

@@ -4,20 +4,47 @@
  * A program that meets one goes on with the kernel for what would be beyond it. Memory is what sockets' buffers
  * have touched, and is measured now and then: who is beyond the limit gets no further socket, those that there
  * are keep theirs.
+ *
+ * The limit that was met last is an alarm, until there is room again: looked at when something is given back, and
+ * when somebody asks.
  */
 #define _GNU_SOURCE
+#include "tools/nstackd/limits.h"
+
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
 
 #include <nsocket/worker_internal.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 
 #define MEASURE_NS 100000000ull
 
-static void met(const struct quota *q, enum quota_what what)
+/* The alarm's. */
+static struct {
+	bool met;
+	struct quota *quota; /* NULL: daemon.programs */
+	enum quota_what what;
+} last;
+
+void limits_met(struct quota *q, enum quota_what what)
+{
+	last.met = true;
+	last.quota = q;
+	last.what = what;
+	if (q)
+		ns_alarm_raise(NS_ALARM_LIMIT_MET, "limit of %llu %s (daemon.access) met: the kernel serves what is beyond",
+			       (unsigned long long)q->limit[what], quota_what_name(what));
+	else
+		ns_alarm_raise(NS_ALARM_LIMIT_MET, "%u programs are attached (daemon.programs): the others do without",
+			       peers_config.max);
+}
+
+static void met(struct quota *q, enum quota_what what)
 {
 	ns_log(NS_ERR, NS_M_OPER, "limit of %llu %s (daemon.access) met: the kernel serves what is beyond",
 	       (unsigned long long)q->limit[what], quota_what_name(what));
+	limits_met(q, what);
 }
 
 /* In this worker, by programs that count for q. */
@@ -35,6 +62,33 @@ static void measure(struct quota *q, uint64_t now)
 {
 	q->measured_ns[shared_worker] = now;
 	__atomic_store_n(&q->used[shared_worker][QUOTA_MEMORY], resident(q), __ATOMIC_RELAXED);
+}
+
+/* Those that have ended, and whose connections have not, have their memory still. */
+static bool programs_full(void)
+{
+	uint32_t n = 0;
+
+	for (const struct peer *p = peers_first(); p; p = p->next)
+		n += p->attached;
+	return n >= peers_config.max;
+}
+
+static bool full(void)
+{
+	if (!last.quota)
+		return programs_full();
+	if (last.what == QUOTA_MEMORY && worker_now() - last.quota->measured_ns[shared_worker] >= MEASURE_NS)
+		measure(last.quota, worker_now());
+	return quota_used(last.quota, last.what) >= __atomic_load_n(&last.quota->limit[last.what], __ATOMIC_RELAXED);
+}
+
+void limits_look(void)
+{
+	if (!last.met || full())
+		return;
+	last.met = false;
+	ns_alarm_clear(NS_ALARM_LIMIT_MET);
 }
 
 /* What is old is good enough to say yes, but not to say no. */
@@ -67,6 +121,7 @@ bool peers_session_take(void *owner)
 void peers_session_give(void *owner)
 {
 	quota_give(owner, QUOTA_SOCKETS);
+	limits_look();
 }
 
 bool peer_port_take(struct peer *p)
@@ -80,6 +135,7 @@ bool peer_port_take(struct peer *p)
 void peer_port_give(struct peer *p)
 {
 	quota_give(p->quota, QUOTA_PORTS);
+	limits_look();
 }
 
 uint32_t peer_limit(const struct peer *p, int what, uint32_t max)

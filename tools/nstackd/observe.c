@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "tools/nstackd/door.h"
 #include "tools/nstackd/hosts.h"
+#include "tools/nstackd/limits.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
 #include "tools/nstackd/super.h"
@@ -151,6 +152,9 @@ static uint32_t sockets(void *arg, struct stack_sock_info *out, uint32_t n, uint
 
 static void more_status(void *arg, cJSON *o)
 {
+	worker_lock();
+	limits_look();
+	worker_unlock();
 	if (super_channel() >= 0) {
 		cJSON_AddNumberToObject(o, "worker", shared_worker);
 		return;

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/closer.h"
+#include "tools/nstackd/limits.h"
 #include "tools/nstackd/park.h"
 #include "tools/nstackd/peer.h"
 #include "tools/nstackd/shared.h"
@@ -360,6 +361,7 @@ static void peer_free(struct peer *p)
 	npeers--;
 	quota_give(p->quota, QUOTA_PROGRAMS);
 	free(p);
+	limits_look();
 }
 
 bool peers_reap(void)

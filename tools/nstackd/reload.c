@@ -11,6 +11,7 @@
 
 #include <nsocket/ctl_server.h>
 #include <nsocket/worker_internal.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 #include <rd/rules.h>
 #include <stdlib.h>
@@ -44,8 +45,10 @@ int reload(struct ctl_server *ctl, bool access)
 	ns_log_reopen();
 	if (ret) {
 		ns_log(NS_ERR, NS_M_OPER, "reload: %s (everything stays as it was)", err);
+		ns_alarm_raise(NS_ALARM_CONFIG_REFUSED, "%.200s", err);
 		return ret;
 	}
+	ns_alarm_clear(NS_ALARM_CONFIG_REFUSED);
 	rd_config_fixed_changes(rd_config(), new, fixed, sizeof(fixed));
 	if (fixed[0])
 		ns_log(NS_ERR, NS_M_OPER, "reload: these stay as they were until the next start: %s", fixed);

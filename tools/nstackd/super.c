@@ -22,6 +22,7 @@
 #include "tools/nstackd/closer.h"
 #include "tools/nstackd/door.h"
 #include "tools/nstackd/hosts.h"
+#include "tools/nstackd/limits.h"
 #include "tools/nstackd/notify.h"
 #include "tools/nstackd/reload.h"
 #include "tools/nstackd/shared.h"
@@ -541,6 +542,7 @@ static void more_status(void *arg, cJSON *status)
 	}
 	door_status(status);
 	hosts_status(status);
+	limits_look();
 }
 
 static const struct ctl_ops ctl_ops = { .more_status = more_status };
