@@ -20,6 +20,8 @@
 	X(PLUGIN_OFF, "plugin_off", "major", "repair \"stacks\" in its configuration and start it again") \
 	/* a worker of nstackd has ended; all are ready again */ \
 	X(WORKER_LOST, "worker_lost", "critical", "nstack log has its last words; it is started again by itself") \
+	/* a stack that nstackd starts is not there; all are */ \
+	X(STACK_LOST, "stack_lost", "major", "nstack log says why it ends; \"stacks\" in nstackd's configuration") \
 	/* what was to be read again is wrong; it was read */ \
 	X(CONFIG_REFUSED, "config_refused", "minor", "repair the file and have it read again") \
 	/* nstackd has turned away a program, a socket or a port; there is room for one */ \

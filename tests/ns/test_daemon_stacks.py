@@ -89,5 +89,32 @@ def test_a_stack_that_can_not_start(net):
     net.daemon(net.server, net.config(stacks=stacks))
     (d,) = [p for p in nstack.processes(net.server) if p["program"] == "nstackd"]
     assert d["stacks"][0]["usable"] is False and d["stacks"][0]["restarts"] >= 1, d["stacks"]
+    assert nstack.alarms(net.server) == {"stack_lost": True}
+    assert 'stack "gone" has ended' in net.tool("doctor", check=False).stdout
+    apps.redis(net)
+    assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"
+
+
+def parent(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_starts_stacks_is_killed(net, workers):
+    """The keeper: another one begins, and has the stack. Its guard, too: it is said what is lost, and the rest goes
+    on."""
+    lwip = Lwip(net, workers=workers)
+    host = lwip.status()["pid"]
+    guard = parent(parent(host))
+    os.kill(parent(host), signal.SIGKILL)
+    wait.until(lambda: lwip.status()["usable"] and lwip.status()["pid"] != host, "the stack by another keeper")
+    wait.until(lambda: nstack.alarms(net.server).get("stack_lost") is not True, "all to be well")
+    host = lwip.status()["pid"]
+    os.kill(guard, signal.SIGKILL)
+    wait.until(lambda: nstack.alarms(net.server).get("stack_lost"), "it to be said")
+    assert not lwip.status()["usable"] and lwip.status()["pid"] == 0
+    assert "nstackd has to be started again" in net.tool("alarms").stdout
+    wait.until(lambda: not os.path.exists(f"/proc/{host}"), "the stack's process to end")
     apps.redis(net)
     assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"

@@ -5,9 +5,11 @@
  * keeper, which only starts nstack-host for each stack, and again when one has ended: at once, and with growing
  * pauses if it does not stay. A stack that crashes takes nothing with it, and programs find the next one.
  *
- * The keeper's life hangs on a pipe: a byte says that it may begin, its end that the daemon has ended. A stack's
- * on its keeper (PR_SET_PDEATHSIG). How the stacks are is in memory that the keeper writes and the daemon
- * reads.
+ * The keeper has a parent, the guard, that does nothing but make another one when it has been killed. Their lives
+ * hang on a pair of sockets: the daemon's byte says that they may begin, the end of its side that it has ended; their
+ * byte says that a stack has come or gone, the end of their side that both were killed, and nobody starts stacks any
+ * more. A stack's life hangs on its keeper (PR_SET_PDEATHSIG). How the stacks are is in memory that the keeper writes
+ * and the daemon reads.
  */
 #define _GNU_SOURCE
 #include "tools/nstackd/hosts.h"
@@ -19,6 +21,7 @@
 #include <nsocket/worker.h>
 #include <nstack/dmm_stack.h>
 #include <poll.h>
+#include <rd/alarm.h>
 #include <rd/log.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +30,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,8 +63,9 @@ struct host {
 static struct host hosts[RD_MODULES_MAX];
 static uint32_t nhosts;
 static struct host_seen *seen;
-static pid_t keeper;
-static int leash = -1; /* the daemon's end of the pipe */
+static pid_t guard;
+static int leash = -1; /* the daemon's side; in guard and keeper theirs */
+static bool lost;      /* both were killed */
 
 /* --- the keeper -------------------------------------------------------------------------------- */
 
@@ -68,10 +73,11 @@ static void see(struct host *h, enum state state)
 {
 	__atomic_store_n(&h->seen->pid, h->pid, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->seen->state, state, __ATOMIC_RELAXED);
+	send(leash, "s", 1, MSG_DONTWAIT | MSG_NOSIGNAL); /* full: the daemon has something to read anyway */
 }
 
 /* nstack-host is beside nstackd. */
-static void become(const struct host *h, int word)
+static void become(const struct host *h, int word, pid_t keeper)
 {
 	char path[PATH_MAX], fd[16];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("nstack-host"));
@@ -80,7 +86,7 @@ static void become(const struct host *h, int word)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-	if (n <= 0)
+	if (n <= 0 || getppid() != keeper)
 		_exit(1);
 	path[n] = 0;
 	strcpy(strrchr(path, '/') + 1, "nstack-host");
@@ -94,6 +100,7 @@ static void become(const struct host *h, int word)
 
 static void host_start(struct host *h)
 {
+	pid_t keeper = getpid();
 	int pair[2];
 
 	h->started = worker_now();
@@ -102,7 +109,7 @@ static void host_start(struct host *h)
 		return;
 	h->pid = fork();
 	if (!h->pid)
-		become(h, pair[1]);
+		become(h, pair[1], keeper);
 	close(pair[1]);
 	if (h->pid < 0) {
 		h->pid = 0;
@@ -200,9 +207,9 @@ static void end_all(void)
 }
 
 /* One turn; false: the daemon has ended. */
-static bool keep(int pipe, int sigfd)
+static bool keep(int sigfd)
 {
-	struct pollfd p[2 + RD_MODULES_MAX] = { { .fd = pipe, .events = POLLIN }, { .fd = sigfd, .events = POLLIN } };
+	struct pollfd p[2 + RD_MODULES_MAX] = { { .fd = leash, .events = POLLIN }, { .fd = sigfd, .events = POLLIN } };
 	struct signalfd_siginfo si;
 	int ms = start_due();
 
@@ -219,27 +226,58 @@ static bool keep(int pipe, int sigfd)
 	return !p[0].revents;
 }
 
-static void keeper_run(int pipe)
+/* What a keeper before this one had ends with it. */
+static void begin(struct host *h)
+{
+	h->again_at = 1;
+	if (!__atomic_load_n(&h->seen->pid, __ATOMIC_RELAXED))
+		return;
+	__atomic_add_fetch(&h->seen->restarts, 1, __ATOMIC_RELAXED);
+	see(h, HOST_ENDED);
+}
+
+static void keeper_run(void)
 {
 	sigset_t set;
 	int sigfd;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	prctl(PR_SET_NAME, "nstackd-keeper", 0, 0, 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (sigfd < 0)
+		_exit(1);
+	for (uint32_t i = 0; i < nhosts; i++)
+		begin(&hosts[i]);
+	while (keep(sigfd))
+		;
+	end_all();
+	_exit(0);
+}
+
+static void guard_run(void)
+{
+	int status;
+	sigset_t set;
+	pid_t pid;
 	char go;
 
 	/* the daemon says when it is over, also to those that a terminal or systemd sends signals to */
 	sigfillset(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	prctl(PR_SET_NAME, "nstackd-hosts", 0, 0, 0);
-	if (sigfd >= 0 && read(pipe, &go, 1) == 1) {
-		for (uint32_t i = 0; i < nhosts; i++)
-			hosts[i].again_at = 1;
-		while (keep(pipe, sigfd))
-			;
-		end_all();
+	prctl(PR_SET_NAME, "nstackd-guard", 0, 0, 0);
+	if (read(leash, &go, 1) != 1)
+		_exit(0);
+	for (;;) {
+		pid = fork();
+		if (!pid)
+			keeper_run();
+		if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
+			_exit(0);
+		ns_log(NS_ERR, NS_M_OPER, "the process that starts stacks (%d) has ended: another one begins", (int)pid);
+		poll(NULL, 0, PAUSE_NS / 1000000);
 	}
-	_exit(0);
 }
 
 /* --- the daemon ----------------------------------------------------------------------------------- */
@@ -259,23 +297,21 @@ int hosts_prepare(const struct rd_modules *ms)
 	if (!nhosts)
 		return 0;
 	seen = mmap(NULL, nhosts * sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (seen == MAP_FAILED || pipe2(pair, O_CLOEXEC))
+	if (seen == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	for (uint32_t i = 0; i < nhosts; i++)
 		hosts[i].seen = &seen[i];
-	keeper = fork();
-	if (!keeper) {
-		close(pair[1]);
-		keeper_run(pair[0]);
-	}
-	close(pair[0]);
-	leash = pair[1];
-	return keeper < 0 ? -errno : 0;
+	guard = fork();
+	leash = pair[guard == 0];
+	close(pair[guard != 0]);
+	if (!guard)
+		guard_run();
+	return guard < 0 ? -errno : 0;
 }
 
 static uint32_t state_of(uint32_t i)
 {
-	return __atomic_load_n(&seen[i].state, __ATOMIC_RELAXED);
+	return lost ? HOST_ENDED : __atomic_load_n(&seen[i].state, __ATOMIC_RELAXED);
 }
 
 static bool all_decided(void)
@@ -294,6 +330,50 @@ void hosts_start(void)
 		poll(NULL, 0, LOOK_MS);
 }
 
+int hosts_fd(void)
+{
+	return leash;
+}
+
+/* The first one, and how many more. */
+static void alarm_look(void)
+{
+	uint32_t gone = 0, first = 0, starting = 0;
+
+	for (uint32_t i = nhosts; i-- > 0;) {
+		starting += state_of(i) == HOST_STARTING;
+		if (state_of(i) == HOST_ENDED) {
+			gone++;
+			first = i;
+		}
+	}
+	if (!gone && !starting)
+		ns_alarm_clear(NS_ALARM_STACK_LOST);
+	else if (!gone)
+		return; /* we'll see */
+	else if (lost)
+		ns_alarm_raise(NS_ALARM_STACK_LOST, "the process that starts stacks was killed: nstackd has to be started "
+			       "again for \"%s\"%s", hosts[first].name, gone > 1 ? " and others" : "");
+	else
+		ns_alarm_raise(NS_ALARM_STACK_LOST, "stack \"%s\"%s ended, and is started again (the log says why)",
+			       hosts[first].name, gone > 1 ? " and others have" : " has");
+}
+
+void hosts_run(void)
+{
+	char words[64];
+	ssize_t n;
+
+	do
+		n = recv(leash, words, sizeof(words), MSG_DONTWAIT);
+	while (n > 0);
+	if (n == 0) {
+		hosts_leave();
+		lost = true;
+	}
+	alarm_look();
+}
+
 void hosts_leave(void)
 {
 	if (leash >= 0)
@@ -303,11 +383,9 @@ void hosts_leave(void)
 
 void hosts_stop(void)
 {
-	bool there = leash >= 0;
-
 	hosts_leave();
-	if (there)
-		waitpid(keeper, NULL, 0);
+	if (guard > 0)
+		waitpid(guard, NULL, 0);
 }
 
 void hosts_status(cJSON *o)
@@ -320,7 +398,7 @@ void hosts_status(cJSON *o)
 		cJSON_AddStringToObject(h, "name", hosts[i].name);
 		cJSON_AddNumberToObject(h, "deploy", NSTACK_MODEL_TYPE3);
 		cJSON_AddBoolToObject(h, "usable", state_of(i) == HOST_READY);
-		cJSON_AddNumberToObject(h, "pid", __atomic_load_n(&seen[i].pid, __ATOMIC_RELAXED));
+		cJSON_AddNumberToObject(h, "pid", lost ? 0 : __atomic_load_n(&seen[i].pid, __ATOMIC_RELAXED));
 		cJSON_AddNumberToObject(h, "restarts", __atomic_load_n(&seen[i].restarts, __ATOMIC_RELAXED));
 	}
 }

@@ -11,6 +11,10 @@
 int hosts_prepare(const struct rd_modules *ms);
 /* Start them, and wait until each is there or has failed, for a bounded time. */
 void hosts_start(void);
+/* Readable when hosts_run() is wanted; -1: there are none (any more). */
+int hosts_fd(void);
+/* Raises and clears their alarm. */
+void hosts_run(void);
 /* In a worker: they are the main process's. */
 void hosts_leave(void);
 void hosts_stop(void);

@@ -49,7 +49,7 @@
 static int sigfd;
 static struct ctl_server *ctl;
 /* What an epoll event is about, if it is no program. */
-static char on_programs, on_signal, on_service, on_ctl;
+static char on_programs, on_signal, on_service, on_ctl, on_hosts;
 
 static const char help[] =
 	"usage: nstackd [OPTIONS]\n\n"
@@ -174,6 +174,8 @@ static void descriptors(void)
 
 	watch(super_channel() >= 0 ? super_channel() : door_fd(), &on_programs);
 	watch(sigfd, &on_signal);
+	if (hosts_fd() >= 0)
+		watch(hosts_fd(), &on_hosts);
 	for (uint32_t i = 0; i < n; i++)
 		watch(fds[i], &on_service);
 	if (!ctl_server_open(&ctl, &peers_ctl_ops, NULL))
@@ -245,6 +247,8 @@ static bool serve(void)
 			signals_read(&end, &again);
 		else if (what == &on_ctl)
 			ask = true;
+		else if (what == &on_hosts)
+			hosts_run();
 		else if (what && what != &on_service)
 			peer_run(what);
 	}

@@ -87,7 +87,7 @@ static int ep = -1, sigfd = -1;
 static int own_channel = -1; /* in a worker */
 static bool reloading; /* systemd waits for the end of it */
 static struct ctl_server *ctl;
-static char on_door, on_signal, on_ctl;
+static char on_door, on_signal, on_ctl, on_hosts;
 
 /* --- where programs are ------------------------------------------------------------------------- */
 
@@ -492,7 +492,8 @@ static int sleep_ms(uint64_t due)
 
 static bool is_program(const void *what)
 {
-	return what != &on_door && what != &on_signal && what != &on_ctl && *(const enum kind *)what == PROGRAM;
+	return what != &on_door && what != &on_signal && what != &on_ctl && what != &on_hosts &&
+	       *(const enum kind *)what == PROGRAM;
 }
 
 /* True: end. Programs that have ended come first, workers that have last: routes go with both, of which ev may
@@ -518,6 +519,8 @@ static bool serve(uint64_t due)
 			end = on_signals(&children);
 		else if (what == &on_ctl)
 			ctl_server_run(ctl);
+		else if (what == &on_hosts)
+			hosts_run();
 		else if (what)
 			on_channel(what);
 	}
@@ -615,6 +618,8 @@ int super_run(const struct ns_daemon_config *c)
 		return -1;
 	watch(sigfd, &on_signal);
 	watch(door_fd(), &on_door);
+	if (hosts_fd() >= 0)
+		watch(hosts_fd(), &on_hosts);
 	if (!ctl_server_open(&ctl, &ctl_ops, NULL))
 		watch(ctl_server_fd(ctl), &on_ctl);
 	notify_systemd("READY=1");
