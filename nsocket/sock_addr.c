@@ -205,7 +205,7 @@ static int bind_connected(struct nsock *ns, const struct sockaddr *addr, socklen
 	int err = probe < 0 ? 0 : (int)libc_errno(libc.bind(probe, addr, len));
 
 	if (probe >= 0)
-		libc.close(probe);
+		sys_close(probe);
 	return err && err != -EADDRINUSE ? err : -EINVAL;
 }
 
@@ -722,12 +722,12 @@ static int accept_stack(struct nsock *ns, struct sockaddr *addr, socklen_t *len,
 		return -errno;
 	err = accept_take(ns, &s);
 	if (err) {
-		libc.close(fd);
+		sys_close(fd);
 		return err;
 	}
 	c = accept_nsock(ns, s, flags);
 	if (!c) {
-		libc.close(fd);
+		sys_close(fd);
 		worker_lock();
 		worker.ops->close(worker.st, s, 0);
 		worker_unlock();
@@ -737,7 +737,7 @@ static int accept_stack(struct nsock *ns, struct sockaddr *addr, socklen_t *len,
 	if (!err)
 		err = fd_install(fd, &c->f);
 	if (err)
-		libc.close(fd);
+		sys_close(fd);
 	else
 		sock_addr_out(&s->remote, ns->family, addr, len);
 	nfile_put(&c->f); /* closes the session if it got no descriptor */

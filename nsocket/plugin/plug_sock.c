@@ -22,6 +22,7 @@
 #include <nsocket/opt_log.h>
 #include <nsocket/plugin/sbr.h>
 #include <rd/log.h>
+#include <rd/sys.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -810,7 +811,7 @@ static int accept_half(struct nsock *ns, struct plug_sock *p, struct sockaddr *a
 	s = plug_take_connection(p, &peer, &n);
 	err = s < 0 ? s : accepted(ns, p, s, fd, flags, &peer, n);
 	if (err) {
-		libc.close(fd);
+		sys_close(fd);
 		return err;
 	}
 	if (addr && len) {
