@@ -6,9 +6,9 @@
  *
  *   sock.c        life, session, waiting, commands, readiness
  *   sock_addr.c   bind, listen, connect, accept, names
- *   sock_stream.c TCP data         sock_dgram.c  UDP data
- *   sock_urgent.c TCP urgent data
- *   sock_dgram_ctl.c UDP: who serves it, options   sock_cmsg.c  control messages of datagrams
+ *   sock_rd.c     which stack serves it
+ *   sock_stream.c TCP data, sendfile   sock_urgent.c  urgent data   sock_splice.c  splice
+ *   sock_dgram.c  UDP data   sock_dgram_ctl.c  who serves it, options   sock_cmsg.c  control messages
  *   sock_opt.c    options, ioctl   opt_log.c     options for accepted sockets
  *   ports.c       claims of the steering program, by reference
  */

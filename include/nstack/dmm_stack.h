@@ -125,7 +125,8 @@ typedef nstack_stack_register_fn nstack_stack_registe_fn;
 
 /* A plug-in may export a function nstack_plugin_configure: it is called once, before the one that registers, with
  * the stack's name and the "options" of its entry in the configuration, NULL without. Both stay nstack's,
- * and where they are. The same library and function in several entries are several instances, each with variables of its own. */
+ * and where they are. The same library and function in several entries are several instances, each with variables
+ * of its own. */
 typedef void (*nstack_plugin_configure_fn)(const char *name, const char *options);
 
 /* How a stack is deployed; the number in configurations ("deploytype"). */

@@ -48,7 +48,7 @@ static int flags_for(struct nsock *ns, int flags)
 	return !ns->plug->nonblock && nsock_nonblock(ns) ? flags | MSG_DONTWAIT : flags;
 }
 
-/* --- sending ---------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 static bool send_one(struct plug_sock *p, const struct transfer *t, const void *buf, size_t len, long *r)
 {
@@ -170,7 +170,7 @@ ssize_t plug_sendmsg(struct nsock *ns, const struct msghdr *msg, int flags)
 	return do_rest(ns, msg, (size_t)r, t.flags, send_piece);
 }
 
-/* --- receiving --------------------------------------------------------------------------------------- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static bool recv_one(struct plug_sock *p, const struct transfer *t, void *buf, size_t len, long *r)
 {
@@ -272,7 +272,7 @@ ssize_t plug_recvmsg(struct nsock *ns, struct msghdr *msg, int flags)
 	return r;
 }
 
-/* --- for another process ------------------------------------------------------------------------------------------- */
+/* --- for another process ---------------------------------------------------------------------- */
 
 long plug_send_once(struct plug_sock *p, struct msghdr *msg, int flags)
 {
@@ -288,7 +288,7 @@ long plug_recv_once(struct plug_sock *p, struct msghdr *msg, int flags)
 	return plug_try(p, STACK_EV_IN, try_recv, &t);
 }
 
-/* --- from a pipe, from a file ---------------------------------------------------------------------------------------- */
+/* --- from a pipe, from a file ----------------------------------------------------------------- */
 
 static long try_room(struct plug_sock *p, void *arg)
 {

@@ -82,7 +82,7 @@ static bool work_all(bool in_run)
 	return any;
 }
 
-/* --- the driver ------------------------------------------------------------------------------------ */
+/* --- the driver ------------------------------------------------------------------------------- */
 
 static bool drive_on(void)
 {
@@ -147,7 +147,7 @@ void plug_run_fork_child(void)
 	running = in_loop;
 }
 
-/* --- what programs call ------------------------------------------------------------------------------- */
+/* --- what programs call ----------------------------------------------------------------------- */
 
 uint64_t plug_prewait(int epfd)
 {
@@ -220,7 +220,7 @@ NSTACK_API int nstack_run(void *fun)
 	return r;
 }
 
-/* --- what stacks call ----------------------------------------------------------------------------------- */
+/* --- what stacks call ------------------------------------------------------------------------- */
 
 NSTACK_API int nstack_event_callback(void *pdata, int events)
 {

@@ -87,7 +87,7 @@ struct plug_sock *plug_of_pdata(void *pdata)
 	return p && p->magic == PLUG_MAGIC ? p : NULL;
 }
 
-/* --- connections that were accepted early -------------------------------------------------------------- */
+/* --- connections that were accepted early ----------------------------------------------------- */
 
 struct plug_early {
 	int s;
@@ -165,7 +165,7 @@ static void early_close(struct plug_sock *p)
 		PLUG_CALL_OR(p->m, socket_ops.pfclose, 0, s);
 }
 
-/* --- opening and closing ------------------------------------------------------------------------------ */
+/* --- opening and closing ---------------------------------------------------------------------- */
 
 /* Is it a number that the stack may have given? */
 static bool number_ok(struct plug_module *m, int s)
@@ -279,7 +279,7 @@ void plug_release(struct nsock *ns)
 	}
 }
 
-/* --- which stack ------------------------------------------------------------------------------------- */
+/* --- which stack ------------------------------------------------------------------------------ */
 
 static const struct nst_addr nowhere;
 
@@ -371,7 +371,7 @@ bool plug_sendto(struct nsock *ns, int fd, const struct msghdr *msg)
 	return m && take_over(ns, m);
 }
 
-/* --- control calls -------------------------------------------------------------------------------------- */
+/* --- control calls ---------------------------------------------------------------------------- */
 
 int plug_rebind(struct nsock *ns, const struct sockaddr *addr, socklen_t len)
 {
@@ -541,7 +541,7 @@ int plug_ioctl(struct nsock *ns, unsigned long req, unsigned long arg)
 	return 0;
 }
 
-/* --- events ------------------------------------------------------------------------------------------------ */
+/* --- events ----------------------------------------------------------------------------------- */
 
 int plug_event(void *pdata, int events)
 {
@@ -633,7 +633,8 @@ static bool guess_holds(struct plug_sock *p)
 	char byte;
 	long n;
 
-	if (__atomic_load_n(&p->early, __ATOMIC_RELAXED) || !p->nonblock || !__atomic_exchange_n(&p->guessed, false, __ATOMIC_SEQ_CST))
+	if (__atomic_load_n(&p->early, __ATOMIC_RELAXED) || !p->nonblock ||
+	    !__atomic_exchange_n(&p->guessed, false, __ATOMIC_SEQ_CST))
 		return true;
 	__atomic_and_fetch(&p->ready, ~(uint32_t)STACK_EV_IN, __ATOMIC_SEQ_CST);
 	if (p->listens)
@@ -753,7 +754,7 @@ long plug_wait_call(struct nsock *ns, uint32_t ev, bool dont, long (*fn)(struct 
 	}
 }
 
-/* --- accept -------------------------------------------------------------------------------------------------- */
+/* --- accept ----------------------------------------------------------------------------------- */
 
 /* Has a rule forbidden the connection meanwhile? */
 static bool still_wanted(struct nsock *ns, struct plug_sock *c, const struct sockaddr_storage *peer, socklen_t n)
@@ -859,7 +860,7 @@ int plug_accept_wait(struct nsock *ns, struct sockaddr *addr, socklen_t *len, in
 	return err ? err : (int)plug_wait_call(ns, STACK_EV_IN, false, try_accept, &a);
 }
 
-/* --- halves of a listener ---------------------------------------------------------------------------------- */
+/* --- halves of a listener --------------------------------------------------------------------- */
 
 static struct plug_sock *half_of(struct nsock *ns, const struct plug_module *m)
 {

@@ -109,7 +109,7 @@ static int call_guarded(struct first_call *c)
 	return sig;
 }
 
-/* --- loading ---------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static bool unusable(const struct plug_module *m, const char *fmt, ...)
 {
@@ -301,7 +301,7 @@ void plug_unload(void)
 	lock_give(&load_lock);
 }
 
-/* --- looking up --------------------------------------------------------------------------------------- */
+/* --- looking up ------------------------------------------------------------------------------- */
 
 struct plug_module *plug_at(uint32_t i)
 {
@@ -350,7 +350,7 @@ bool plug_listeners_lost(struct plug_module *m)
 	return lost;
 }
 
-/* --- forks and the end --------------------------------------------------------------------------------------------- */
+/* --- forks and the end ------------------------------------------------------------------------ */
 
 typedef void each_fn(struct plug_sock *p, int fd, pid_t parent);
 

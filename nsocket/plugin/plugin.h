@@ -5,7 +5,9 @@
  *   plug_sock.c   a socket that a stack serves: control calls, events
  *   plug_data.c   its data
  *   plug_run.c    stacks that run to completion, and what programs call by name
- *   sbr.h         stacks in another process
+ *   plug_private.c  several instances of one library
+ *   plug_observe.c  what the tool shows of them
+ *   sbr.h         stacks in another process; adpt.c: what a process is to the framework
  *
  * A socket goes to a plug-in at bind(), connect() or, UDP, at its first sendto(), when a rule names the
  * stack; it is SK_PLUGIN from then on, and its shadow only keeps number and flags. A listener on all
@@ -40,8 +42,9 @@ struct plug_module {
 	uint32_t refused;     /* atomic: what it asked for out of turn (nsep_force_*) */
 };
 
-/* One socket of a stack: a whole SK_PLUGIN socket, a half of a listener, or one of other programs (sbr.h). Its address is what the stack
- * knows as pdata, so the memory stays one of these for good, whatever a stack does with an old one. */
+/* One socket of a stack: a whole SK_PLUGIN socket, a half of a listener, or one of other programs (sbr.h). Its
+ * address is what the stack knows as pdata, so the memory stays one of these for good, whatever a stack does with
+ * an old one. */
 struct plug_sock {
 	uint32_t magic;
 	uint8_t state;        /* atomic: enum plug_state */

@@ -164,7 +164,7 @@ void sbr_close(struct sbr_prog *prog, struct sbr_holder *h, bool as_child);
 uint32_t sbr_ask(struct sbr_holder *h, uint32_t events);
 int sbr_fork(struct sbr_prog *prog, struct sbr_answer *a, int *claim);
 
-/* --- sbr_call.c ------------------------------------------------------------------------------------ */
+/* --- sbr_call.c ------------------------------------------------------------------------------- */
 
 struct sbr_caller {
 	struct sbr_prog *prog;
@@ -175,14 +175,14 @@ struct sbr_caller {
 /* Do what c says; claim: -1, or a descriptor that goes with the answer and is to be closed. */
 void sbr_serve(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_answer *a, int *claim);
 
-/* --- sbr_access.c ---------------------------------------------------------------------------------- */
+/* --- sbr_access.c ----------------------------------------------------------------------------- */
 
 /* Once, before programs come. */
 void sbr_access_init(void);
 /* May the program at the other end? */
 bool sbr_may_attach(int sock, const struct ucred *who);
 
-/* --- sbr_policy.c ---------------------------------------------------------------------------------- */
+/* --- sbr_policy.c ----------------------------------------------------------------------------- */
 
 /* 0, or -errno: what programs get. */
 int sbr_may_bind(const struct sockaddr *addr, socklen_t len, bool privileged);

@@ -197,7 +197,7 @@ static int32_t do_peak(const struct sbr_caller *who, const struct sbr_call *c, s
 	return (int32_t)PLUG_CALL_OR(who->m, extern_ops.peak, -EOPNOTSUPP, h->p->s);
 }
 
-/* --- data --------------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 static int32_t do_send(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *h,
 		       struct sbr_answer *a)
@@ -237,7 +237,7 @@ static int32_t do_recv(const struct sbr_caller *who, const struct sbr_call *c, s
 	return r;
 }
 
-/* --- events --------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 /* What all who have the socket want has changed: tell the stack, which answers what is ready now. */
 static unsigned ask(const struct sbr_caller *who, struct plug_sock *p, int epfd, uint32_t all)
@@ -286,7 +286,7 @@ static int32_t do_prewait(const struct sbr_caller *who, const struct sbr_call *c
 	return 0;
 }
 
-/* --- which ------------------------------------------------------------------------------------------------ */
+/* --- which ------------------------------------------------------------------------------------ */
 
 static const struct {
 	serve_fn *fn;

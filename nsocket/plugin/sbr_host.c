@@ -108,7 +108,7 @@ static void source_close(struct source *src)
 	src->fd = -1;
 }
 
-/* --- what is up ------------------------------------------------------------------------------------- */
+/* --- what is up ------------------------------------------------------------------------------- */
 
 /* Room is to be waited for, or not any more. */
 static void full_locked(struct sbr_prog *g, bool full)
@@ -180,7 +180,7 @@ uint32_t sbr_ask(struct sbr_holder *h, uint32_t events)
 	return all;
 }
 
-/* --- tables ------------------------------------------------------------------------------------------- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 struct sbr_holder *sbr_holder(struct sbr_prog *g, uint32_t s)
 {
@@ -292,7 +292,7 @@ int sbr_number(struct sbr_prog *g, int s)
 	return err;
 }
 
-/* --- the end of a program ------------------------------------------------------------------------------ */
+/* --- the end of a program --------------------------------------------------------------------- */
 
 static void channel_end(struct sbr_prog *g)
 {
@@ -390,7 +390,7 @@ static struct sbr_prog *prog_new(struct plug_module *m)
 	return g;
 }
 
-/* --- forks ------------------------------------------------------------------------------------------------ */
+/* --- forks ------------------------------------------------------------------------------------ */
 
 /* One more reference to each socket of g, for a child. */
 static bool table_copy(struct sbr_prog *child, const struct sbr_prog *g)
@@ -480,7 +480,7 @@ static bool claim_take(struct sbr_prog *g, uint64_t token)
 	return true;
 }
 
-/* --- channels ------------------------------------------------------------------------------------------------ */
+/* --- channels --------------------------------------------------------------------------------- */
 
 static int area_open(struct sbr_prog *g)
 {
@@ -629,7 +629,7 @@ static void visitor(struct door *d)
 		prog_end(g);
 }
 
-/* --- the thread -------------------------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 static bool events_on(struct sbr_prog *g, uint32_t events)
 {
@@ -689,7 +689,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* --- doors --------------------------------------------------------------------------------------------------------- */
+/* --- doors ------------------------------------------------------------------------------------ */
 
 /* Who has the name; 0: unknown. */
 static pid_t owner(const struct sockaddr_un *a, socklen_t len)

@@ -75,7 +75,7 @@ static int fail(long err)
 	return -1;
 }
 
-/* --- the end of a channel -------------------------------------------------------------------------- */
+/* --- the end of a channel --------------------------------------------------------------------- */
 
 /* The other side is gone, or as good as: what sleeps on the channel wakes up. */
 static void break_locked(struct sbr_link *l)
@@ -116,7 +116,7 @@ static void tell(void *const *pdata, uint32_t s, uint32_t events)
 		plug_event(p, (int)events);
 }
 
-/* --- events --------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void *take_events(void *arg)
 {
@@ -164,7 +164,7 @@ static int events_start(struct sbr_link *l)
 	return -err;
 }
 
-/* --- dialling ----------------------------------------------------------------------------------------------- */
+/* --- dialling --------------------------------------------------------------------------------- */
 
 /* Anybody may take the name while no host has it. */
 static int trust(struct sbr_link *l, int fd)
@@ -291,7 +291,7 @@ static int ready_locked(struct sbr_link *l, bool fresh)
 	return err;
 }
 
-/* --- calls ------------------------------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 /* Under the lock: the call's result, 0.. or -errno; fd: room for one that comes along, or NULL. */
 static long ask_locked(struct sbr_link *l, const struct sbr_call *c, struct sbr_answer *a, int *fd)
@@ -472,7 +472,7 @@ static void link_free_fd(int s, pid_t p, pid_t c)
 	link_closed(s, 1);
 }
 
-/* --- options ---------------------------------------------------------------------------------------------------------- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 /* With len bytes of val there and, in, back; 0.. or -errno. */
 static long with_extra(int s, struct sbr_call *c, struct sbr_answer *a, void *val, bool in)
@@ -548,7 +548,7 @@ static int link_peak(int s)
 	return simple(s, SBR_PEAK, 0);
 }
 
-/* --- data ---------------------------------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 static size_t total(const struct msghdr *msg)
 {
@@ -636,7 +636,7 @@ static ssize_t link_recvmsg(int s, struct msghdr *msg, int flags)
 	return r < 0 ? fail(r) : r;
 }
 
-/* --- events -------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static unsigned link_ep_ctl(int epfd, int s, int op, struct epoll_event *ev, void *pdata)
 {
@@ -677,7 +677,7 @@ static int link_prewait(int epfd)
 	return 0;
 }
 
-/* --- forks ------------------------------------------------------------------------------------------------------------------ */
+/* --- forks ------------------------------------------------------------------------------------ */
 
 void sbr_link_fork_prepare(struct plug_module *m)
 {
@@ -737,7 +737,7 @@ bool sbr_link_dialled(const struct plug_module *m)
 	return !m->link->token;
 }
 
-/* --- making one -------------------------------------------------------------------------------------------------------------- */
+/* --- making one ------------------------------------------------------------------------------- */
 
 bool sbr_link_lost(const struct plug_module *m, int s)
 {

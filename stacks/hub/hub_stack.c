@@ -398,7 +398,8 @@ static int reach(void)
 	strcpy(un.sun_path, path);
 	hub = high(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	if (hub < 0 || setsockopt(hub, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0 ||
-	    setsockopt(hub, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0 || connect(hub, (struct sockaddr *)&un, sizeof(un)) < 0)
+	    setsockopt(hub, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0 ||
+	    connect(hub, (struct sockaddr *)&un, sizeof(un)) < 0)
 		return errno;
 	return greet();
 }
