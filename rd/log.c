@@ -25,7 +25,6 @@
 #define RING_LINES 256u
 #define OLD_FILES 10
 #define REPEAT_NS 5000000000ull
-#define REPEAT_SLOTS 64u
 #define REPEAT_BURST 8u
 #define LOG_DIR "/var/log/nStack"
 
@@ -63,12 +62,8 @@ static struct {
 	struct sink main, operation; /* operation: a daemon's only */
 	uint64_t seq;               /* lines ever; slot seq % RING_LINES is the next */
 	char ring[RING_LINES][LINE_MAX_];
-	struct {
-		const char *file;
-		int line;
-		uint32_t said;
-		uint64_t since, count;
-	} repeat[REPEAT_SLOTS];
+	struct ns_log_site *silent; /* places that have left out something */
+	uint32_t process;           /* counts forks */
 	char fallback[LINE_MAX_];
 } lg = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -279,49 +274,65 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
-/* True: this place has said enough within the last 5 s (several programs attach at a time, say), the line is
- * only counted. */
-static bool suppressed(enum ns_log_level level, enum ns_log_module module, const char *file, int line)
+/* What places left out whose time is over. */
+static void counts_write(uint64_t now)
 {
-	unsigned i = ((unsigned)(uintptr_t)file / 8 + (unsigned)line * 31) % REPEAT_SLOTS;
-	uint64_t now = now_ns();
-	char text[96];
+	struct ns_log_site **at = &lg.silent, *s;
+	char text[160];
 
-	if (level == NS_DBG || (level == NS_INF && module == NS_M_OPER))
-		return false; /* asked for, or the doing of who may do it */
-	if (lg.repeat[i].file == file && lg.repeat[i].line == line) {
-		if (now - lg.repeat[i].since < REPEAT_NS) {
-			if (lg.repeat[i].said++ < REPEAT_BURST)
-				return false;
-			lg.repeat[i].count++;
-			return true;
+	while ((s = *at)) {
+		if (now - s->since < REPEAT_NS) {
+			at = &s->next;
+			continue;
 		}
-		if (lg.repeat[i].count) {
-			snprintf(text, sizeof(text), "(the next line was repeated %llu times in between)",
-				 (unsigned long long)lg.repeat[i].count);
-			line_out(level, module, text);
-		}
+		*at = s->next;
+		snprintf(text, sizeof(text), "(%u more lines of %s:%d were left out)", s->left_out, s->file, s->line);
+		s->left_out = 0;
+		line_out((enum ns_log_level)s->level, (enum ns_log_module)s->module, text);
 	}
-	lg.repeat[i].file = file;
-	lg.repeat[i].line = line;
-	lg.repeat[i].since = now;
-	lg.repeat[i].said = 1;
-	lg.repeat[i].count = 0;
-	return false;
 }
 
-void ns_log_write_(enum ns_log_level level, enum ns_log_module module, const char *file, int line,
-		   const char *fmt, ...)
+static void leave_out(struct ns_log_site *s, enum ns_log_level level, enum ns_log_module module)
+{
+	s->level = (uint8_t)level;
+	s->module = (uint8_t)module;
+	if (s->left_out++)
+		return;
+	s->next = lg.silent;
+	lg.silent = s;
+}
+
+/* True: this place has said enough within the last 5 s (several programs attach at a time, say), the line is
+ * only counted. */
+static bool suppressed(struct ns_log_site *s, enum ns_log_level level, enum ns_log_module module, uint64_t now)
+{
+	if (level == NS_DBG || (level == NS_INF && module == NS_M_OPER))
+		return false; /* asked for, or the doing of who may do it */
+	if (s->process != lg.process || now - s->since >= REPEAT_NS) {
+		s->process = lg.process;
+		s->since = now;
+		s->said = s->left_out = 0;
+	}
+	if (s->said++ < REPEAT_BURST)
+		return false;
+	leave_out(s, level, module);
+	return true;
+}
+
+void ns_log_write_(struct ns_log_site *site, enum ns_log_level level, enum ns_log_module module, const char *fmt, ...)
 {
 	int saved = errno;
 	char text[LINE_MAX_];
+	uint64_t now;
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	pthread_mutex_lock(&lg.lock);
-	if (!suppressed(level, module, file, line))
+	now = now_ns();
+	counts_write(now);
+	if (!suppressed(site, level, module, now))
 		line_out(level, module, text);
 	pthread_mutex_unlock(&lg.lock);
 	errno = saved;
@@ -369,6 +380,7 @@ size_t ns_log_ring_read(uint64_t *seq, char *out, size_t size)
 	size_t used = 0, len;
 
 	pthread_mutex_lock(&lg.lock);
+	counts_write(now_ns());
 	if (lg.seq > RING_LINES && *seq < lg.seq - RING_LINES)
 		*seq = lg.seq - RING_LINES;
 	if (*seq > lg.seq)
@@ -431,5 +443,6 @@ void ns_log_after_fork(void)
 	pthread_mutex_init(&lg.lock, NULL);
 	sink_close(&lg.main); /* the child's own file, at its first line */
 	sink_close(&lg.operation);
-	memset(lg.repeat, 0, sizeof(lg.repeat));
+	lg.silent = NULL;
+	lg.process++;
 }

@@ -13,9 +13,10 @@
  * limits that were reached, what was changed at run time and by whom) is in operation.log. Several
  * daemons and their workers may write to the same files; each line says which process it is of.
  *
- * A line that repeats (same format at the same place) within 5 s is counted, not written; the
- * count follows. (Not with DBG, and not what operators did.) A program's file is renamed to FILE.1 at 30 MB, a daemon's at 50 MB, operation.log
- * at 10 MB; ten old files are kept.
+ * Of what one place in the sources says within 5 s eight lines are written, further ones are counted. The count
+ * follows with the first line after that, of any place, or when the ring is read. (Not with DBG, and not what
+ * operators did.) A program's file is renamed to FILE.1 at 30 MB, a daemon's at 50 MB, operation.log at 10 MB; ten
+ * old files are kept.
  *
  * Threads: any, not from signal handlers. Every call is a raw system call: nothing here enters
  * the wrapped libc calls. ns_log_after_fork() in a child before its first line.
@@ -40,14 +41,27 @@ static inline bool ns_log_on(enum ns_log_module m, enum ns_log_level l)
 	return l <= __atomic_load_n(&ns_log_levels_[m], __ATOMIC_RELAXED); /* a hint: no order needed */
 }
 
-/* Arguments are evaluated only if the line is written. */
+/* A place in the sources. What it said since when; under the log's lock. */
+struct ns_log_site {
+	const char *file;
+	int line;
+	uint32_t process;           /* which one's numbers these are: forks count */
+	uint64_t since;             /* ns of the monotonic clock */
+	uint32_t said;              /* lines since then, and of these */
+	uint32_t left_out;
+	uint8_t level, module;      /* of the last that was left out */
+	struct ns_log_site *next;   /* that has left out some */
+};
+
+/* Arguments are evaluated only if the level is on. */
 #define ns_log(level, module, ...) \
 	do { \
+		static struct ns_log_site site_ = { .file = __FILE__, .line = __LINE__ }; \
 		if (ns_log_on((module), (level))) \
-			ns_log_write_((level), (module), __FILE__, __LINE__, __VA_ARGS__); \
+			ns_log_write_(&site_, (level), (module), __VA_ARGS__); \
 	} while (0)
-void ns_log_write_(enum ns_log_level level, enum ns_log_module module, const char *file, int line,
-		   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void ns_log_write_(struct ns_log_site *site, enum ns_log_level level, enum ns_log_module module, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* This process is a daemon: before ns_log_init(). Its operation is logged from INF on, unless all is OFF. */
 void ns_log_daemon(void);

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "check.h"
 
@@ -85,6 +87,59 @@ static void test_file(void)
 	}
 	waitpid(pid, &status, 0);
 	CHECK(status == 0, "the child's own file");
+}
+
+/* The log's clock. */
+static time_t ahead_s;
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	int r = (int)syscall(SYS_clock_gettime, id, t);
+
+	t->tv_sec += ahead_s;
+	return r;
+}
+
+static unsigned times(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, what))) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
+/* Two places at a time, each with a count of its own, which comes though they say nothing more. */
+static void test_repeats(void)
+{
+	char text[65536], want[128];
+	uint64_t seq = 0, end;
+	int line = 0;
+
+	while (ns_log_ring_read(&seq, text, sizeof(text)))
+		;
+	end = seq;
+	for (int i = 0; i < 30; i++) {
+		ns_log(NS_ERR, NS_M_RD, "one");
+		if (i < 20) {
+			line = __LINE__ + 1;
+			ns_log(NS_ERR, NS_M_HAL, "two");
+		}
+	}
+	ns_log_ring_read(&end, text, sizeof(text));
+	CHECK(times(text, "] one\n") == 8 && times(text, "] two\n") == 8 && !strstr(text, "left out"), "%s", text);
+	ahead_s += 6;
+	ns_log(NS_ERR, NS_M_STACK, "three");
+	ns_log_ring_read(&end, text, sizeof(text));
+	snprintf(want, sizeof(want), "ERR hal[%d] (12 more lines of %s:%d were left out)\n", (int)getpid(), __FILE__, line);
+	CHECK(times(text, want) == 1 && strstr(text, "(22 more lines of ") && strstr(text, "] three\n"), "%s", text);
+	for (int i = 0; i < 9; i++)
+		ns_log(NS_ERR, NS_M_RD, "four");
+	ns_log_ring_read(&end, text, sizeof(text));
+	ahead_s += 6;
+	ns_log_ring_read(&end, text, sizeof(text));
+	CHECK(strstr(text, "(1 more lines of "), "%s", text);
 }
 
 /* What others may have put where the log is going to be. */
@@ -322,6 +377,7 @@ int main(void)
 		return 1;
 	test_levels();
 	test_file();
+	test_repeats();
 	if (!geteuid())
 		test_hostile_names();
 	test_closed_under_us();
