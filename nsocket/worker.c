@@ -19,7 +19,8 @@
  *    command.
  *  - The role: given up and taken under sleep_lock, under which also the list of followers is kept.
  *    Whoever comes to sleep finds the role free and takes it, or is on the list when the leader
- *    leaves.
+ *    leaves. A follower that is asked to lead, and has got what it waited for instead, asks the next
+ *    one as it goes.
  *  - Time: a leader sleeps until the deadline that it saw. Somebody who makes the deadline earlier
  *    wakes the helper, unless it is awake anyway: it ticks while there was activity in the last
  *    ACTIVE_NS, and drives whenever a deadline has passed.
@@ -58,6 +59,7 @@ struct waiter {
 	int efd;              /* -1: not yet made */
 	uint32_t state;       /* atomic */
 	bool listed;          /* on the list of followers; sleep_lock */
+	bool asked;           /* to lead, since the leader went; sleep_lock, its owner when it is not listed */
 	struct pollfd *fds;   /* its owner's: room for a sleep on many descriptors */
 	unsigned nfds;
 	struct waiter *prev, *next;
@@ -110,11 +112,14 @@ static void waiter_free_cb(struct rcu_head *head)
 	free(w);
 }
 
+static void role_pass(struct waiter *w);
+
 /* A ring may be late: others find waiters under RCU. */
 static void waiter_thread_exit(void *p)
 {
 	struct waiter *w = p;
 
+	role_pass(w);
 	self_waiter = NULL;
 	file_call_rcu(&w->rcu, waiter_free_cb);
 }
@@ -458,6 +463,7 @@ static bool role_take(struct waiter *w, uint64_t until, bool weak)
 
 	lock_take(&sleep_lock);
 	lead = !leader || (!weak && leader == &helper_waiter);
+	w->asked = false;
 	if (lead) {
 		__atomic_store_n(&leader, w, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&leader_until, until, __ATOMIC_SEQ_CST);
@@ -468,26 +474,49 @@ static bool role_take(struct waiter *w, uint64_t until, bool weak)
 	return lead;
 }
 
+/* Nobody leads: the next one is asked, if there is one. Under sleep_lock. */
+static bool heir_ring(void)
+{
+	if (!followers)
+		return false;
+	followers->asked = true;
+	waiter_ring(followers);
+	return true;
+}
+
 static void role_leave(struct waiter *w)
 {
-	struct waiter *heir = NULL;
-	bool led = false;
+	bool led, heir = false;
 
 	lock_take(&sleep_lock);
 	if (w->listed)
 		follower_del(w);
-	if (leader == w) {
-		led = true;
+	led = leader == w;
+	if (led) {
 		if (worker.disarm)
 			worker.disarm();
 		__atomic_store_n(&leader, NULL, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&leader_until, UINT64_MAX, __ATOMIC_SEQ_CST);
-		heir = followers;
-		if (heir)
-			waiter_ring(heir);
+		heir = heir_ring();
 	}
 	lock_give(&sleep_lock);
 	if (led && !heir && w != &helper_waiter)
+		helper_wake();
+}
+
+/* w waits no longer. If it was asked to lead, and nobody does by now, it is somebody else's turn. */
+static void role_pass(struct waiter *w)
+{
+	bool vacant, heir;
+
+	if (__builtin_expect(!w->asked, 1))
+		return;
+	lock_take(&sleep_lock);
+	w->asked = false;
+	vacant = !leader;
+	heir = vacant && heir_ring();
+	lock_give(&sleep_lock);
+	if (vacant && !heir)
 		helper_wake();
 }
 
@@ -562,13 +591,16 @@ static int look(struct pollfd *kfds, unsigned nk, const sigset_t *sigmask)
 	return r < 0 ? -errno : r;
 }
 
-/* The sleep is over, or its thread ends in it. */
-static void sleep_end(void *arg)
+static void sleep_end(struct waiter *w)
 {
-	struct waiter *w = arg;
-
 	waiter_awake(w);
 	role_leave(w); /* without a running stack there is nothing to leave */
+}
+
+static void sleep_cancelled(void *arg)
+{
+	sleep_end(arg);
+	role_pass(arg);
 }
 
 static int sleep_tidily(struct waiter *w, struct pollfd *kfds, unsigned nk, bool lead,
@@ -577,7 +609,7 @@ static int sleep_tidily(struct waiter *w, struct pollfd *kfds, unsigned nk, bool
 	struct _pthread_cleanup_buffer undo;
 	int r;
 
-	cleanup_push(&undo, sleep_end, w);
+	cleanup_push(&undo, sleep_cancelled, w);
 	r = sleep_poll(w, kfds, nk, lead, until, sigmask);
 	cleanup_pop(&undo);
 	return r;
@@ -621,8 +653,8 @@ static void spin_adapt(uint64_t waited)
 		worker.spin_ns = worker.spin_max_ns;
 }
 
-int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
-		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
+static int wait_for(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
+		    const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
 {
 	uint64_t spin_end = 0, look_at = 0, idle_since = 0, now, spin;
 	uint32_t rounds = 1;
@@ -669,6 +701,15 @@ int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t dea
 		if (r)
 			return r > 0 || ready(arg) ? 1 : r;
 	}
+}
+
+int worker_wait(struct waiter *w, struct pollfd *kfds, unsigned nk, uint64_t deadline_ns,
+		const sigset_t *sigmask, bool (*ready)(void *arg), void *arg)
+{
+	int r = wait_for(w, kfds, nk, deadline_ns, sigmask, ready, arg);
+
+	role_pass(w);
+	return r;
 }
 
 /* --- the helper thread ---------------------------------------------------------------------- */
@@ -855,5 +896,6 @@ void worker_after_fork_child(void)
 		self_waiter->efd = -1;
 		self_waiter->state = AWAKE;
 		self_waiter->listed = false;
+		self_waiter->asked = false;
 	}
 }

@@ -182,6 +182,66 @@ static void *canceller_main(void *arg)
 	return NULL;
 }
 
+struct guest {
+	pthread_t thread;
+	struct waiter *w; /* atomic */
+	struct pair *p;   /* what it waits for; NULL: go */
+	bool go;          /* atomic */
+	bool gone;        /* atomic */
+};
+
+static bool may_go(void *arg)
+{
+	struct guest *g = arg;
+
+	return g->p ? arrived(g->p) : __atomic_load_n(&g->go, __ATOMIC_ACQUIRE);
+}
+
+static void *guest_main(void *arg)
+{
+	struct guest *g = arg;
+
+	__atomic_store_n(g->p ? &g->p->w : &g->w, waiter_self(), __ATOMIC_RELEASE);
+	CHECK(worker_wait(waiter_self(), NULL, 0, UINT64_MAX, NULL, may_go, g) == 1);
+	__atomic_store_n(&g->gone, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* It sleeps when this returns; if not, less is tried here, and nothing fails. */
+static void guest_sleeps(struct guest *g)
+{
+	CHECK(!pthread_create(&g->thread, NULL, guest_main, g));
+	usleep(20000);
+}
+
+/* Who is asked to lead has got what it waited for meanwhile, and goes: packets are still seen for who is left. */
+static void test_heir_goes(void)
+{
+	struct guest first = { .p = NULL }, heir = { .p = NULL }, left = { .p = &pairs[0] };
+	static const uint64_t one = 1;
+	uint64_t since;
+
+	__atomic_store_n(&over, false, __ATOMIC_SEQ_CST);
+	left.p->taken = left.p->arrived = left.p->sent;
+	CHECK(worker_helper_start() == 0);
+	guest_sleeps(&first);
+	guest_sleeps(&left);
+	guest_sleeps(&heir);
+	usleep(300000); /* so does the helper, who drives a while longer */
+	__atomic_store_n(&heir.go, true, __ATOMIC_SEQ_CST); /* and nobody rings */
+	__atomic_store_n(&first.go, true, __ATOMIC_SEQ_CST);
+	waiter_ring(__atomic_load_n(&first.w, __ATOMIC_ACQUIRE));
+	pthread_join(first.thread, NULL);
+	pthread_join(heir.thread, NULL);
+	__atomic_add_fetch(&left.p->sent, 1, __ATOMIC_RELEASE);
+	(void)!write(hal, &one, sizeof(one));
+	for (since = worker_now(); !__atomic_load_n(&left.gone, __ATOMIC_ACQUIRE); usleep(100))
+		CHECK(worker_now() - since < LOST_NS);
+	pthread_join(left.thread, NULL);
+	left.p->taken = left.p->arrived;
+	worker_helper_stop();
+}
+
 int main(void)
 {
 	pthread_t t[2 * PAIRS], canceller;
@@ -212,6 +272,7 @@ int main(void)
 	__atomic_store_n(&quiet, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < PAIRS; i++)
 		pthread_join(t[2 * i], NULL);
+	test_heir_goes();
 	worker_lock();
 	for (int i = 0; i < PAIRS; i++) {
 		CHECK(pairs[i].taken > 0);
