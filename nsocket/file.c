@@ -323,6 +323,7 @@ bool fd_is_protected(int fd)
 	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == &internal;
 }
 
+/* System calls: a thread may be about to be cancelled, and close() is a cancellation point. */
 int fd_hide(int fd)
 {
 	struct rlimit lim = { .rlim_cur = 1024 };
@@ -337,7 +338,7 @@ int fd_hide(int fd)
 	if (fd < base) {
 		high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
 		if (high >= 0) {
-			close(fd);
+			syscall(SYS_close, fd);
 			fd = high;
 		}
 	}
@@ -350,7 +351,7 @@ void fd_hide_close(int fd)
 	if (fd < 0)
 		return;
 	fd_unprotect(fd);
-	close(fd);
+	syscall(SYS_close, fd);
 }
 
 /* --- watches ----------------------------------------------------------------------------- */

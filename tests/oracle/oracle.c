@@ -20,7 +20,7 @@
 #define CHANNEL_FD 700
 #define OUT_FD 701
 #define SCENARIO_FDS 200
-#define OWN_FDS 900 /* numbers from here on are the preload library's own */
+#define OWN_FDS 890 /* numbers from here on are the preload library's own */
 #define WAIT_MS 5000
 #define SYNC_MS 20000
 #define PORTS 8

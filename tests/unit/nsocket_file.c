@@ -9,6 +9,7 @@
 #include <nsocket/file.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -119,11 +120,35 @@ static void test_basics(void)
 	CHECK(released == 1);
 }
 
+static void *hide(void *arg)
+{
+	int *fd = arg;
+
+	fd[0] = dup(0);
+	pthread_cancel(pthread_self());
+	fd[1] = fd_hide(fd[0]);
+	return NULL;
+}
+
+/* A thread that is about to be cancelled is not before the number that the program may see is closed again. */
+static void test_hide_is_no_cancellation_point(void)
+{
+	int fd[2] = { -1, -1 };
+	pthread_t t;
+
+	CHECK(pthread_create(&t, NULL, hide, fd) == 0);
+	pthread_join(t, NULL);
+	CHECK(fd[0] >= 0 && fcntl(fd[0], F_GETFD) == -1);
+	CHECK(fd[1] >= 0 && fd_is_protected(fd[1]));
+	fd_hide_close(fd[1]);
+}
+
 int main(void)
 {
 	pthread_t t[THREADS];
 
 	test_basics();
+	test_hide_is_no_cancellation_point();
 	for (uintptr_t i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&t[i], NULL, churn, (void *)(i + 1)) == 0);
 	for (int i = 0; i < THREADS; i++)
