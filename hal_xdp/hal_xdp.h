@@ -51,7 +51,7 @@ struct hal_xdp_config {
 };
 
 /* 0 or -errno; then why has one line that names the cause and what to do about it. Blocks for a
- * bounded time: 1 s for a queue that is just being released, 3 s for an answer of the
+ * bounded time: 2 s for a queue that is just being released, 3 s for an answer of the
  * process that has the interface. -EBUSY: another program has the queue. */
 int hal_xdp_open(struct hal_port **out, const struct hal_xdp_config *cfg, char why[HAL_XDP_WHY]);
 

@@ -107,7 +107,7 @@ int xdp_tx_super(struct hal_port *, uint32_t, const struct hal_super *);
 
 /* xdp_share.c. begin: 1 = somebody serves, joined: share_fd filled (close them after binding);
  * 0 = we are first and hold the name, or a stranger has it (p->strangers, why says who; no
- * sharing then); or -errno. */
+ * sharing until he has gone); or -errno. */
 int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *nshare_fd, char *why);
 /* We are usable (first: listening; joined: told the server). */
 int xdp_share_ready(struct xdp_port *p, char *why);

@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BUSY_NS 1000000000ull
-#define BUSY_PAUSE_NS 20000000
+#define BUSY_NS 1500000000ull
+#define BUSY_PAUSE_NS 100000000 /* longer than the name is held in between */
 
 static uint32_t size_or(uint32_t v, uint32_t dflt)
 {

@@ -16,6 +16,7 @@
  * made the memory, and memory is taken from those only; both also hold for members that gave up
  * root since. Anybody may bind the name first, though: who finds a stranger there goes on without
  * sharing, so that a squatter can at most keep processes apart, not keep them off the interface.
+ * When the name is free again it is taken, for others to join.
  */
 #define _GNU_SOURCE
 #include <hal_xdp/xdp_internal.h>
@@ -575,6 +576,20 @@ static void take_over(struct xdp_port *p)
 		s->retry_ns *= 2;
 }
 
+/* A stranger had the name when the port was opened. */
+static void name_retry(struct xdp_port *p)
+{
+	struct xdp_share *s = p->share;
+
+	if (!serve(p)) {
+		p->strangers = false;
+		return;
+	}
+	timer_in(s, s->retry_ns);
+	if (s->retry_ns < RETRY_MAX_NS)
+		s->retry_ns *= 2;
+}
+
 static void on_up(struct xdp_port *p)
 {
 	struct xdp_share *s = p->share;
@@ -603,7 +618,9 @@ static void on_timer(struct xdp_port *p)
 	if (read(s->timer_fd, &ticks, sizeof(ticks)) < 0)
 		return;
 	if (s->listen_fd < 0) {
-		if (s->up_fd < 0)
+		if (p->strangers)
+			name_retry(p);
+		else if (s->up_fd < 0)
 			take_over(p);
 		else if (s->stamp_round)
 			answer_stamp(p);
@@ -701,8 +718,9 @@ static int join_map(struct xdp_port *p, const struct ucred *cr, const struct msg
 }
 
 /* One attempt to join; -EAGAIN: the server went away, or there is none; -EPERM: it is a stranger,
- * whatever it did. */
-static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *n, char *why)
+ * whatever it did. A server that gave up root looks like one until its memory is seen, and may be about to end:
+ * until stranger_end who went away is believed. */
+static int join(struct xdp_port *p, uint64_t deadline, uint64_t stranger_end, int *share_fd, uint32_t *n, char *why)
 {
 	int fds[HAL_XDP_QUEUES_MAX + 2], fd, r;
 	uint32_t nfd = HAL_XDP_QUEUES_MAX + 2;
@@ -715,8 +733,8 @@ static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *
 		return -EAGAIN;
 	p->share->up_fd = fd;
 	known = user_trusted(cr.uid);
-	if (!known && deadline > now_ns() + STRANGER_NS)
-		deadline = now_ns() + STRANGER_NS;
+	if (!known && deadline > stranger_end)
+		deadline = stranger_end;
 	r = send_msg(fd, MSG_ATTACH, NO_SLOT, 0) ? -EAGAIN :
 	    join_answer(p, &cr, deadline, &m, fds, &nfd, why);
 	if (!r) {
@@ -726,6 +744,8 @@ static int join(struct xdp_port *p, uint64_t deadline, int *share_fd, uint32_t *
 			share_fd[*n] = fds[*n + 2];
 		r = join_map(p, &cr, &m, nfd, why);
 	}
+	if (r == -EAGAIN && now_ns() < stranger_end)
+		return r;
 	if (r == -EPERM || (r < 0 && !known))
 		return xdp_why(why, -EPERM, "%s is used by process %d of user %u; processes that "
 			       "share an interface run as one user, or the first as root",
@@ -749,7 +769,7 @@ static void join_undo(struct xdp_port *p, const struct xdp_layout *lay, uint32_t
 
 int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 {
-	uint64_t deadline = now_ns() + OPEN_NS;
+	uint64_t deadline = now_ns() + OPEN_NS, stranger_end = now_ns() + STRANGER_NS;
 	struct timespec ts = { .tv_nsec = 5 * MS };
 	const struct xdp_layout lay = p->lay;
 	const uint32_t nqueues = p->hal.nqueues;
@@ -758,7 +778,7 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 	if (r)
 		return xdp_why(why, r, "out of descriptors or memory");
 	for (;;) {
-		r = join(p, deadline, share_fd, n, why);
+		r = join(p, deadline, stranger_end, share_fd, n, why);
 		if (r != -EAGAIN && r != -EPERM)
 			return r;
 		join_undo(p, &lay, nqueues, share_fd, n);
@@ -777,7 +797,6 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 		}
 		nanosleep(&ts, NULL);
 	}
-	xdp_share_close(p);
 	p->strangers = true;
 	return 0;
 }
@@ -793,6 +812,8 @@ int xdp_share_ready(struct xdp_port *p, char *why)
 		p->sh->member[0].pid = getpid();
 		p->sh->member[0].used = 1;
 	}
+	if (p->strangers)
+		timer_in(p->share, p->share->retry_ns);
 	return r ? xdp_why(why, r, "%s: can't share the port: %s", p->hal.ifname, strerror(-r)) : 0;
 }
 

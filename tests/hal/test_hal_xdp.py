@@ -92,6 +92,23 @@ class Net:
         self.peers.append(p)
         return p
 
+    def peer_later(self, port, slot, **keys):
+        """It may take its time: call what is returned to have it."""
+        box = []
+        t = threading.Thread(target=lambda: box.append(self.peer(port, slot, **keys)))
+        t.start()
+
+        def get():
+            t.join()
+            return box[0]
+        return get
+
+    def name_sockets(self, peer):
+        """How many have the name that sharing goes by: who serves, and those that are connected to him."""
+        name = "@nstack-port/" + sh(f"ip netns exec {self.b} cat /sys/class/net/vb/ifindex").strip()
+        with open(f"/proc/{peer.p.pid}/net/unix", encoding="ascii") as f:
+            return sum(line.split()[-1] == name for line in f)
+
     def diagnostics(self):
         """For conftest.py, when a test fails."""
         return "".join(sh(f"ip -n {ns} -s link; ip -n {ns} neigh") for ns in (self.a, self.b))
@@ -327,6 +344,11 @@ def test_name_taken_by_another_user(net):
     finally:
         squatter.stdin.close()
         squatter.wait(10)
+    until("the first to have the name", lambda: p.stats()["server"] == 1)
+    r = net.peer(7003, 1)
+    assert r.first["event"] == "ready" and ", shared" in r.first["mode"], r.first
+    echo(net.socket(), 7001)
+    echo(net.socket(), 7003)
 
 
 ATTACH = """
@@ -515,26 +537,36 @@ def test_server_killed_among_three(net):
 def test_newcomer_while_the_server_changes(net):
     """The server dies, and one who comes then is faster than the member that is about to take its place."""
     server, member = net.peer(7001, 0), net.peer(7002, 1)
-    pid = member.first["pid"]
-    name = "@nstack-port/" + sh(f"ip netns exec {net.b} cat /sys/class/net/vb/ifindex").strip() + "\n"
-
-    def taken():
-        with open(f"/proc/{pid}/net/unix", encoding="ascii") as f:
-            return any(line.endswith(" " + name) for line in f)
-
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(member.p.pid, signal.SIGSTOP)
     server.kill()
-    box = []
-    third = threading.Thread(target=lambda: box.append(net.peer(7003, 2)))
-    third.start()
-    until("the newcomer to have the name", taken)
-    until("the newcomer to give it back", lambda: not taken())
-    os.kill(pid, signal.SIGCONT)
-    third.join()
-    assert box[0].first["event"] == "ready" and ", shared" in box[0].first["mode"], box[0].first
+    third = net.peer_later(7003, 2)
+    until("the newcomer to have the name", lambda: net.name_sockets(member))
+    until("the newcomer to give it back", lambda: not net.name_sockets(member))
+    os.kill(member.p.pid, signal.SIGCONT)
+    third = third()
+    assert third.first["event"] == "ready" and ", shared" in third.first["mode"], third.first
     assert member.stats()["server"] == 1
     s = net.socket()
-    for p in (member, box[0]):
+    for p in (member, third):
+        echo(s, p.port)
+
+
+def test_newcomer_while_a_server_that_gave_up_root_ends(net):
+    """It looks like a stranger, but only its memory would tell: it ends before it has answered. Who asked it is the
+    next server, for others to join."""
+    server, member = net.peer(7001, 0), net.peer(7002, 1, user=65534)
+    server.kill()
+    until("takeover", lambda: member.stats()["server"] == 1)
+    os.kill(member.p.pid, signal.SIGSTOP)
+    third = net.peer_later(7003, 2)
+    until("the newcomer to ask", lambda: net.name_sockets(member) > 1)
+    member.kill()
+    third = third()
+    assert third.first["event"] == "ready" and "somebody else" not in third.first["why"], third.first
+    fourth = net.peer(7004, 3)
+    assert fourth.first["event"] == "ready" and ", shared" in fourth.first["mode"], fourth.first
+    s = net.socket()
+    for p in (third, fourth):
         echo(s, p.port)
 
 
