@@ -200,6 +200,15 @@ def test_rules_are_for_all_workers(net):
     assert {p["rules"]["count"] for p in nstack.processes(net.server) if "attached" in p} == {1}
 
 
+def test_ping_is_a_workers(net):
+    """The main process has no stack: of whom it is asked for, one of the workers sends it."""
+    until(lambda: len([p for p in nstack.processes(net.server) if "error" not in p]) == 3, "both workers to answer")
+    pids = {w["pid"] for w in workers(net)}
+    for pid in (net.daemons[net.server].pid, *pids):
+        got = json.loads(net.tool("ping", "-c", "1", "-W", "10", "-p", str(pid), "--json", net.c4).stdout)
+        assert got["received"] == 1 and got["pid"] in (pids & {pid} or pids), (pids, got)
+
+
 def test_idle_costs_nothing(net):
     server(net, 7000)
     assert ask(net, 7000) == "HELLO"
