@@ -163,6 +163,7 @@ struct tcp_conn *tcp_conn_new(struct tcpip *t, struct shm_session *s)
 	c->sid = shm_session_index(t->region, s);
 	c->state = TCP_S_CLOSE;
 	c->o.ttl = -1;
+	c->o.v6only = s->v6only != 0;
 	c->rx = shm_session_rx(t->region, s);
 	c->tx = shm_session_tx(t->region, s);
 	c->rto = TCP_RTO_INIT;

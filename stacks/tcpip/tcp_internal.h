@@ -102,6 +102,7 @@ struct tcp_opts {
 	bool nodelay, cork, keepalive;
 	bool no_quickack;
 	bool rcvbuf_set;           /* no tuning of the window */
+	bool v6only;               /* constant while it listens */
 	uint8_t tos;
 	int16_t ttl;               /* -1 = default */
 	uint16_t maxseg;           /* 0 = none */

@@ -41,7 +41,7 @@ static int listen_score(const struct tcp_conn *c, const struct nst_addr *local)
 		return 0;
 	if (nst_addr_is_any(l))
 		return l->family == local->family ? 2 :
-			l->family == AF_INET6 && !c->s->v6only ? 1 : 0;
+			l->family == AF_INET6 && !c->o.v6only ? 1 : 0;
 	return nst_addr_same_ip(l, local) ? 4 : 0;
 }
 
@@ -302,7 +302,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 		shm_session_free(t->region, s);
 		return NULL;
 	}
-	s->v6only = ls->v6only;
+	s->v6only = l->c->o.v6only;
 	s->parent = shm_session_id(t->region, ls);
 	s->rx_limit = ls->rx_limit;
 	s->tx_limit = ls->tx_limit;

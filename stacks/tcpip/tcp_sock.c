@@ -401,7 +401,9 @@ static int set_int(struct tcpip *t, struct tcp_conn *c, int opt, int v)
 		o->oif = (unsigned)v;
 		return 0;
 	case STACK_OPT_V6ONLY:
-		c->s->v6only = v != 0;
+		if (c->state == TCP_S_LISTEN)
+			return -EINVAL;
+		o->v6only = v;
 		return 0;
 	case STACK_OPT_RECVERR:
 	case STACK_OPT_BROADCAST:
@@ -455,7 +457,7 @@ static int get_int(struct tcp_conn *c, int opt, int *v)
 	case STACK_OPT_TOS: *v = o->tos; break;
 	case STACK_OPT_TTL: *v = o->ttl < 0 ? 64 : o->ttl; break;
 	case STACK_OPT_MTU_DISCOVER: *v = o->mtu_discover; break;
-	case STACK_OPT_V6ONLY: *v = c->s->v6only; break;
+	case STACK_OPT_V6ONLY: *v = o->v6only; break;
 	case STACK_OPT_BINDTODEVICE: *v = (int)o->oif; break;
 	default: return -ENOPROTOOPT;
 	}

@@ -62,6 +62,9 @@ static void test_v6_mapped_listener(void)
 
 		CHECK(!ops->bind(h[1].st, l6, &any) && !ops->listen(h[1].st, l6, 4));
 	}
+	/* what it listens for is decided, whatever is written in shared memory, or asked for */
+	l6->v6only = 0;
+	CHECK(ops->setopt(h[1].st, l6, STACK_OPT_V6ONLY, &(int){ 0 }, sizeof(int)) == -EINVAL);
 	a = dial(0, IP_B, 81);
 	ticks(5);
 	CHECK(a->state == SHM_S_CLOSED && a->error == ECONNREFUSED);

@@ -344,8 +344,12 @@ static void unlink_member(struct member *m)
 static int begin(struct peer *p, uint32_t id, struct shm_session *s, const struct shown *sh)
 {
 	struct group *g = malloc(sizeof(*g));
-	int err = g ? worker.ops->listen(worker.st, s, sh->backlog) : -ENOMEM;
+	int v6only = !sh->v4too, err = g ? 0 : -ENOMEM;
 
+	if (!err && sh->local.family == AF_INET6) /* as it is, not as the program says */
+		err = worker.ops->setopt(worker.st, s, STACK_OPT_V6ONLY, &v6only, sizeof(v6only));
+	if (!err)
+		err = worker.ops->listen(worker.st, s, sh->backlog);
 	if (err) {
 		free(g);
 		return err;
