@@ -143,8 +143,9 @@ static void test_answered(const char *to, const char *from)
 /* Nothing of it is an answer. */
 static void test_forged(const char *to)
 {
-	static const struct { const char *what; int at; } wrong[] = {
-		{ "type", 0 }, { "id", 4 }, { "number", 7 }, { "cookie", 8 }, { "cookie's end", 15 },
+	static const struct { const char *what; uint32_t at; uint8_t bits; } wrong[] = {
+		{ "type", 0, 1 }, { "id", 4, 1 }, { "number", 7, 1 }, { "number, one of 64 later", 7, 64 },
+		{ "cookie", 8, 1 }, { "cookie's end", 15, 128 },
 	};
 	struct stack_ping p = open_to(to, 56);
 	struct stack_ping_answer a[4];
@@ -155,7 +156,7 @@ static void test_forged(const char *to)
 	l4 = l4_of(request);
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		len = answer(pkt);
-		pkt[l4 + (uint32_t)wrong[i].at] ^= 0x21;
+		pkt[l4 + wrong[i].at] ^= wrong[i].bits;
 		finish(pkt, len);
 		deliver(pkt, len);
 		if (answers(&p, a, 4)) {
