@@ -268,6 +268,7 @@ int nsock_session_open_locked(struct nsock *ns, struct shm_session **out)
 	s->v6only = ns->v6only;
 	s->reuseport = ns->reuseport;
 	s->rx_lowat = ns->rcvlowat;
+	s->cork = ns->corked && ns->proto == IPPROTO_TCP;
 	if (ns->opt_set & (1u << STACK_OPT_RCVBUF))
 		s->rx_limit = buf_limit(ns->opt[STACK_OPT_RCVBUF], s->rx_limit);
 	if (ns->opt_set & (1u << STACK_OPT_SNDBUF))

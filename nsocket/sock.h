@@ -135,7 +135,8 @@ struct nsock {
 	uint32_t bind_seq;      /* UDP: order of bind() in the process; lock */
 	bool peer_kernel;       /* UDP: the stack has no way to peer; lock */
 	bool retired;           /* UDP: the kernel's, but for what the session has received; lock */
-	bool corked, more;      /* UDP: UDP_CORK; the kernel waits for the rest of a datagram */
+	bool corked;            /* UDP_CORK; TCP_CORK as set before there was a session */
+	bool more;              /* UDP: the kernel waits for the rest of a datagram */
 	uint16_t gso_size;      /* UDP_SEGMENT */
 	struct shm_session *s; /* atomic; set once per connection */
 	struct fifo rx, tx;
@@ -343,6 +344,8 @@ void sock_cmsg_error(struct nsock *ns, struct msghdr *msg, const struct shm_dgra
 /* What goes with a datagram to `to`, into d. False: the kernel has to judge. */
 bool sock_cmsg_send(const struct nsock *ns, const struct msghdr *msg, const struct nst_addr *to,
 		    struct shm_dgram *d);
+/* TCP_CORK was set or cleared: what was held back leaves. */
+void sock_stream_cork(struct nsock *ns, bool on);
 ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n);
 /* Wait for room in a stream: bytes that fit; 0 = it has moved to the kernel; or -errno. */
 ssize_t sock_stream_room(struct nsock *ns);

@@ -43,7 +43,6 @@ struct opt_map {
 static const struct opt_map map[] = {
 	{ SOL_SOCKET, SO_KEEPALIVE, STACK_OPT_KEEPALIVE },
 	{ IPPROTO_TCP, TCP_NODELAY, STACK_OPT_NODELAY },
-	{ IPPROTO_TCP, TCP_CORK, STACK_OPT_CORK },
 	{ IPPROTO_TCP, TCP_KEEPIDLE, STACK_OPT_KEEPIDLE },
 	{ IPPROTO_TCP, TCP_KEEPINTVL, STACK_OPT_KEEPINTVL },
 	{ IPPROTO_TCP, TCP_KEEPCNT, STACK_OPT_KEEPCNT },
@@ -287,6 +286,8 @@ static void opt_stream(struct nsock *ns, int fd, int level, int name, int v, con
 {
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		opt_congestion(ns, val, len);
+	if (level == IPPROTO_TCP && name == TCP_CORK)
+		ns->corked = v;
 	if (level == IPPROTO_TCP && name == TCP_INQ)
 		ns->want_cmsg = v ? SOCK_CM_INQ : 0;
 	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
@@ -320,6 +321,8 @@ static void opt_took(struct nsock *ns, int fd, int level, int name, const void *
 	if (!tcp && plug_any() && nsock_mode(ns) == SK_NEW)
 		opt_log_add(&ns->opts, level, name, val, len);
 	lock_give(&ns->lock);
+	if (tcp && level == IPPROTO_TCP && name == TCP_CORK)
+		sock_stream_cork(ns, v);
 	if (!tcp)
 		sock_dgram_opt(ns, level, name, v, len);
 }

@@ -329,13 +329,19 @@ static size_t urgent_mark(struct nsock *ns, struct shm_session *s, size_t n)
 	return n;
 }
 
+/* relaxed: whoever sets it while another one writes finds it before or behind that write, as on Linux */
+static bool corked(const struct shm_session *s)
+{
+	return __atomic_load_n(&s->cork, __ATOMIC_RELAXED);
+}
+
 ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, int flags)
 {
 	struct shm_session *s = nsock_session(ns);
 	size_t total, done = 0, put;
 	bool low = false;
 	ssize_t all = sock_iov_check(iov, n, &low);
-	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), more = flags & MSG_MORE;
+	bool nonblock = (flags & MSG_DONTWAIT) || nsock_nonblock(ns), more = false;
 	bool driven = false;
 	uint64_t deadline = 0;
 	int r;
@@ -359,6 +365,7 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 				side_leave(ns, s, SHARE_TX);
 				return -EFAULT;
 			}
+			more = flags & MSG_MORE || corked(s);
 			put = tx_copy(ns, s, iov, n, done,
 				      flags & MSG_OOB ? urgent_mark(ns, s, total - done) : SIZE_MAX);
 			if (!more || done + put < total)
@@ -392,6 +399,20 @@ ssize_t sock_stream_send(struct nsock *ns, const struct iovec *iov, size_t n, in
 		if (nsock_session(ns) != s)
 			return sock_moved_send(ns, iov, n, done, flags);
 	}
+}
+
+void sock_stream_cork(struct nsock *ns, bool on)
+{
+	struct shm_session *s = nsock_session(ns);
+
+	if (!s)
+		return;
+	__atomic_store_n(&s->cork, on, __ATOMIC_RELAXED);
+	if (on || nsock_mode(ns) != SK_STREAM || !side_enter(ns, s, SHARE_TX))
+		return;
+	s->push_pos = fifo_head(&ns->tx);
+	side_leave(ns, s, SHARE_TX);
+	nsock_post(ns, SOCK_CMD_TX);
 }
 
 /* --- from files and pipes --------------------------------------------------------------------------- */
@@ -459,7 +480,8 @@ static ssize_t file_fill(struct nsock *ns, struct shm_session *s, int in, off64_
 	if (off)
 		*off += r;
 	fifo_publish(&ns->tx, (uint32_t)r);
-	s->push_pos = fifo_head(&ns->tx);
+	if (!corked(s))
+		s->push_pos = fifo_head(&ns->tx);
 	return r;
 }
 
@@ -500,7 +522,7 @@ ssize_t sock_sendfile(struct nsock *ns, int out, int in, off64_t *off, size_t n)
 		if (r <= 0)
 			return done ? (ssize_t)done : r;
 		done += (size_t)r;
-		nsock_post(ns, SOCK_CMD_TX);
+		nsock_post(ns, corked(s) ? SOCK_CMD_TX_MORE : SOCK_CMD_TX);
 	}
 	return (ssize_t)done;
 }

@@ -53,7 +53,6 @@ struct replay {
 #define BOTH(o, level, name) { o, level, name, level, name }
 static const struct replay replays[] = {
 	BOTH(STACK_OPT_NODELAY, IPPROTO_TCP, TCP_NODELAY),
-	BOTH(STACK_OPT_CORK, IPPROTO_TCP, TCP_CORK),
 	BOTH(STACK_OPT_KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE),
 	BOTH(STACK_OPT_KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL),
 	BOTH(STACK_OPT_KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT),
@@ -63,18 +62,26 @@ static const struct replay replays[] = {
 	{ STACK_OPT_TOS, IPPROTO_IP, IP_TOS, IPPROTO_IPV6, IPV6_TCLASS },
 };
 
+static void option_replay(int fd, int level, int name, int v)
+{
+	socklen_t len = sizeof(int);
+	int has = 0;
+
+	if (libc.getsockopt(fd, level, name, &has, &len) == 0 && v != has)
+		libc.setsockopt(fd, level, name, &v, sizeof(v));
+}
+
 static void options_replay(struct shm_session *s, int family, int fd)
 {
+	option_replay(fd, IPPROTO_TCP, TCP_CORK, __atomic_load_n(&s->cork, __ATOMIC_RELAXED) != 0);
 	for (size_t i = 0; i < sizeof(replays) / sizeof(replays[0]); i++) {
 		const struct replay *r = &replays[i];
 		int level = family == AF_INET ? r->level4 : r->level6;
-		int name = family == AF_INET ? r->name4 : r->name6, v = 0, has = 0;
+		int name = family == AF_INET ? r->name4 : r->name6, v = 0;
 		uint32_t n = sizeof(v);
-		socklen_t len = sizeof(has);
 
-		if (worker.ops->getopt(worker.st, s, r->opt, &v, &n) == 0 &&
-		    libc.getsockopt(fd, level, name, &has, &len) == 0 && v != has)
-			libc.setsockopt(fd, level, name, &v, sizeof(v));
+		if (worker.ops->getopt(worker.st, s, r->opt, &v, &n) == 0)
+			option_replay(fd, level, name, v);
 	}
 }
 

@@ -93,9 +93,10 @@ struct shm_session {
 	uint64_t urg_read;    /* urg_pos of a byte that was had by MSG_OOB */
 	uint64_t urg_sent;    /* tx position behind the last byte sent with MSG_OOB; written before the byte
 				 is published (fifo.publish) */
-	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE) */
+	uint64_t push_pos;    /* tx position up to which the program wants it sent (no MSG_MORE, no cork) */
 	uint16_t takers;      /* listener: threads that wait in accept() */
 	uint8_t watched;      /* listener: SHM_WATCHED_*: who looks at it by poll() or epoll, ever */
+	uint8_t cork;         /* TCP_CORK: each write is as with MSG_MORE; the stack copies a listener's */
 	int32_t linger_s;     /* for close() of a session whose stack is in another process */
 	uint64_t said;        /* the same: how many messages come before the next notification (shm/attach.h) */
 

@@ -66,7 +66,6 @@ struct stack_env {
 /* Socket options that travel to the stack; values are int unless said. */
 enum stack_opt {
 	STACK_OPT_NODELAY = 1,
-	STACK_OPT_CORK,
 	STACK_OPT_KEEPALIVE,
 	STACK_OPT_KEEPIDLE,    /* s */
 	STACK_OPT_KEEPINTVL,   /* s */
@@ -262,7 +261,7 @@ struct stack_ops {
 };
 
 /* tx_ready flags */
-#define STACK_TX_MORE 1u /* MSG_MORE: hold back a partial segment */
+#define STACK_TX_MORE 1u /* MSG_MORE, TCP_CORK: hold back a partial segment behind push_pos */
 
 extern const struct stack_ops tcpip_stack_ops;
 

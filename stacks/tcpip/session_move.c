@@ -87,6 +87,7 @@ static void urgent_copy(const struct shm_session *from, struct shm_session *to, 
 	to->urg_byte = from->urg_byte;
 	to->urg_sent = moved_pos(from->urg_sent, tx_tail);
 	to->push_pos = moved_pos(from->push_pos, tx_tail);
+	to->cork = from->cork;
 }
 
 static uint32_t session_state(const struct tcp_conn *c)

@@ -99,7 +99,7 @@ struct tcp_node {
 
 /* Options of a socket; children get the listener's. */
 struct tcp_opts {
-	bool nodelay, cork, keepalive;
+	bool nodelay, keepalive;
 	bool no_quickack;
 	bool rcvbuf_set;           /* no tuning of the window */
 	bool v6only;               /* constant while it listens */

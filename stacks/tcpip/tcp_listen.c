@@ -308,6 +308,7 @@ static struct tcp_conn *child_alloc(struct tcpip *t, struct tcp_listener *l)
 	s->tx_limit = ls->tx_limit;
 	s->rx_lowat = ls->rx_lowat;
 	s->urg_inline = ls->urg_inline;
+	s->cork = ls->cork;
 	c->o = l->c->o;
 	return c;
 }

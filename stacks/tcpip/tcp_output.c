@@ -338,8 +338,6 @@ static bool small_ok(struct tcp_conn *c, uint32_t n, uint32_t unsent)
 		return c->max_wnd && n >= c->max_wnd / 2;
 	if (c->flags & (TCP_F_FIN_WANTED | TCP_F_URG_OUT))
 		return true;
-	if (c->o.cork)
-		return c->flags & TCP_F_CORK_EXPIRED;
 	if (c->flags & TCP_F_MORE) {
 		/* relaxed: written by the caller of tx_ready before the call */
 		uint64_t push = __atomic_load_n(&c->s->push_pos, __ATOMIC_RELAXED);
@@ -515,7 +513,7 @@ static void output_wait(struct tcpip *t, struct tcp_conn *c, int err)
 		tcp_timer_off(c, TCP_T_SEND);
 		return;
 	}
-	if ((c->o.cork || c->flags & TCP_F_MORE) && unsent < c->mss) {
+	if (c->flags & TCP_F_MORE && unsent < c->mss) {
 		if (!c->due[TCP_T_SEND] && !(c->flags & TCP_F_CORK_EXPIRED))
 			tcp_timer_set(t, c, TCP_T_SEND, t->now + CORK_NS);
 	}

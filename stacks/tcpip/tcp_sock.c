@@ -178,11 +178,9 @@ void tcp_tx_ready(struct tcpip *t, struct shm_session *s, uint32_t flags)
 	if (!c || c->state == TCP_S_CLOSE || c->state == TCP_S_LISTEN)
 		return;
 	if (flags & STACK_TX_MORE)
-		c->flags |= TCP_F_MORE;
+		c->flags = (c->flags | TCP_F_MORE) & ~TCP_F_CORK_EXPIRED;
 	else
 		c->flags &= ~TCP_F_MORE;
-	if (c->o.cork || c->flags & TCP_F_MORE)
-		c->flags &= ~TCP_F_CORK_EXPIRED;
 	tcp_do(t, c, TCP_DO_OUTPUT);
 }
 
@@ -323,10 +321,6 @@ static int set_int(struct tcpip *t, struct tcp_conn *c, int opt, int v)
 	case STACK_OPT_NODELAY:
 		o->nodelay = v;
 		break;
-	case STACK_OPT_CORK:
-		o->cork = v;
-		c->flags &= ~TCP_F_CORK_EXPIRED;
-		break;
 	case STACK_OPT_KEEPALIVE:
 		o->keepalive = v;
 		tcp_keep_arm(t, c);
@@ -413,7 +407,7 @@ static int set_int(struct tcpip *t, struct tcp_conn *c, int opt, int v)
 	default:
 		return -ENOPROTOOPT;
 	}
-	/* NODELAY, CORK: what was held back may leave */
+	/* NODELAY: what was held back may leave */
 	if (c->state != TCP_S_CLOSE && c->state != TCP_S_LISTEN)
 		tcp_do(t, c, TCP_DO_OUTPUT);
 	return 0;
@@ -440,7 +434,6 @@ static int get_int(struct tcp_conn *c, int opt, int *v)
 
 	switch (opt) {
 	case STACK_OPT_NODELAY: *v = o->nodelay; break;
-	case STACK_OPT_CORK: *v = o->cork; break;
 	case STACK_OPT_KEEPALIVE: *v = o->keepalive; break;
 	case STACK_OPT_KEEPIDLE: *v = o->keepidle_s ? (int)o->keepidle_s : 7200; break;
 	case STACK_OPT_KEEPINTVL: *v = o->keepintvl_s ? (int)o->keepintvl_s : 75; break;

@@ -3,6 +3,8 @@
 #include "tcp_help.h"
 
 #include <limits.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 
@@ -284,6 +286,66 @@ static void file_client(void)
 	close(fd);
 }
 SCENARIO(files, "sendfile() and splice()", O_BOTH, echo_server, file_client)
+
+/* --- TCP_CORK ------------------------------------------------------------------------------------ */
+
+#define CORKED_NS 100000000u /* Linux holds back for 200 ms at most */
+
+static int unsent(int fd)
+{
+	int n = -1;
+
+	ioctl(fd, SIOCOUTQNSD, &n);
+	return n;
+}
+
+static void cork(int fd, int on)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
+/* As a web server sends: a head, a file, and what is left at the end. Bytes that were held back; -1: the
+ * answer to them came too late. */
+static int corked_answer(int fd, int file)
+{
+	uint64_t began = o_now();
+	char buf[5];
+	int held;
+
+	cork(fd, 1);
+	o_send_all(fd, "ab", 2);
+	sendfile(fd, file, &(off_t){ 0 }, 3);
+	held = unsent(fd);
+	cork(fd, 0);
+	o_recv_all(fd, buf, sizeof(buf));
+	return o_now() - began > CORKED_NS ? -1 : held;
+}
+
+static void cork_client(void)
+{
+	int fd = o_connected(0), f = memfd_create("oracle", 0), held = -1, on = 0;
+	socklen_t len = sizeof(on);
+	char label[64], buf[2];
+
+	if (f < 0 || write(f, "0123456789", 10) != 10)
+		o_fail("file");
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 20 && held < 0; i++) /* the machine may be slow, but not always */
+			held = corked_answer(fd, f);
+		snprintf(label, sizeof(label), "held back and sent, %d", round);
+		o_say(label, "%d", held);
+		held = -1;
+	}
+	cork(fd, 1);
+	O("TCP_CORK", getsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, &len));
+	o_say("value", "%d", on);
+	o_send_all(fd, "cd", 2);
+	shutdown(fd, SHUT_WR); /* this, too, sends all */
+	o_say("answer", "%zd", o_recv_all(fd, buf, sizeof(buf)));
+	close(f);
+	close(fd);
+}
+SCENARIO(cork, "TCP_CORK holds back until it is cleared", O_BOTH, echo_server, cork_client)
 
 /* --- without a connection ------------------------------------------------------------------------------------ */
 

@@ -49,10 +49,13 @@ static void write_some(int i, struct flow *x, uint32_t salt)
 	for (uint32_t k = 0; k < n; k++)
 		buf[k] = pat(x->sent[i] + k, salt);
 	if (n)
-		x->sent[i] += put(i, s, buf, n, chance(100) ? STACK_TX_MORE : 0);
-	if (chance(20)) {
+		x->sent[i] += put(i, s, buf, n, x->cork[i] || chance(100) ? STACK_TX_MORE : 0);
+	if (chance(10))
+		setint(i, s, STACK_OPT_NODELAY, chance(500));
+	if (chance(10)) {
 		x->cork[i] = !x->cork[i];
-		setint(i, s, chance(500) ? STACK_OPT_CORK : STACK_OPT_NODELAY, x->cork[i]);
+		if (!x->cork[i])
+			put(i, s, buf, 0, 0);
 	}
 	if (x->sent[i] == TOTAL) {
 		x->ended[i] = true;

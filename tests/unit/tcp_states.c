@@ -690,12 +690,11 @@ static void test_nagle_and_cork(void)
 	put(0, a, "5", 1, 0);
 	CHECK(seen[0] == n + 1);
 	run_for(SEC);
-	setint(0, a, STACK_OPT_CORK, 1);
 	n = seen[0];
-	put(0, a, "6", 1, 0);
+	put(0, a, "6", 1, STACK_TX_MORE);
 	ticks(5);
 	CHECK(seen[0] == n);
-	setint(0, a, STACK_OPT_CORK, 0);
+	put(0, a, "", 0, 0); /* TCP_CORK cleared */
 	CHECK(seen[0] == n + 1);
 	run_for(SEC);
 	n = seen[0];
