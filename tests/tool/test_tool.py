@@ -9,7 +9,7 @@ import pytest
 
 from lib import nstack, wait
 
-VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "rules", "set", "dump", "ping", "log",
+VERBS = ["run", "load", "unload", "status", "sockets", "stats", "top", "alarms", "rules", "set", "dump", "ping", "log",
          "doctor"]
 MAN = os.path.join(nstack.ROOT, "docs", "man")
 
@@ -74,6 +74,9 @@ def test_help_lists_the_verbs():
     (["ping", "-6", "-I", "198.18.0.1", "::1"], ["other family"]),
     (["ping", "-I", "an interface of no such name", "::1"], ["neither"]),
     (["run"], ["program"]),
+    (["run", "--config", "", "true"], ["--config"]),
+    (["status", "--json=1"], ["--json takes no value"]),
+    (["help", "statu"], ["unknown verb", "status"]),
     (["run", "--confg", "x", "true"], ["--config"]),
     (["rules", "sett", "x"], ["set FILE"]),
     (["rules", "explain", "tcp"], ["explain"]),
@@ -93,6 +96,25 @@ def test_wrong_usage(args, words):
     assert r.returncode == 2 and not r.stdout, r
     for w in words:
         assert w in r.stderr, r.stderr
+
+
+@pytest.mark.parametrize("args", [["set"], ["log"], ["dump", "-w", "/dev/null"], ["stats"], ["rules", "reload"]], ids=" ".join)
+def test_a_process_that_is_none_of_ours(args):
+    r = plain(*args, str(os.getpid()))
+    assert r.returncode == 1 and "does not run under nstack" in r.stderr, r
+
+
+def test_host_usage():
+    """nstack-host."""
+    def host(*args):
+        return subprocess.run([os.path.join(nstack.BUILD, "nstack-host"), *args], capture_output=True, text=True, timeout=20)
+    assert host("-h").stdout.startswith("usage: nstack-host") and host("--help").returncode == 0
+    for args in ([], ["--no"], ["--ready-fd"], ["--ready-fd", "1"], ["--ready-fd", "x", "loop"], ["--ready-fd", "-1", "loop"],
+                 ["a", "b"]):
+        r = host(*args)
+        assert r.returncode == 2 and "usage: nstack-host" in r.stderr, (args, r)
+    r = host("loop")
+    assert r.returncode == 1 and 'no stack "loop"' in r.stderr and "NSTACK_CONFIG" in r.stderr, r
 
 
 def test_manual_pages_are_complete():
