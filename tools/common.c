@@ -114,6 +114,10 @@ int opts_parse(const struct verb *v, const struct opt *opts, bool mix, int argc,
 		o = opt_find(opts, word, equals ? (size_t)(equals - word) : strlen(word));
 		if (!o)
 			return opt_unknown(v, opts, word);
+		if (o->flag && equals) {
+			usage_error(v, "%s takes no value", o->name);
+			return -1;
+		}
 		if (o->flag) {
 			*o->flag = true;
 			continue;

@@ -99,6 +99,12 @@ int ctl_connect(pid_t pid)
 	return fd;
 }
 
+const char *ctl_connect_error(int err)
+{
+	return err == -ECONNREFUSED ? "it does not run under nstack (nstack status shows those that do)" :
+	       err == -EPERM ? "its socket is another process's" : strerror(-err);
+}
+
 /* Keys and texts; cJSON has bounded the depth. */
 static void reply_clean(cJSON *o)
 {
@@ -185,7 +191,7 @@ cJSON *ctl_ask(pid_t pid, const char *op, char why[256])
 	cJSON *r;
 
 	if (fd < 0) {
-		snprintf(why, 256, "%s", strerror(-fd));
+		snprintf(why, 256, "%s", ctl_connect_error(fd));
 		return NULL;
 	}
 	r = ctl_call(fd, ctl_request_new(op), -1, why);
@@ -215,7 +221,7 @@ cJSON *ctl_ask_parts(pid_t pid, const char *op, const char *key, bool *speaks, c
 	int fd = ctl_connect(pid);
 
 	if (fd < 0) {
-		snprintf(why, 256, "%s", strerror(-fd));
+		snprintf(why, 256, "%s", ctl_connect_error(fd));
 		return NULL;
 	}
 	if (speaks)

@@ -36,17 +36,27 @@ static const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
+static int verb_unknown(const char *name)
+{
+	const char *near = json_nearest(name, verb_at, NULL, N_VERBS);
+
+	fprintf(stderr, "nstack: unknown verb \"%s\"%s%s%s\n", name, near ? "; did you mean \"" : "",
+		near ? near : "", near ? "\"?" : " (nstack --help lists them)");
+	return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
-	const char *near;
 
 	if (argc < 2) {
 		help(stderr);
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "help") && argc > 2 && verb_find(argv[2])) {
+	if (!strcmp(argv[1], "help") && argc > 2) {
 		v = verb_find(argv[2]);
+		if (!v)
+			return verb_unknown(argv[2]);
 		printf("usage: nstack %s\n\n%s", v->usage, v->help);
 		return 0;
 	}
@@ -55,10 +65,5 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	v = verb_find(argv[1]);
-	if (v)
-		return v->run(argc - 1, argv + 1);
-	near = json_nearest(argv[1], verb_at, NULL, N_VERBS);
-	fprintf(stderr, "nstack: unknown verb \"%s\"%s%s%s\n", argv[1], near ? "; did you mean \"" : "",
-		near ? near : "", near ? "\"?" : " (nstack --help lists them)");
-	return EXIT_USAGE;
+	return v ? v->run(argc - 1, argv + 1) : verb_unknown(argv[1]);
 }

@@ -112,6 +112,7 @@ int library_find(char out[PATH_MAX]);
 int ctl_list(pid_t **out);
 /* Connected descriptor or -errno. */
 int ctl_connect(pid_t pid);
+const char *ctl_connect_error(int err); /* for people */
 /* Send request (freed), with fd if >= 0, and receive one message. NULL: why says it; also for
  * a reply that is an error. */
 cJSON *ctl_call(int fd, cJSON *request, int pass_fd, char why[256]);

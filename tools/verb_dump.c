@@ -139,7 +139,7 @@ static int dump_run(int argc, char **argv)
 	      open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0 || out < 0) {
 		cJSON_Delete(q);
-		return fd < 0 ? fail("pid %d: %s", (int)pid, strerror(-fd)) :
+		return fd < 0 ? fail("pid %d: %s", (int)pid, ctl_connect_error(fd)) :
 		       fail("%s: %s", file, strerror(errno));
 	}
 	sigaction(SIGINT, &sa, NULL);

@@ -36,7 +36,7 @@ struct lines {
 static int source_open(struct source *s, pid_t pid)
 {
 	*s = (struct source){ .pid = pid, .fd = ctl_connect(pid) };
-	return s->fd < 0 ? fail("pid %d does not run under nstack, or is not ours: %s", (int)pid, strerror(-s->fd)) : 0;
+	return s->fd < 0 ? fail("pid %d: %s", (int)pid, ctl_connect_error(s->fd)) : 0;
 }
 
 /* --- levels ------------------------------------------------------------------------------------------- */

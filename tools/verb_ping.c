@@ -184,7 +184,7 @@ static int find_stack(struct ping *p, const char *arg)
 	p->fd = ctl_connect(p->pid);
 	if (p->fd >= 0)
 		return 0;
-	fail("pid %d: %s", (int)p->pid, strerror(-p->fd));
+	fail("pid %d: %s", (int)p->pid, ctl_connect_error(p->fd));
 	return EXIT_WRONG;
 }
 

@@ -266,6 +266,8 @@ static int run_run(int argc, char **argv)
 		return EXIT_USAGE;
 	if (!argv[1])
 		return usage_error(&verb_run, "which program?");
+	if (config && !config[0])
+		return usage_error(&verb_run, "--config: the name of a file is missing");
 	if (spin) {
 		snprintf(spin_set, sizeof(spin_set), "spin_us=%s", spin);
 		sets[n_sets++] = spin_set;

@@ -40,7 +40,7 @@ static cJSON *ask(pid_t pid, const cJSON *set)
 	if (set->child)
 		cJSON_AddItemToObject(q, "set", cJSON_Duplicate(set, 1));
 	if (fd < 0) {
-		snprintf(why, sizeof(why), "%s", strerror(-fd));
+		snprintf(why, sizeof(why), "%s", ctl_connect_error(fd));
 		cJSON_Delete(q);
 	} else {
 		r = ctl_call(fd, q, -1, why);
