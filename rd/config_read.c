@@ -95,12 +95,13 @@ static int read_number(const struct json_doc *d, const struct config_key *k, con
 {
 	const char *unit = k->unit ? k->unit : "";
 	const char *gap = k->unit ? " " : "";
+	const char *want = k->type == T_SIZE ? "a number of bytes (also \"256K\", \"4M\")" : "a whole number";
 	int64_t n;
 
 	if (k->type == T_SIZE ? rd_config_size(v, (uint64_t *)&n) :
 				json_int(v, -INT64_MAX / 2, INT64_MAX / 2, &n))
-		return wrong_type(d, k, v, k->type == T_SIZE ?
-				  "a number of bytes (also \"256K\", \"4M\")" : "a whole number", err);
+		return !cJSON_IsNumber(v) ? wrong_type(d, k, v, want, err) :
+		       json_error(d, v, err, "\"%s\" must be %s, not %.15g", k->name, want, v->valuedouble);
 	if (n < k->min || n > k->max)
 		return json_error(d, v, err, "\"%s\" is %lld%s%s, but must be between %u and %u",
 				  k->name, (long long)n, gap, unit, k->min, k->max);
