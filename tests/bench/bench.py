@@ -51,7 +51,9 @@ class Bench(netns.Pair):
         super().__init__(workdir, tag="bench")
         for ns in (self.server, self.client):
             ns.run(["sysctl", "-qw", "net.core.somaxconn=4096", "net.ipv4.tcp_max_syn_backlog=8192",
-                    "net.ipv4.ip_local_port_range=10000 65000"])
+                    "net.ipv4.ip_local_port_range=10000 65000",
+                    # wrk may close first: else all ports of the client are in TIME_WAIT within 3 s
+                    "net.ipv4.tcp_tw_reuse=1"])
         # by route: a namespace may not choose a congestion control that the machine restricts
         for ns, dev, src in ((self.server, self.sif, self.s4), (self.client, self.cif, self.c4)):
             ns.run(["ip", "route", "replace", src.rsplit(".", 1)[0] + ".0/24", "dev", dev, "src", src,
