@@ -69,7 +69,7 @@ static void socket_forget(struct nsock *ns)
 	pthread_mutex_init(&ns->f.watch_lock, NULL);
 	ns->waits = NULL;
 	ns->nwaits = 0;
-	ns->takers = 0;
+	ns->takers = ns->accepting = 0;
 	ns->cmd.bits = 0;
 	ns->port_held = false;
 	ns->kept_fd = -1;

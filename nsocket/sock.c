@@ -498,6 +498,14 @@ bool nsock_kernel_half(struct nfile *f)
 
 /* --- activation -------------------------------------------------------------------------------- */
 
+int nsock_shadow_fd(const struct nsock *ns)
+{
+	int fd = nfile_fd(&ns->f);
+
+	/* acquire: pairs with sock_listener_keep() */
+	return fd >= 0 ? fd : __atomic_load_n(&ns->kept_fd, __ATOMIC_ACQUIRE);
+}
+
 /* exempt: as in struct rd_listen */
 static int activate_locked(struct nsock *ns, bool exempt)
 {
@@ -507,19 +515,19 @@ static int activate_locked(struct nsock *ns, bool exempt)
 
 	if (ns->proto == IPPROTO_UDP)
 		return sock_dgram_start_locked(ns);
-	err = ports_claim(ns->proto, &ns->local, v4too, nfile_fd(&ns->f));
+	err = ports_claim(ns->proto, &ns->local, v4too, nsock_shadow_fd(ns));
 	if (err)
 		return err;
 	ports_exempt(ns->proto, &ns->local, exempt);
 	ns->held = ns->local;
 	ns->port_held = true;
-	ns->cookie = sock_cookie(nfile_fd(&ns->f));
+	ns->cookie = sock_cookie(nsock_shadow_fd(ns));
 	err = nsock_session_open_locked(ns, &s);
 	if (!err) {
 		nsock_session_attach_locked(ns, s);
 		err = worker.ops->bind(worker.st, s, &ns->local);
 		if (!err)
-			err = ports_listen(s, ns->backlog, nfile_fd(&ns->f));
+			err = ports_listen(s, ns->backlog, nsock_shadow_fd(ns));
 	}
 	if (err)
 		nsock_session_drop_locked(ns, -1);

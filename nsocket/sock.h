@@ -146,6 +146,7 @@ struct nsock {
 	struct sock_wait *waits; /* wait_lock */
 	uint32_t nwaits;         /* atomic */
 	uint32_t takers;         /* atomic: of them, in accept(); one that was cancelled stays counted */
+	uint32_t accepting;      /* atomic: threads in accept() that may wait: a listener stays open for them */
 	uint64_t rcvtimeo, sndtimeo; /* ns, 0 = none */
 	uint32_t turn;           /* atomic: which half is asked first */
 	uint32_t rcvlowat;
@@ -257,6 +258,8 @@ int nsock_error(struct shm_session *s);
 int nsock_take_error(struct nsock *ns);
 /* Start serving a listener or a bound UDP socket by the stack, if it qualifies. */
 void nsock_activate(struct nsock *ns, int fd);
+/* A number of the shadow: the program's, or what is kept of a closed listener for those in accept(). -1: none. */
+int nsock_shadow_fd(const struct nsock *ns);
 void nsock_start(struct nsock *ns); /* the same without asking whether; under ns->lock */
 /* Ask again for ports that another process's stack had. */
 void nsock_retry_all(void);

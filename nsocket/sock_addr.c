@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "nsocket/sock.h"
+#include "nsocket/cleanup.h"
 
 #include <nsocket/yield.h>
 #include <nsocket/opt_log.h>
@@ -759,19 +760,16 @@ static int accept_given(int fd)
 
 void sock_listener_keep(struct nsock *ns, int fd)
 {
-	/* relaxed: a thread that comes to wait just now finds the number closed, as it could before */
-	if (__atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED) && ns->kept_fd < 0)
+	/* relaxed: a thread that comes just now finds the number closed, as it could before */
+	if ((__atomic_load_n(&ns->nwaits, __ATOMIC_RELAXED) || __atomic_load_n(&ns->accepting, __ATOMIC_RELAXED)) &&
+	    ns->kept_fd < 0)
 		__atomic_store_n(&ns->kept_fd, fd_hide(libc.fcntl(fd, F_DUPFD_CLOEXEC, 0)), __ATOMIC_RELEASE);
 }
 
 /* The shadow by a number that is open, if the one that the call came by was closed meanwhile. */
 static int accept_fd(const struct nsock *ns, int fd)
 {
-	if (nfile_has_fd(&ns->f, fd))
-		return fd;
-	fd = nfile_fd(&ns->f);
-	/* acquire: pairs with sock_listener_keep() */
-	return fd >= 0 ? fd : __atomic_load_n(&ns->kept_fd, __ATOMIC_ACQUIRE);
+	return nfile_has_fd(&ns->f, fd) ? fd : nsock_shadow_fd(ns);
 }
 
 static void kernel_rcvtimeo(int fd, uint64_t ns)
@@ -842,10 +840,10 @@ static int accept_gift(struct nsock *ns, struct sockaddr *addr, socklen_t *len, 
 }
 
 /* The kernel alone serves it. */
-static int accept_plain(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+static int accept_plain(struct nsock *ns, int number, struct sockaddr *addr, socklen_t *len, int flags)
 {
+	int fd = accept_fd(ns, number), r;
 	uint8_t why;
-	int r;
 
 	do
 		r = (int)libc_errno(libc.accept4(fd, addr, len, flags));
@@ -867,7 +865,7 @@ static void accept_waiters(struct nsock *ns, int more)
 		__atomic_store_n(&s->takers, (uint16_t)n, __ATOMIC_RELAXED);
 }
 
-int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+static int accept_any(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	uint64_t deadline = UINT64_MAX;
 	bool kernel_first;
@@ -917,6 +915,32 @@ int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len,
 		if (r <= 0)
 			return r ? r : -EAGAIN;
 	}
+}
+
+static void accept_left(void *arg)
+{
+	struct nsock *ns = arg;
+
+	/* relaxed: 0 in a child that a handler in this call has made */
+	if (__atomic_load_n(&ns->accepting, __ATOMIC_RELAXED))
+		__atomic_sub_fetch(&ns->accepting, 1, __ATOMIC_RELAXED);
+	nfile_put(&ns->f);
+}
+
+int sock_accept(struct nsock *ns, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct _pthread_cleanup_buffer undo;
+	int r;
+
+	if (nsock_nonblock(ns))
+		return accept_any(ns, fd, addr, len, flags);
+	nfile_get(&ns->f); /* for a thread that is cancelled, and gives the call's own back before */
+	__atomic_add_fetch(&ns->accepting, 1, __ATOMIC_RELAXED);
+	cleanup_push(&undo, accept_left, ns);
+	r = accept_any(ns, fd, addr, len, flags);
+	cleanup_pop(&undo);
+	accept_left(ns);
+	return r;
 }
 
 /* --- shutdown, names ---------------------------------------------------------------------------------- */

@@ -72,6 +72,45 @@ def test_bulk_is_intact(net):
     assert ask(net, 7000, data) == data.upper()
 
 
+#: closes its listener once a thread sleeps in accept()
+CLOSE_UNDER = """
+import socket, sys, threading, time
+s = socket.create_server((sys.argv[1], 7000))
+print("up", flush=True)
+sys.stdin.readline()
+def serve():
+    print("accepted", s.accept()[0].recv(9), flush=True)
+t = threading.Thread(target=serve)
+t.start()
+asleep = 0
+while asleep < 10:
+    time.sleep(0.01)
+    with open(f"/proc/self/task/{t.native_id}/stat") as f:
+        asleep = asleep + 1 if f.read().rsplit(")", 1)[1].split()[0] == "S" else 0
+s.close()
+print("closed", flush=True)
+t.join()
+"""
+
+
+def test_close_under_accept_that_waits_for_the_daemon(net):
+    """The thread is in accept() from the beginning: the listener stays open for it, as in the kernel."""
+    d = net.daemon(net.server)
+    p = net.server.spawn(nstack.BARE + nstack.run_argv([nstack.PYTHON, "-c", CLOSE_UNDER, net.s4]), "close",
+                         env=net.env(), stdin="pipe")
+    p.wait_output("up")
+    os.kill(d.pid, signal.SIGSTOP)
+    try:
+        p.popen.stdin.write(b"go\n")
+        p.popen.stdin.flush()
+        p.wait_output("closed")
+    finally:
+        os.kill(d.pid, signal.SIGCONT)
+    ask(net, 7000)
+    assert p.wait(10) == 0
+    assert "accepted b'hello'" in p.stdout()
+
+
 def test_second_daemon_is_refused(net):
     d = net.daemon(net.server)
     r = net.server.run([nstack.DAEMON], check=False)
