@@ -81,14 +81,15 @@ typedef struct __nstack_extern_ops {
 	void (*fork_free_fd)(int s, pid_t p, pid_t c);
 	/* Begin (add), change (mod) or end (del) to report events of proFD, by event_cb with this pdata.
 	 * Keep pdata first, then look, then return what is ready now; (unsigned)-1: error, errno.
-	 * epFD: the program's epoll descriptor, -1 where it waits otherwise. A socket in several epoll sets
-	 * is added once, with the events of all. NULL: its sockets can't be in an epoll set (EPERM), and
-	 * poll() finds them always ready, as regular files are. */
+	 * epFD: the program's epoll descriptor, -1 where it waits otherwise, and for programs of other
+	 * processes (deploy type 3). A socket in several epoll sets is added once, with the events of all.
+	 * NULL: its sockets can't be in an epoll set (EPERM), and poll() finds them always ready, as regular
+	 * files are. */
 	unsigned int (*ep_ctl)(int epFD, int proFD, int ctl_ops, struct epoll_event *event, void *pdata);
 	/* Which of these events are true now? Must not block. NULL: those that were reported since the
 	 * last call that could not go on. */
 	unsigned int (*ep_getevt)(int epFD, int profd, unsigned int events);
-	/* Before epoll_wait() sleeps on a set that has sockets of the stack. */
+	/* Before epoll_wait() sleeps on a set that has sockets of the stack. epfd: as above. */
 	int (*ep_prewait_proc)(int epfd);
 	/* Does s belong to the stack (flag: nstack_fd_check)? 1 or 0. Asked for what pfsocket and pfaccept
 	 * have returned; a stack that says no loses the socket. */

@@ -64,9 +64,9 @@ enum sbr_op {
 	SBR_RECV,        /* s, arg: flags, arg2: is the name wanted?, len: room, extra_len: room -> data, name,
 			  * extra_len, flags */
 	SBR_CLOSE,       /* s, arg: 1: as fork_free_fd */
-	SBR_EP_CTL,      /* s, arg: epoll descriptor, arg2: operation, arg3: events */
-	SBR_EP_GETEVT,   /* s, arg: epoll descriptor, arg3: events */
-	SBR_PREWAIT,     /* arg: epoll descriptor */
+	SBR_EP_CTL,      /* s, arg2: operation, arg3: events */
+	SBR_EP_GETEVT,   /* s, arg3: events */
+	SBR_PREWAIT,
 	SBR_PEAK,        /* s */
 	SBR_OP_NR_
 };

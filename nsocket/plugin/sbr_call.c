@@ -18,6 +18,7 @@ typedef int32_t serve_fn(const struct sbr_caller *who, const struct sbr_call *c,
 
 #define EVENTS (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLERR | EPOLLHUP | EPOLLRDHUP)
 #define FLAGS_STAY (MSG_WAITALL | MSG_ZEROCOPY)
+#define NO_DESCRIPTOR (-1) /* for a program's epoll descriptor: its number may be one of ours */
 
 static uint32_t cut(uint32_t n, uint32_t room)
 {
@@ -240,7 +241,7 @@ static int32_t do_recv(const struct sbr_caller *who, const struct sbr_call *c, s
 /* --- events ----------------------------------------------------------------------------------- */
 
 /* What all who have the socket want has changed: tell the stack, which answers what is ready now. */
-static unsigned ask(const struct sbr_caller *who, struct plug_sock *p, int epfd, uint32_t all)
+static unsigned ask(const struct sbr_caller *who, struct plug_sock *p, uint32_t all)
 {
 	struct epoll_event ev = { .events = all, .data.fd = p->s };
 	int op = !all ? nstack_ep_triggle_del : p->asked ? nstack_ep_triggle_mod : nstack_ep_triggle_add;
@@ -251,7 +252,7 @@ static unsigned ask(const struct sbr_caller *who, struct plug_sock *p, int epfd,
 	__atomic_store_n(&p->asked, all, __ATOMIC_RELAXED);
 	plug_enter(who->m);
 	errno = EIO;
-	now = who->m->cb.extern_ops.ep_ctl(epfd, p->s, op, all ? &ev : NULL, p);
+	now = who->m->cb.extern_ops.ep_ctl(NO_DESCRIPTOR, p->s, op, all ? &ev : NULL, p);
 	r = now == (unsigned)-1 ? -errno : (long)(now & EVENTS);
 	plug_leave(who->m);
 	if (r < 0)
@@ -269,7 +270,7 @@ static int32_t do_ep_ctl(const struct sbr_caller *who, const struct sbr_call *c,
 
 	if (!all && !h->p->asked)
 		return 0;
-	return (int32_t)ask(who, h->p, c->arg, all);
+	return (int32_t)ask(who, h->p, all);
 }
 
 static int32_t do_ep_getevt(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *h,
@@ -281,7 +282,7 @@ static int32_t do_ep_getevt(const struct sbr_caller *who, const struct sbr_call 
 static int32_t do_prewait(const struct sbr_caller *who, const struct sbr_call *c, struct sbr_holder *none,
 			  struct sbr_answer *a)
 {
-	PLUG_CALL_OR(who->m, extern_ops.ep_prewait_proc, 0, c->arg);
+	PLUG_CALL_OR(who->m, extern_ops.ep_prewait_proc, 0, NO_DESCRIPTOR);
 	plug_work(who->m);
 	return 0;
 }

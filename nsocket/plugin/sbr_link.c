@@ -640,7 +640,7 @@ static ssize_t link_recvmsg(int s, struct msghdr *msg, int flags)
 
 static unsigned link_ep_ctl(int epfd, int s, int op, struct epoll_event *ev, void *pdata)
 {
-	struct sbr_call c = { .op = SBR_EP_CTL, .arg = epfd, .arg2 = op, .arg3 = ev ? (int)ev->events : 0 };
+	struct sbr_call c = { .op = SBR_EP_CTL, .arg2 = op, .arg3 = ev ? (int)ev->events : 0 };
 	struct sbr_link *l = link_here();
 	struct sbr_answer a;
 	long r;
@@ -657,7 +657,7 @@ static unsigned link_ep_ctl(int epfd, int s, int op, struct epoll_event *ev, voi
 
 static unsigned link_ep_getevt(int epfd, int s, unsigned events)
 {
-	struct sbr_call c = { .op = SBR_EP_GETEVT, .arg = epfd, .arg3 = (int)events };
+	struct sbr_call c = { .op = SBR_EP_GETEVT, .arg3 = (int)events };
 	struct sbr_answer a;
 	long r = call(s, &c, &a);
 
@@ -666,7 +666,7 @@ static unsigned link_ep_getevt(int epfd, int s, unsigned events)
 
 static int link_prewait(int epfd)
 {
-	struct sbr_call c = { .op = SBR_PREWAIT, .arg = epfd };
+	struct sbr_call c = { .op = SBR_PREWAIT };
 	struct sbr_link *l = link_here();
 	struct sbr_answer a;
 

@@ -368,6 +368,8 @@ def test_a_stack_from_the_manual(place, tmp_path):
     names = {c[0] for c in calls()}
     assert names == {"register", "module_init", "ep_ctl", "ep_getevt", "event", "ep_prewait_proc", "peak",
                      "fork_parent_fd", "fork_child_fd", "fork_free_fd", "close"}, names
+    numbers = {c[1] for c in calls() if c[0] in ("ep_ctl", "ep_prewait_proc")}
+    assert numbers == {"-1"}, "a program's descriptor would be taken for one of the stack's process"
     for hook in ("fork_parent_fd", "fork_child_fd"):
         assert len({c[1] for c in calls() if c[0] == hook}) == 5
     freed = [c[1] for c in calls() if c[0] == "fork_free_fd"]
