@@ -36,8 +36,8 @@
 
 /* --- lock ---------------------------------------------------------------------------------- */
 
-/* The lock's file, not locked, or -errno. */
-static int lock_open(unsigned ifindex)
+/* The file of a lock of the interface, not locked, or -errno. */
+static int lock_open(const char *of, unsigned ifindex)
 {
 	char path[96];
 	struct stat ns;
@@ -48,7 +48,7 @@ static int lock_open(unsigned ifindex)
 	if (mkdir(LOCK_DIR, 0755) && errno != EEXIST)
 		return -errno;
 	/* the file stays: removing it would split those who wait from those who come */
-	snprintf(path, sizeof(path), LOCK_DIR "/steer-%lu-%u.lock", (unsigned long)ns.st_ino, ifindex);
+	snprintf(path, sizeof(path), LOCK_DIR "/%s-%lu-%u.lock", of, (unsigned long)ns.st_ino, ifindex);
 	fd = nst_fd_own(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 	return fd < 0 ? -errno : fd;
 }
@@ -61,13 +61,18 @@ static int lock_take(int fd)
 	return 0;
 }
 
-int steer_lock(unsigned ifindex)
+static int lock_of(const char *of, unsigned ifindex)
 {
-	int fd = lock_open(ifindex), err = fd < 0 ? fd : lock_take(fd);
+	int fd = lock_open(of, ifindex), err = fd < 0 ? fd : lock_take(fd);
 
 	if (err && fd >= 0)
 		nst_fd_close(fd);
 	return err ? err : fd;
+}
+
+int steer_lock(unsigned ifindex)
+{
+	return lock_of("steer", ifindex);
 }
 
 void steer_unlock(int fd)
@@ -83,7 +88,7 @@ void steer_unlock(int fd)
 void steer_lock_keep(struct steer *st)
 {
 	if (st->lock_file < 0)
-		st->lock_file = lock_open(st->ifindex);
+		st->lock_file = lock_open("steer", st->ifindex);
 }
 
 int steer_tables_lock(struct steer *st)
@@ -518,6 +523,16 @@ int steer_unload(unsigned ifindex, char why[STEER_WHY])
 }
 
 /* --- for a driver that attaches it --------------------------------------------------------- */
+
+int steer_turn(unsigned ifindex)
+{
+	return lock_of("turn", ifindex);
+}
+
+void steer_turn_end(int turn)
+{
+	steer_unlock(turn);
+}
 
 static bool in_use(unsigned ifindex)
 {

@@ -48,6 +48,11 @@ int steer_status(unsigned ifindex, struct steer_status *out);
  * living instance uses it (-EBUSY). After the driver is done: what steer_load() does besides. */
 int steer_lend(unsigned ifindex, char why[STEER_WHY]);
 int steer_lent(unsigned ifindex, const char *mode_why, char why[STEER_WHY]);
+/* Whoever lends has the turn, from before until its instance is taken or the driver is closed again: others would
+ * take what it attaches for nobody's, and a driver that fails detaches whatever it finds. Waits for the turn of
+ * another process; returns what steer_turn_end() takes, or -errno (which that takes, too). */
+int steer_turn(unsigned ifindex);
+void steer_turn_end(int turn);
 
 /* --- a handle on the tables of one interface's program ------------------------------------- */
 

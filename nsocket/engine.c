@@ -151,7 +151,7 @@ static void port_close(struct worker_port *p)
 	p->steer = NULL;
 }
 
-static void port_open(struct worker_port *p, const struct ns_config *c, uint64_t image)
+static void port_try(struct worker_port *p, const struct ns_config *c, uint64_t image)
 {
 	int err = c->hal == NS_HAL_DPDK ? port_dpdk(p, c, image) : port_xdp(p, c, image);
 
@@ -163,6 +163,14 @@ static void port_open(struct worker_port *p, const struct ns_config *c, uint64_t
 		snprintf(p->why_not, sizeof(p->why_not), "%s", strerror(-err));
 	ns_log(NS_WAR, NS_M_NSOCKET, "%s is not used: %s", p->ifname, p->why_not);
 	port_close(p);
+}
+
+static void port_open(struct worker_port *p, const struct ns_config *c, uint64_t image)
+{
+	int turn = c->hal == NS_HAL_DPDK ? steer_turn(p->ifindex) : -1;
+
+	port_try(p, c, image);
+	steer_turn_end(turn);
 }
 
 static bool addr_usable(const struct ifaddrs *ia)

@@ -137,6 +137,20 @@ def test_the_steering_program_is_attached_again(net):
 
 
 @pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
+def test_programs_that_start_together(net):
+    """One has the device, and keeps the steering program that its driver attached; the others are the kernel's."""
+    digest = apps.blob(f"{net.workdir}/data", 2 << 20)
+    net.client.spawn(["socat", "-U", "TCP-LISTEN:7006,fork,reuseaddr", "OPEN:data,rdonly"], "source")
+    wait.until(lambda: net.client.listening(7006), "the client's server")
+    procs = [net.server.spawn(net.argv(["socat", "-u", f"TCP:{net.c4}:7006", f"CREATE:got{i}"]), f"program-{i}",
+                              env=net.env()) for i in range(4)]
+    for i, p in enumerate(procs):
+        p.ok(30)
+        assert apps.sha256(f"{net.workdir}/got{i}") == digest
+    assert nstack.redirected(net.server) > 0
+
+
+@pytest.mark.parametrize("net", ["in_process.steered"], indirect=True)
 def test_a_foreign_program_stays(net):
     net.server.run(["ip", "link", "set", "dev", net.sif, "xdpgeneric", "object",
                     os.path.join(nstack.BUILD, "tests/bpf/foreign.bpf.o"), "section", "xdp"])
