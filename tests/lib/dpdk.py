@@ -26,6 +26,11 @@ class _DpdkNet(Net):
         os.chmod(self.public, 0o755)
         super().__init__(workdir, mode, **kw)
 
+    @property
+    def shared_device(self):
+        """Whoever comes while another process has the device is served by the kernel."""
+        return self.mode != "in_process"
+
     def config(self, **keys):
         return shutil.copy(super().config(**keys), self.public)
 

@@ -10,6 +10,7 @@ from . import netns, nstack, wait
 class Net(netns.Pair):
     """The pair of namespaces and how servers start in them in the current mode."""
     link_by_program = False  # can a side under nstack be reached only while a program is running?
+    shared_device = True  # may several processes of a side have the stack at once?
     bare = False  # do programs that nstackd serves run as nobody, without capabilities?
 
     def __init__(self, workdir, mode, **kw):

@@ -109,9 +109,16 @@ def verdicts(ns):
     return out
 
 
+def redirected_by(ns):
+    """Packets that each steering program sent into AF_XDP: {its id: packets}. One that is attached anew counts from
+    zero."""
+    return {i["prog_id"]: sum(n for verdict, n in i["verdicts"].items() if verdict.startswith("stack_"))
+            for i in tool_json(ns, "status")["interfaces"] if "verdicts" in i}
+
+
 def redirected(ns):
-    """Packets that the steering program sent into AF_XDP."""
-    return sum(v for k, v in verdicts(ns).items() if k.startswith("stack_"))
+    """Packets that the attached steering programs sent into AF_XDP."""
+    return sum(redirected_by(ns).values())
 
 
 def stack_counters(ns):
