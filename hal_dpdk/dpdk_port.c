@@ -248,7 +248,7 @@ static int queues_setup(struct dpdk_port *p, const struct rte_eth_dev_info *info
 
 	rte_eth_dev_get_mtu(p->id, &mtu);
 	p->super_frame = mtu + (strcmp(info->driver_name, "net_tap") ? RTE_ETHER_HDR_LEN : 0);
-	r = pool_make(p, rx, tx, mtu, why);
+	r = p->pool ? 0 : pool_make(p, rx, tx, mtu, why);
 	for (uint16_t q = 0; !r && q < p->hal.nqueues; q++) {
 		r = rte_eth_rx_queue_setup(p->id, q, (uint16_t)rx, SOCKET_ID_ANY, NULL, p->pool);
 		if (!r)
@@ -271,11 +271,14 @@ static int start(struct dpdk_port *p, char *why)
 	return 0;
 }
 
-static int setup(struct dpdk_port *p, bool interrupts, char *why)
+/* refused: not the queues were the obstacle. */
+static int setup(struct dpdk_port *p, bool interrupts, bool *refused, char *why)
 {
 	struct rte_eth_dev_info info;
 	struct rte_ether_addr mac;
 	int r = rte_eth_dev_info_get(p->id, &info);
+
+	*refused = true;
 
 	if (r)
 		return dpdk_why(why, r, "the device says nothing of itself: %s", strerror(-r));
@@ -284,6 +287,7 @@ static int setup(struct dpdk_port *p, bool interrupts, char *why)
 		return dpdk_why(why, r, "the device refuses its configuration: %s %s", strerror(-r),
 				dpdk_eal_words());
 	r = queues_setup(p, &info, why);
+	*refused = !r;
 	if (!r)
 		r = start(p, why);
 	if (!r && rte_eth_macaddr_get(p->id, &mac))
@@ -360,6 +364,7 @@ static uint32_t queues_wanted(struct dpdk_port *p)
 static int build(struct dpdk_port *p, const char *device, char *why)
 {
 	int r = dpdk_eal_start(&p->cfg, why);
+	bool refused;
 
 	if (!r)
 		r = device_probe(p, device, why);
@@ -371,12 +376,9 @@ static int build(struct dpdk_port *p, const char *device, char *why)
 		return dpdk_why(why, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < p->hal.nqueues; i++)
 		p->queue[i].epfd = -1;
-	r = setup(p, true, why);
-	if (r && !p->started) { /* some drivers refuse to have interrupts, others ignore the wish */
-		rte_mempool_free(p->pool);
-		p->pool = NULL;
-		r = setup(p, false, why);
-	}
+	r = setup(p, true, &refused, why);
+	if (r && refused && !p->started) /* some drivers refuse to have interrupts, others ignore the wish */
+		r = setup(p, false, &refused, why);
 	return r;
 }
 
