@@ -10,6 +10,8 @@
 #define DPDK_TX_PENDING 256u /* packets that wait for a flush */
 #define DPDK_WAKE_FDS 64u
 #define DPDK_RING 1024u        /* descriptors, where nobody says otherwise */
+#define DPDK_CACHE 256u        /* buffers that a thread keeps at hand: those used last, which the processor's
+				  caches still have */
 
 enum dpdk_wake {
 	DPDK_WAKE_TIMER, /* nothing tells of packets: looked at now and then */

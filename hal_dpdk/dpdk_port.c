@@ -201,12 +201,13 @@ static uint16_t data_room(uint32_t room)
 	return (uint16_t)(want + (page - all));
 }
 
-/* As rte_pktmbuf_pool_create(), without the gaps that spread buffers over memory channels. */
+/* As rte_pktmbuf_pool_create(), without the gaps that spread buffers over memory channels. DPDK keeps the
+ * cache for the threads that it knows, which is the one that started it. */
 static struct rte_mempool *pool_new(const char *name, uint32_t n, uint16_t data)
 {
 	struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = data };
-	struct rte_mempool *mp = rte_mempool_create_empty(name, n, sizeof(struct rte_mbuf) + data, 0, sizeof(priv),
-							  SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_SPREAD);
+	struct rte_mempool *mp = rte_mempool_create_empty(name, n, sizeof(struct rte_mbuf) + data, DPDK_CACHE,
+							  sizeof(priv), SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_SPREAD);
 	int r;
 
 	if (!mp)
