@@ -26,8 +26,8 @@ NOT_OVER = {
        for mode in ("dpdk.in_process", "dpdk.daemon")},
     **{(mode, "udp_random", family): "its probe may overtake the kernel's ICMP errors, which come by the TAP"
        for mode in ("dpdk.in_process", "dpdk.daemon") for family in (4, 6)},
-    **{("dpdk.in_process", "proc_listen", family): "a device is one process's: its children's listeners are the kernel's, "
-       "also where it has taken the port" for family in (4, 6)},
+    **{(mode, "proc_listen", family): "a device is one process's: its children's listeners are the kernel's, also "
+       "where it has taken the port" for mode in ("dpdk.in_process", "dpdk.xdp.in_process") for family in (4, 6)},
 }
 #: what `make test` plays over DPDK, of all that `make test-dpdk` does
 OVER_DPDK = [("dpdk.in_process", "tcp_basic", 4), ("dpdk.daemon", "tcp_data", 6), ("dpdk.in_process", "udp_connect", 6),
