@@ -89,7 +89,7 @@ def test_a_stack_that_can_not_start(net):
     net.daemon(net.server, net.config(stacks=stacks))
     (d,) = [p for p in nstack.processes(net.server) if p["program"] == "nstackd"]
     assert d["stacks"][0]["usable"] is False and d["stacks"][0]["restarts"] >= 1, d["stacks"]
-    assert nstack.alarms(net.server) == {"stack_lost": True}
+    wait.until(lambda: nstack.alarms(net.server)["stack_lost"], "it to be said")
     assert 'stack "gone" has ended' in net.tool("doctor", check=False).stdout
     apps.redis(net)
     assert apps.redis_cli(net.client, net.s4, "ping") == "PONG"

@@ -335,6 +335,13 @@ int hosts_fd(void)
 	return leash;
 }
 
+/* One that starts for the first time is not missed yet. */
+static bool is_gone(uint32_t i)
+{
+	return state_of(i) == HOST_ENDED ||
+	       (state_of(i) == HOST_STARTING && __atomic_load_n(&seen[i].restarts, __ATOMIC_RELAXED));
+}
+
 /* The first one, and how many more. */
 static void alarm_look(void)
 {
@@ -342,7 +349,7 @@ static void alarm_look(void)
 
 	for (uint32_t i = nhosts; i-- > 0;) {
 		starting += state_of(i) == HOST_STARTING;
-		if (state_of(i) == HOST_ENDED) {
+		if (is_gone(i)) {
 			gone++;
 			first = i;
 		}
