@@ -40,7 +40,7 @@
 #define NO_SLOT UINT32_MAX
 #define MS 1000000ull
 #define OPEN_NS (3000 * MS)
-#define STRANGER_NS (500 * MS)
+#define STRANGER_NS (1500 * MS) /* members that gave up root look like one, and may be slow */
 #define TICK_MAX_NS (16000 * MS)
 #define RETRY_MIN_NS (20 * MS)
 #define RETRY_MAX_NS (1000 * MS)
@@ -770,10 +770,11 @@ static void join_undo(struct xdp_port *p, const struct xdp_layout *lay, uint32_t
 int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 {
 	uint64_t deadline = now_ns() + OPEN_NS, stranger_end = now_ns() + STRANGER_NS;
-	struct timespec ts = { .tv_nsec = 5 * MS };
+	static const struct timespec soon = { .tv_nsec = 5 * MS }, members_first = { .tv_nsec = 100 * MS };
 	const struct xdp_layout lay = p->lay;
 	const uint32_t nqueues = p->hal.nqueues;
 	int r = share_new(p);
+	bool gone;
 
 	if (r)
 		return xdp_why(why, r, "out of descriptors or memory");
@@ -781,9 +782,15 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 		r = join(p, deadline, stranger_end, share_fd, n, why);
 		if (r != -EAGAIN && r != -EPERM)
 			return r;
+		gone = p->share->up_fd >= 0;
 		join_undo(p, &lay, nqueues, share_fd, n);
 		if (r == -EPERM)
 			break;
+		/* who shares with the one that went away has the queue, and is to have the name before us */
+		if (gone && now_ns() < deadline) {
+			nanosleep(&members_first, NULL);
+			continue;
+		}
 		r = serve(p);
 		if (!r)
 			return 0;
@@ -795,7 +802,7 @@ int xdp_share_begin(struct xdp_port *p, int *share_fd, uint32_t *n, char *why)
 				p->hal.ifname);
 			break;
 		}
-		nanosleep(&ts, NULL);
+		nanosleep(&soon, NULL);
 	}
 	p->strangers = true;
 	return 0;
