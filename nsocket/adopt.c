@@ -107,6 +107,7 @@ static void take_state(struct nsock *ns, int fd, const struct tcp_info *ti)
 	if (ns->proto == IPPROTO_TCP) {
 		/* of a listener this field is the limit of its queue */
 		ns->backlog = ti->tcpi_sacked ? (int)ti->tcpi_sacked : 1;
+		ns->cookie = sock_cookie(fd);
 		ns->mode = SK_LISTEN;
 	}
 }

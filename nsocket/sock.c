@@ -521,7 +521,6 @@ static int activate_locked(struct nsock *ns, bool exempt)
 	ports_exempt(ns->proto, &ns->local, exempt);
 	ns->held = ns->local;
 	ns->port_held = true;
-	ns->cookie = sock_cookie(nsock_shadow_fd(ns));
 	err = nsock_session_open_locked(ns, &s);
 	if (!err) {
 		nsock_session_attach_locked(ns, s);
@@ -686,7 +685,8 @@ void nsock_activate(struct nsock *ns, int fd)
 	if (ns->s || ns->rejected || mode != SK_LISTEN)
 		return;
 	lock_take(&ns->lock);
-	if (!ns->s && !ns->rejected)
+	/* the helper may have it in hand while the program closes it */
+	if (!ns->s && !ns->rejected && nsock_shadow_fd(ns) >= 0)
 		nsock_start(ns);
 	lock_give(&ns->lock);
 }

@@ -119,7 +119,7 @@ struct nsock {
 	bool remote;         /* the session is that of the parent's stack (share.c) */
 	int kept_fd;         /* atomic: the shadow, closed by the program, but not by children, or not by
 			      * accept() in another thread; else -1 */
-	uint64_t cookie;     /* lock: the shadow's, of a listener that has a session */
+	uint64_t cookie;     /* lock: the shadow's, of a listener; known also when its descriptor is closed */
 	uint32_t slot;       /* its place in the link; UINT32_MAX: none */
 	struct gift *gifts;  /* lock; the head is atomic: connections from another process, or of before exec
 			      * (yield.c) */

@@ -285,6 +285,7 @@ int sock_listen(struct nsock *ns, int fd, int backlog)
 	ns->backlog = backlog < 0 || backlog > 4096 ? 4096 : backlog ? backlog : 1;
 	local_from_shadow(ns, fd); /* listen() binds an unbound one */
 	ns->bound = true;
+	ns->cookie = sock_cookie(fd);
 	s = ns->s;
 	if (mode == SK_LISTEN && s) {
 		worker_lock();
