@@ -20,7 +20,8 @@ static const char help[] =
 	"Has the plug-in stack STACK of the configuration (NSTACK_CONFIG; \"deploy\": 3) and serves it to the programs\n"
 	"of this network namespace. Stays in the foreground; ends by SIGTERM.\n\n"
 	"      --ready-fd N     write a byte to this descriptor when it serves\n"
-	"  -h, --help\n";
+	"  -h, --help\n"
+	"  -V, --version\n";
 
 static void descriptors(void)
 {
@@ -36,15 +37,18 @@ static void descriptors(void)
 static int options(int argc, char **argv, int *ready)
 {
 	static const struct option longs[] = {
-		{ "ready-fd", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+		{ "ready-fd", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
 	};
 	char *end;
 	long n;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
+	while ((o = getopt_long(argc, argv, "hV", longs, NULL)) >= 0) {
 		if (o == 'h')
 			return fputs(help, stdout) < 0;
+		if (o == 'V')
+			return puts("nstack-host " NSTACK_VERSION) < 0;
 		n = o == 'r' ? strtol(optarg, &end, 10) : -1;
 		if (n < 0 || n > INT_MAX || end == optarg || *end)
 			break;

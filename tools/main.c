@@ -23,8 +23,8 @@ static void help(FILE *f)
 		"A user-space network stack on AF_XDP under unmodified programs.\n\n");
 	for (size_t i = 0; i < N_VERBS; i++)
 		fprintf(f, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-	fprintf(f, "\nnstack VERB --help says more. --json prints JSON. Exit code: 0 done, 1 failed, "
-		"2 wrong usage.\n");
+	fprintf(f, "\nnstack VERB --help says more, nstack --version which one this is. --json prints JSON. "
+		"Exit code: 0 done,\n1 failed, 2 wrong usage.\n");
 }
 
 static const struct verb *verb_find(const char *name)
@@ -62,6 +62,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		help(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("nstack " NSTACK_VERSION);
 		return 0;
 	}
 	v = verb_find(argv[1]);

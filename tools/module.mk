@@ -3,6 +3,7 @@ TOOL_SRCS += tools/main.c tools/common.c tools/ctl_client.c tools/verb_load.c \
              tools/verb_dump.c tools/dump_filter.c tools/verb_ping.c tools/verb_log.c tools/verb_run.c tools/verb_doctor.c tools/doctor_dpdk.c \
              tools/verb_set.c tools/verb_alarms.c tools/verb_top.c tools/top_sample.c tools/top_table.c tools/top_screen.c
 TOOL_LIBS = $(shell pkg-config --libs ncurses 2>/dev/null)
+$(O)/tools/main.o $(O)/tools/nstackd/main.o $(O)/tools/host.o: CFLAGS += -DNSTACK_VERSION='"$(VERSION)"'
 UNIT_TESTS += tests/unit/rd_dump_filter
 LINK_rd_dump_filter = $(O)/tools/dump_filter.o
 $(O)/tests/unit/rd_dump_filter: $(LINK_rd_dump_filter)
@@ -17,7 +18,7 @@ PROGRAMS += $(O)/nstackd $(O)/nstack-host
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: FUZZ_LINK = -Wl,--wrap=clock_gettime
 $(O)/fuzz/fuzz_attach $(O)/fuzz/fuzz_scribble: \
 	$(NSTACKD_SRCS:%.c=$(O)/fuzz/obj/%.o)
-$(O)/fuzz/obj/tools/nstackd/main.o: FUZZ_CFLAGS += -Dmain=nstackd_main
+$(O)/fuzz/obj/tools/nstackd/main.o: FUZZ_CFLAGS += -Dmain=nstackd_main -DNSTACK_VERSION='"$(VERSION)"'
 $(O)/nstackd: $(NSTACKD_OBJS) $(O)/libnstack.a
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(NSTACKD_OBJS) $(O)/libnstack.a $(PKG_LIBS) -ldl

@@ -41,6 +41,14 @@ def test_every_verb_has_help(verb):
     assert r.returncode == 0 and r.stdout.startswith(f"usage: nstack {verb}") and not r.stderr
 
 
+def test_version_is_the_packages():
+    version = re.search(r"^VERSION := (\S+)$", read(os.path.join(nstack.ROOT, "Makefile")), re.M)[1]
+    for program in (nstack.TOOL, nstack.DAEMON, os.path.join(nstack.BUILD, "nstack-host")):
+        for option in ("--version", "-V"):
+            r = subprocess.run([program, option], capture_output=True, text=True, timeout=20, check=True)
+            assert r.stdout == f"{os.path.basename(program)} {version}\n"
+
+
 def test_help_lists_the_verbs():
     assert all(re.search(rf"^  {v} ", plain("--help").stdout, re.M) for v in VERBS)
 

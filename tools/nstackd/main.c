@@ -60,7 +60,8 @@ static const char help[] =
 	"  -u, --user USER      this user's programs may attach (may be given several times)\n"
 	"  -g, --group GROUP    and those whose group is this one; default: everybody's\n"
 	"      --foreground     taken for other daemons' sake: it always does\n"
-	"  -h, --help\n";
+	"  -h, --help\n"
+	"  -V, --version\n";
 
 static int die(const char *fmt, const char *what)
 {
@@ -90,11 +91,11 @@ static int options(int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' }, { "programs", required_argument, NULL, 'n' },
 		{ "user", required_argument, NULL, 'u' }, { "group", required_argument, NULL, 'g' },
 		{ "foreground", no_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
 	};
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:n:u:g:h", longs, NULL)) >= 0) {
+	while ((o = getopt_long(argc, argv, "c:n:u:g:hV", longs, NULL)) >= 0) {
 		switch (o) {
 		case 'c':
 			if (!optarg[0])
@@ -117,6 +118,9 @@ static int options(int argc, char **argv)
 			break;
 		case 'h':
 			fputs(help, stdout);
+			return 0;
+		case 'V':
+			puts("nstackd " NSTACK_VERSION);
 			return 0;
 		default:
 			return die("%s", "nstackd --help lists the options") + 1;
