@@ -55,7 +55,7 @@ def reasons():
 
 
 def subject(group):
-    return re.search(r"tests/oracle/\S+ - (.+)", source("tests", "oracle", group + ".c"))[1]
+    return re.search(r"tests/oracle/\S+ - (.+?)(?: \*/)?$", source("tests", "oracle", group + ".c"), re.M)[1]
 
 
 def coverage(counts):
