@@ -4,7 +4,7 @@ set -eu
 packages="gcc make pkg-config clang-14 llvm-14 libclang-rt-14-dev bpftool
  libxdp-dev libbpf-dev libelf-dev zlib1g-dev liburcu-dev libcjson-dev libmnl-dev linux-libc-dev
  libdpdk-dev dpdk-dev libncurses-dev
- iproute2 ethtool iputils-ping procps libcap2-bin kmod util-linux
+ iproute2 ethtool iputils-ping procps libcap2-bin kmod util-linux systemd
  python3 python3-pytest python3-pyte cppcheck
  nginx-light php-fpm redis-server redis-tools memcached iperf3 wrk apache2-utils curl netcat-openbsd
  socat webhook liburing-dev dnsmasq-base bind9-dnsutils openssh-client tshark strace jq
