@@ -323,7 +323,20 @@ bool fd_is_protected(int fd)
 	       __atomic_load_n(&nfile_table[fd], __ATOMIC_RELAXED) == &internal;
 }
 
-/* System calls: a thread may be about to be cancelled, and close() is a cancellation point. */
+/* A thread may be about to be cancelled, and close() is a cancellation point. */
+static void close_uncancelled(int fd)
+{
+#ifdef __SANITIZE_THREAD__ /* which has to see it, or it takes the number's next owner for this one */
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	close(fd);
+	pthread_setcancelstate(old, NULL);
+#else
+	syscall(SYS_close, fd);
+#endif
+}
+
 int fd_hide(int fd)
 {
 	struct rlimit lim = { .rlim_cur = 1024 };
@@ -338,7 +351,7 @@ int fd_hide(int fd)
 	if (fd < base) {
 		high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
 		if (high >= 0) {
-			syscall(SYS_close, fd);
+			close_uncancelled(fd);
 			fd = high;
 		}
 	}
@@ -351,7 +364,7 @@ void fd_hide_close(int fd)
 	if (fd < 0)
 		return;
 	fd_unprotect(fd);
-	syscall(SYS_close, fd);
+	close_uncancelled(fd);
 }
 
 /* --- watches ----------------------------------------------------------------------------- */
